@@ -1,0 +1,1 @@
+"""Talks to one PKCS#11 token and knows nothing else."""

@@ -1,0 +1,1 @@
+"""What is signed, by which key, for whom."""

@@ -1,0 +1,1 @@
+"""Reproducible software tokens, a development PKI and a virtual smartcard."""

@@ -1,0 +1,1 @@
+"""HTTP, storage, configuration and the command line."""
