@@ -1,0 +1,1 @@
+"""Our own OCSP responder; it is given a key object, never a token."""

@@ -1,0 +1,1 @@
+"""The citizen's program: proves the service, asks the PIN, signs the challenge."""

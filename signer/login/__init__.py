@@ -1,0 +1,1 @@
+"""From a challenge and a Web eID token to an authenticated citizen."""

@@ -1,0 +1,1 @@
+"""Ballot receipts: leaves, Merkle log, checkpoints, and their offline verification."""

@@ -1,0 +1,1 @@
+"""A PIV smartcard of our own, in a virtual PC/SC reader."""

@@ -1,0 +1,1 @@
+"""The election, receipt and log routes."""

@@ -1,0 +1,1 @@
+"""OCSP and CA certificates over plain HTTP."""

@@ -1,0 +1,1 @@
+"""SQLAlchemy Core tables and the stores that the signer asks for."""
