@@ -1,0 +1,178 @@
+"""The database connection: durable, serialised writers, never shared across a fork.
+
+SQLite rules (each paid for once, see the docstrings): the driver's own transaction guessing
+is off, every transaction begins with BEGIN IMMEDIATE, commits reach the disk, and the switch to
+write-ahead logging happens only in `upgrade`, under a file lock.
+"""
+
+import fcntl
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    String,
+    Table,
+    create_engine,
+    event,
+    insert,
+    inspect,
+    make_url,
+    select,
+)
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from webapi.storage.errors import (
+    DatabaseDirectoryUnsafe,
+    DatabaseNotCurrent,
+    DatabaseUrlUnsupported,
+)
+from webapi.storage.schema import metadata
+
+BUSY_TIMEOUT_MILLISECONDS = 10_000
+"""How long a transaction waits for another writer before it fails."""
+
+schema_tables = Table(
+    "schema_tables",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("ddl_sha256", String(64), nullable=False),
+)
+"""One row per table that `upgrade` made: its name and the digest of its definition."""
+
+
+def make_engine(url: str) -> Engine:
+    """An engine for `sqlite:////absolute/path`; opens nothing yet.
+
+    Make it after the fork of a worker: SQLite connections must not cross one.
+
+    Raises:
+        DatabaseUrlUnsupported: another engine, or SQLite in memory (every connection would see
+            a database of its own).
+        DatabaseDirectoryUnsafe: the folder exists and others may enter it.
+    """
+    path = _database_path(url)
+    if path.parent.exists():
+        _require_private(path.parent)
+    engine = create_engine(url)
+    event.listen(engine, "connect", _prepare_connection)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def upgrade(engine: Engine) -> None:
+    """Create what is missing; run by a person or `tamga init`, never by a worker.
+
+    Several processes that open a new database at once fail on the switch to write-ahead logging
+    whatever the busy timeout, so the whole upgrade holds a file lock.
+
+    Raises:
+        DatabaseNotCurrent: a table exists with another definition; data is never altered here.
+    """
+    path = _database_path(str(engine.url))
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _require_private(path.parent)
+    with _exclusive(path.with_name(path.name + ".upgrade-lock")):
+        # The driver's own connection: SQLAlchemy would begin a transaction, and journal_mode
+        # cannot change inside one.
+        raw = engine.raw_connection()
+        raw.cursor().execute("PRAGMA journal_mode=WAL")
+        raw.close()
+        with engine.begin() as connection:
+            _create_missing(connection)
+
+
+def require_current(engine: Engine) -> None:
+    """Refuse a database that `upgrade` has not brought to this version.
+
+    Raises:
+        DatabaseNotCurrent: absent, incomplete or of another version.
+    """
+    if not _database_path(str(engine.url)).exists():
+        raise DatabaseNotCurrent("there is no database yet; run `tamga init`")
+    with engine.begin() as connection:
+        if not inspect(connection).has_table(schema_tables.name):
+            raise DatabaseNotCurrent("the database is empty; run `tamga init`")
+        recorded = _recorded(connection)
+        for name, digest in _definitions(connection).items():
+            if recorded.get(name) != digest:
+                raise DatabaseNotCurrent(f"table {name} is not of this version; run `tamga init`")
+
+
+def _database_path(url: str) -> Path:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        raise DatabaseUrlUnsupported("this version keeps its data in SQLite: sqlite:////path")
+    name = parsed.database or ""
+    if name in {"", ":memory:"} or name.startswith("file:") or not Path(name).is_absolute():
+        raise DatabaseUrlUnsupported("the SQLite URL must hold an absolute path: sqlite:////path")
+    return Path(name)
+
+
+def _require_private(directory: Path) -> None:
+    status = directory.stat()
+    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
+        raise DatabaseDirectoryUnsafe(
+            f"{directory} must belong to the service's user alone: chmod 700"
+        )
+
+
+def _prepare_connection(driver_connection: Any, _record: object) -> None:
+    # The DBAPI connection is untyped in SQLAlchemy's event interface.
+    driver_connection.isolation_level = None
+    cursor = driver_connection.cursor()
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MILLISECONDS}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A deferred transaction that turns writer fails at once, without the busy timeout.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _exclusive(lock_path: Path) -> Iterator[None]:
+    descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _definitions(connection: Connection) -> dict[str, str]:
+    return {table.name: _ddl_digest(table, connection) for table in metadata.sorted_tables}
+
+
+def _ddl_digest(table: Table, connection: Connection) -> str:
+    indexes = sorted(str(CreateIndex(index).compile(connection)) for index in table.indexes)
+    text = "\n".join([str(CreateTable(table).compile(connection)), *indexes])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _recorded(connection: Connection) -> dict[str, str]:
+    rows = connection.execute(select(schema_tables.c.name, schema_tables.c.ddl_sha256))
+    return {row.name: row.ddl_sha256 for row in rows}
+
+
+def _create_missing(connection: Connection) -> None:
+    schema_tables.create(connection, checkfirst=True)
+    recorded = _recorded(connection)
+    for table in metadata.sorted_tables:
+        digest = _ddl_digest(table, connection)
+        if table.name not in recorded:
+            table.create(connection, checkfirst=table is schema_tables)
+            connection.execute(insert(schema_tables).values(name=table.name, ddl_sha256=digest))
+        elif recorded[table.name] != digest:
+            raise DatabaseNotCurrent(
+                f"table {table.name} was made by another version of the service"
+            )
