@@ -1,1 +1,56 @@
-"""The tamga command."""
+"""The tamga command: each group is loaded only when it is called.
+
+`tamga receipt verify` must work on an auditor's machine that has no service,
+no token and no configuration, so nothing is imported here that it lacks.
+"""
+
+import importlib
+import os
+from pathlib import Path
+
+import click
+
+DEFAULT_CONFIG = Path("var/tamga/tamga.toml")
+CONFIG_VARIABLE = "TAMGA_CONFIG"
+
+_COMMANDS = {
+    "card": "webapi.cli.card:card",
+    "db": "webapi.cli.database:database",
+    "demo": "webapi.cli.development:demo",
+    "election": "webapi.cli.elections:election",
+    "init": "webapi.cli.development:init",
+    "pki": "webapi.cli.pki:pki",
+    "receipt": "webapi.cli.receipts:receipt",
+    "serve": "webapi.cli.serve:serve",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            msg = f"{_COMMANDS[cmd_name]} is not a command"
+            raise TypeError(msg)
+        return command
+
+
+@click.group(cls=_LazyGroup)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=lambda: Path(os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG)),
+    show_default=f"${CONFIG_VARIABLE} or {DEFAULT_CONFIG}",
+    help="The service's TOML file.",
+)
+@click.pass_context
+def main(ctx: click.Context, config: Path) -> None:
+    """Tamga: logins by ID card, signatures by HSM, ballot receipts anyone can check."""
+    ctx.obj = config

@@ -1,0 +1,81 @@
+"""The signer: permit, spend, key, verification, in this order and no other."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from signer.payload import Payload, Purpose
+from signer.permit import PermitLedger, SigningPermit, issue_permit
+from signer.verify import PublicKey, raw_to_der
+
+# A permit is spent in the same call that asks for it; the limit bounds a stalled token.
+PERMIT_LIFE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A signature that was verified before it left the backend.
+
+    Attributes:
+        purpose: names the key.
+        raw: 64 bytes: P-256 r || s, or Ed25519.
+    """
+
+    purpose: Purpose
+    raw: bytes = field(repr=False)
+
+    def der(self) -> bytes:
+        """DER Ecdsa-Sig-Value of a P-256 signature."""
+        return raw_to_der(self.raw)
+
+
+class SigningBackend(Protocol):
+    """Holds keys and signs what a permit allows."""
+
+    def public_key(self, purpose: Purpose) -> PublicKey:
+        """The public key of a purpose.
+
+        Raises:
+            NoKeyForPurpose: this backend holds none.
+        """
+
+    def sign(self, permit: SigningPermit, payload: Payload, *, at: datetime) -> Signature:
+        """Spend the permit, sign, verify the signature, return it."""
+
+
+class PayloadSigner(Protocol):
+    """What the rest of the project asks for when it needs a signature."""
+
+    def public_key(self, purpose: Purpose) -> PublicKey:
+        """The public key of a purpose."""
+
+    def sign(self, payload: Payload, *, owner: str, at: datetime) -> Signature:
+        """Sign one payload for an owner."""
+
+
+@dataclass(frozen=True, slots=True)
+class PermittedSigner:
+    """Signs payloads, each under a permit of its own.
+
+    Attributes:
+        backend: holds the keys.
+        ledger: records each permit before its key is touched.
+    """
+
+    backend: SigningBackend
+    ledger: PermitLedger
+
+    def public_key(self, purpose: Purpose) -> PublicKey:
+        """The public key of a purpose; raises NoKeyForPurpose."""
+        return self.backend.public_key(purpose)
+
+    def sign(self, payload: Payload, *, owner: str, at: datetime) -> Signature:
+        """Sign one payload for an owner.
+
+        Raises:
+            PermitError: a permit could not be had or spent.
+            OwnSignatureInvalid: the token's answer did not verify.
+            NoKeyForPurpose: no key serves the payload's purpose here.
+        """
+        permit = issue_permit(payload, owner=owner, ledger=self.ledger, at=at, life=PERMIT_LIFE)
+        return self.backend.sign(permit, payload, at=at)

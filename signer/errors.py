@@ -1,0 +1,85 @@
+"""Every way in which signing or checking can be refused, a class for each fact."""
+
+
+class SignerError(Exception):
+    """Root of this package's errors."""
+
+
+class PayloadRefused(SignerError):
+    """The bytes are not of the form that the purpose's key signs."""
+
+
+class PermitError(SignerError):
+    """A permit does not allow what was asked of it."""
+
+
+class PermitExists(PermitError):
+    """A permit of this id is recorded already."""
+
+
+class PermitUnknown(PermitError):
+    """No permit of this id was ever recorded."""
+
+
+class PermitAlreadySpent(PermitError):
+    """The permit was used before: a permit is for one signature."""
+
+
+class PermitExpired(PermitError):
+    """The permit's time is over."""
+
+
+class PermitMismatch(PermitError):
+    """The permit is for another key or for other bytes."""
+
+
+class NoKeyForPurpose(SignerError):
+    """This process holds no key for the purpose."""
+
+
+class SignatureInvalid(SignerError):
+    """A signature does not verify under the key that it is said to be from."""
+
+
+class OwnSignatureInvalid(SignatureInvalid):
+    """The token returned a signature that does not verify; it was not released."""
+
+
+class LoginRefused(SignerError):
+    """Root of the reasons for which a login is refused."""
+
+
+class ChallengeNotFound(LoginRefused):
+    """No such challenge: never issued, used already, or removed after its time."""
+
+
+class ChallengeExpired(LoginRefused):
+    """The challenge was found, but its time is over."""
+
+
+class ChallengeOfAnotherBrowser(LoginRefused):
+    """The challenge was issued to another browser session."""
+
+
+class ChallengeStockEmpty(SignerError):
+    """No signed challenge is in stock; more are being made."""
+
+
+class TokenMalformed(LoginRefused):
+    """The authentication token is not of the form that its format prescribes."""
+
+
+class TokenFormatUnsupported(LoginRefused):
+    """The token's format or version is not one that this service accepts."""
+
+
+class TokenAlgorithmUnsupported(LoginRefused):
+    """The token's algorithm is not allowed, or does not fit the certificate's key."""
+
+
+class TokenSignatureInvalid(LoginRefused):
+    """The signature is not by the certificate's key over this origin and challenge."""
+
+
+class PersonNotIdentified(LoginRefused):
+    """The certificate does not name a person in the way its issuer's profile demands."""

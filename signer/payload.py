@@ -1,0 +1,121 @@
+"""What each key may sign: bytes become a payload only through their purpose's own check.
+
+A key serves one purpose, and the payloads of two purposes never look alike:
+login challenges begin with a label and a zero byte, checkpoints with the log's
+origin line, OCSP answers with a DER SEQUENCE.
+"""
+
+import hashlib
+from dataclasses import InitVar, dataclass, field
+from enum import StrEnum
+from typing import Never
+
+from asn1crypto import ocsp as asn1_ocsp
+
+from pkcs11_bridge.agent.challenge_proof import LABEL as LOGIN_CHALLENGE_LABEL
+from signer.errors import PayloadRefused
+
+_SEAL = object()
+
+MAX_CHECKPOINT_BYTES = 1024
+MAX_OCSP_RESPONSE_DATA_BYTES = 16_384
+
+
+class Purpose(StrEnum):
+    """A purpose; its value is the label (CKA_LABEL) of the one key that serves it."""
+
+    LOGIN_CHALLENGE = "login-challenge"
+    RECEIPT_LOG = "receipt-log"
+    RECEIPT_LOG_ED25519 = "receipt-log-ed25519"
+    OCSP_CITIZEN_CA = "ocsp-citizen-ca"
+
+
+CHECKPOINT_PURPOSES = frozenset({Purpose.RECEIPT_LOG, Purpose.RECEIPT_LOG_ED25519})
+OCSP_PURPOSES = frozenset({Purpose.OCSP_CITIZEN_CA})
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Bytes that were found fit to be signed for one purpose.
+
+    Attributes:
+        purpose: the purpose, and so the key.
+        message: the exact bytes to sign.
+    """
+
+    purpose: Purpose
+    message: bytes = field(repr=False)
+    seal: InitVar[object] = None
+
+    def __post_init__(self, seal: object) -> None:
+        if seal is not _SEAL:
+            msg = "a Payload is made by its purpose's own function alone"
+            raise TypeError(msg)
+
+    def __reduce__(self) -> Never:
+        msg = "a Payload cannot be pickled"
+        raise TypeError(msg)
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the message, 32 bytes."""
+        return hashlib.sha256(self.message).digest()
+
+
+def login_challenge_payload(text: bytes) -> Payload:
+    """The signed text of a challenge proof.
+
+    Args:
+        text: as `pkcs11_bridge.agent.challenge_proof.signed_text` makes it.
+
+    Raises:
+        PayloadRefused: the text does not begin with the label and a zero byte.
+    """
+    if not text.startswith(LOGIN_CHALLENGE_LABEL + b"\x00"):
+        raise PayloadRefused("a login challenge begins with its label and a zero byte")
+    return Payload(Purpose.LOGIN_CHALLENGE, text, _SEAL)
+
+
+def checkpoint_payload(purpose: Purpose, origin: str, text: bytes) -> Payload:
+    r"""The note text of a checkpoint (C2SP tlog-checkpoint), to be signed by a log key.
+
+    Args:
+        purpose: one of the log keys' purposes.
+        origin: the log's origin.
+        text: `origin\n` `size\n` `base64(root)\n`, nothing else.
+
+    Raises:
+        PayloadRefused: the purpose is not a log key's, or the text is of another form.
+    """
+    if purpose not in CHECKPOINT_PURPOSES:
+        raise PayloadRefused(f"{purpose} is not the purpose of a log key")
+    if not text.startswith(origin.encode() + b"\n"):
+        raise PayloadRefused("a checkpoint begins with its log's origin line")
+    if len(text) > MAX_CHECKPOINT_BYTES or text.count(b"\n") != 3 or not text.endswith(b"\n"):
+        raise PayloadRefused("a checkpoint is three lines: origin, size and root")
+    return Payload(purpose, text, _SEAL)
+
+
+def ocsp_response_payload(purpose: Purpose, response_data: bytes) -> Payload:
+    """The tbsResponseData of an OCSP answer (RFC 6960, section 4.2.1), to be signed.
+
+    Args:
+        purpose: the purpose of a responder key.
+        response_data: DER of ResponseData.
+
+    Raises:
+        PayloadRefused: the purpose is another, or the bytes are not a ResponseData.
+    """
+    if purpose not in OCSP_PURPOSES:
+        raise PayloadRefused(f"{purpose} is not the purpose of an OCSP responder's key")
+    if len(response_data) > MAX_OCSP_RESPONSE_DATA_BYTES:
+        raise PayloadRefused("the OCSP answer is too large")
+    try:
+        parsed = asn1_ocsp.ResponseData.load(response_data, strict=True)
+        answers = len(parsed["responses"])
+        parsed["produced_at"].native  # noqa: B018 - asn1crypto parses a field when it is read
+    except (ValueError, TypeError) as error:
+        raise PayloadRefused("the bytes are not the ResponseData of an OCSP answer") from error
+    if answers == 0:
+        raise PayloadRefused("an OCSP answer without a single response says nothing")
+    return Payload(purpose, response_data, _SEAL)

@@ -1,0 +1,83 @@
+"""Each purpose's key signs its own kind of text and no other."""
+
+import pickle
+from dataclasses import replace
+
+import pytest
+
+from pkcs11_bridge.agent import challenge_proof
+from signer.errors import PayloadRefused
+from signer.payload import (
+    Payload,
+    Purpose,
+    checkpoint_payload,
+    login_challenge_payload,
+    ocsp_response_payload,
+)
+
+CHALLENGE = challenge_proof.signed_text("https://login.example", bytes(24), bytes(4), 1_800_000_000)
+ORIGIN = "receipts.example/e1"
+CHECKPOINT = b"receipts.example/e1\n3\nAAAA\n"
+
+
+def test_a_login_challenge_without_its_label_is_refused() -> None:
+    with pytest.raises(PayloadRefused):
+        login_challenge_payload(b"x" + CHALLENGE)
+
+
+def test_a_checkpoint_is_never_taken_for_a_login_challenge() -> None:
+    with pytest.raises(PayloadRefused):
+        login_challenge_payload(CHECKPOINT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CHALLENGE,
+        b"receipts.example/e2\n3\nAAAA\n",
+        b"receipts.example/e1 \n3\nAAAA\n",
+        b"receipts.example/e1\n3\nAAAA",
+        b"receipts.example/e1\n3\nAAAA\nextension\n",
+        b"receipts.example/e1\n3\n",
+        b"receipts.example/e1\n3\n" + b"A" * 1024 + b"\n",
+    ],
+)
+def test_a_text_that_is_no_checkpoint_of_the_log_is_refused(text: bytes) -> None:
+    with pytest.raises(PayloadRefused):
+        checkpoint_payload(Purpose.RECEIPT_LOG, ORIGIN, text)
+
+
+def test_a_checkpoint_is_not_signed_by_another_purposes_key() -> None:
+    with pytest.raises(PayloadRefused):
+        checkpoint_payload(Purpose.LOGIN_CHALLENGE, ORIGIN, CHECKPOINT)
+
+
+@pytest.mark.parametrize("data", [b"", CHECKPOINT, CHALLENGE, b"\x30\x00", b"\x30\x03\x02\x01\x01"])
+def test_bytes_that_are_no_ocsp_answer_are_refused(data: bytes) -> None:
+    with pytest.raises(PayloadRefused):
+        ocsp_response_payload(Purpose.OCSP_CITIZEN_CA, data)
+
+
+def test_an_ocsp_answer_of_unbounded_size_or_of_a_log_key_is_refused() -> None:
+    with pytest.raises(PayloadRefused, match="too large"):
+        ocsp_response_payload(Purpose.OCSP_CITIZEN_CA, bytes(16_385))
+    with pytest.raises(PayloadRefused, match="purpose"):
+        ocsp_response_payload(Purpose.RECEIPT_LOG, b"\x30\x00")
+
+
+def test_accepted_texts_keep_purpose_and_bytes() -> None:
+    challenge = login_challenge_payload(CHALLENGE)
+    checkpoint = checkpoint_payload(Purpose.RECEIPT_LOG_ED25519, ORIGIN, CHECKPOINT)
+    assert (challenge.purpose, challenge.message) == (Purpose.LOGIN_CHALLENGE, CHALLENGE)
+    assert (checkpoint.purpose, checkpoint.message) == (Purpose.RECEIPT_LOG_ED25519, CHECKPOINT)
+    assert len(challenge.digest) == 32
+
+
+def test_a_payload_is_made_nowhere_else() -> None:
+    payload = login_challenge_payload(CHALLENGE)
+    with pytest.raises(TypeError):
+        Payload(Purpose.RECEIPT_LOG, b"anything")
+    with pytest.raises((TypeError, ValueError)):
+        replace(payload)
+    with pytest.raises(TypeError):
+        pickle.dumps(payload)

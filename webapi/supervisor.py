@@ -1,0 +1,123 @@
+"""Runs the service's processes side by side and stops them all together.
+
+In production each role is a unit of its own; here one parent starts them, and
+none outlives it, not even when the parent is killed.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import FrameType
+
+STOP_SECONDS = 10.0
+_POLL_SECONDS = 0.1
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_PR_SET_DUMPABLE = 4  # prctl(2)
+
+
+class RoleEnded(Exception):
+    """A process of the service ended by itself; the others were stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A process to run.
+
+    Attributes:
+        name: for people.
+        command: arguments, the program first.
+    """
+
+    name: str
+    command: Sequence[str]
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to end this process when its parent ends, in whatever way.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def protect_memory() -> None:
+    """Leave no core file with a PIN in it, and let no other process read this one.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    import resource  # noqa: PLC0415 - Unix only, and only the service's processes need it
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def _prctl(option: int, argument: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, argument, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def role_command(role: str) -> tuple[str, ...]:
+    """The command line of one role of this service."""
+    return (sys.executable, "-m", "webapi.roles", role)
+
+
+def supervise(roles: Sequence[Role]) -> None:
+    """Run until SIGTERM or SIGINT, then stop every process and return.
+
+    Raises:
+        RoleEnded: a process ended by itself.
+    """
+    with _stop_signals() as stopping:
+        running: list[tuple[Role, subprocess.Popen[bytes]]] = []
+        try:
+            # A generator: what was started before a failure is in the list, and is stopped.
+            running.extend(
+                (role, subprocess.Popen(role.command, process_group=0)) for role in roles
+            )
+            while not stopping:
+                for role, process in running:
+                    if process.poll() is not None:
+                        raise RoleEnded(f"{role.name} ended with {process.returncode}")
+                time.sleep(_POLL_SECONDS)
+        finally:
+            stop_all([process for _, process in running])
+
+
+def stop_all(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End processes: politely, then after ten seconds with their whole group by force."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + STOP_SECONDS
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """A list that is empty until SIGTERM or SIGINT arrives."""
+    received: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
