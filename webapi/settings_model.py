@@ -1,0 +1,309 @@
+"""What can be configured: frozen, checked, with units in the names.
+
+Every field has a description, which the error for a wrong value repeats as advice.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+Zone = Literal["login", "receipts", "pki"]
+"""Key zones, each a token with its own PIN (design, section 3)."""
+
+
+def _resolve(path: Path, info: ValidationInfo) -> Path:
+    base: Path = (info.context or {}).get("base", Path.cwd())
+    return (base / path.expanduser()).absolute()
+
+
+ResolvedPath = Annotated[Path, AfterValidator(_resolve)]
+"""A path; a relative one is taken from the folder of the configuration file."""
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+def check_origin(origin: str) -> str:
+    """An origin as a card signs it (RFC 6454): `https://host[:port]`, nothing behind it."""
+    parts = urlsplit(origin)
+    wrong = parts.scheme != "https" or not parts.hostname or origin != origin.lower()
+    if wrong or origin != f"https://{parts.netloc}" or "@" in parts.netloc:
+        raise ValueError("is not https://host[:port] in lower case")
+    if parts.port == 443:
+        raise ValueError("names the default port 443, which an origin leaves out")
+    return origin
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class ServiceSettings(_Section):
+    """[service]: who this service is and where it listens."""
+
+    mode: Literal["development", "production"] = Field(
+        description="production refuses software tokens and every development switch"
+    )
+    origin: Annotated[str, AfterValidator(check_origin)] = Field(
+        description="the one origin that citizens see, https://host[:port]"
+    )
+    listen_host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
+    listen_port: Port = Field(default=8443, description="TCP port to listen on, 1 to 65535")
+    workers: int = Field(default=2, ge=1, le=64, description="web worker processes, 1 to 64")
+    tls_certificate: ResolvedPath = Field(description="PEM file, leaf first")
+    tls_key: ResolvedPath = Field(description="PEM file, PKCS#8, owner-only")
+
+
+class DatabaseSettings(_Section):
+    """[database]."""
+
+    # Not shown: a URL may hold a password.
+    url: str = Field(repr=False, description="sqlite:///path, relative to this file, or absolute")
+
+    @field_validator("url")
+    @classmethod
+    def _resolve_sqlite(cls, url: str, info: ValidationInfo) -> str:
+        prefix = "sqlite:///"
+        if not url.startswith(prefix) or url == prefix or ":memory:" in url:
+            raise ValueError("is not the URL of an SQLite file")
+        return prefix + str(_resolve(Path(url.removeprefix(prefix)), info))
+
+
+class TokenSettings(_Section):
+    """[tokens.<zone>]: one PKCS#11 token."""
+
+    module: ResolvedPath = Field(description="the PKCS#11 module, a shared library")
+    token: str = Field(min_length=1, max_length=32, description="the token's label")
+    pin_file: ResolvedPath = Field(description="file with the PIN, readable by its owner alone")
+    pin_latch_directory: ResolvedPath = Field(
+        description="folder where a wrong PIN is remembered, shared by all processes"
+    )
+    sessions: int = Field(default=4, ge=1, le=256, description="pooled token sessions per process")
+    wait_seconds: float = Field(
+        default=5.0, gt=0, le=60, description="longest wait for a free token session"
+    )
+
+
+class LoginSettings(_Section):
+    """[login]: lives and limits."""
+
+    challenge_life_seconds: int = Field(
+        default=300,
+        ge=10,
+        le=900,
+        description="how long a browser has to answer a challenge, 10 to 900",
+    )
+    shelf_life_seconds: int = Field(
+        default=3600, ge=60, le=86_400, description="how long a signed challenge may lie in stock"
+    )
+    stock_target: int = Field(
+        default=200, ge=1, le=100_000, description="how many signed challenges are kept ready"
+    )
+    session_idle_seconds: int = Field(
+        default=900, ge=60, le=86_400, description="a session unused for so long ends"
+    )
+    session_absolute_seconds: int = Field(
+        default=28_800, ge=60, le=86_400, description="a session ends so long after the login"
+    )
+    challenges_per_source_burst: int = Field(
+        default=20, ge=1, le=10_000, description="challenges one address may draw at once"
+    )
+    challenges_per_source_per_minute: float = Field(
+        default=30.0, gt=0, le=60_000, description="challenges one address may draw per minute"
+    )
+
+    @model_validator(mode="after")
+    def _idle_within_absolute(self) -> Self:
+        if self.session_idle_seconds > self.session_absolute_seconds:
+            raise ValueError("session_idle_seconds is longer than session_absolute_seconds")
+        return self
+
+    @property
+    def challenge_life(self) -> timedelta:
+        """How long a browser has to answer a challenge."""
+        return timedelta(seconds=self.challenge_life_seconds)
+
+    @property
+    def shelf_life(self) -> timedelta:
+        """How long a signed challenge may lie in stock."""
+        return timedelta(seconds=self.shelf_life_seconds)
+
+    @property
+    def session_idle(self) -> timedelta:
+        """A session unused for so long ends."""
+        return timedelta(seconds=self.session_idle_seconds)
+
+    @property
+    def session_absolute(self) -> timedelta:
+        """A session ends so long after the login."""
+        return timedelta(seconds=self.session_absolute_seconds)
+
+
+class OcspListenerSettings(_Section):
+    """[ocsp_listener]: the plain-HTTP listener that answers for one CA."""
+
+    listen_host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
+    listen_port: Port = Field(default=8480, description="TCP port to listen on, 1 to 65535")
+    ca: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="short name of the CA, as in its URL"
+    )
+    ca_certificate: ResolvedPath = Field(description="DER or PEM certificate of the CA")
+    delegate_certificate: ResolvedPath = Field(
+        description="DER or PEM certificate of the OCSP delegate that the CA issued"
+    )
+    answer_life_seconds: int = Field(
+        default=60, ge=1, le=604_800, description="from thisUpdate to nextUpdate of an answer"
+    )
+
+    @property
+    def answer_life(self) -> timedelta:
+        """From thisUpdate to nextUpdate of an answer."""
+        return timedelta(seconds=self.answer_life_seconds)
+
+
+class IssuerSettings(_Section):
+    """[[trust.issuers]]: how the cards of one issuing CA are judged."""
+
+    name: str = Field(min_length=1, max_length=64, description="short name of the issuer")
+    certificates: tuple[ResolvedPath, ...] = Field(
+        min_length=1, description="certificates of the issuing CA, DER or PEM"
+    )
+    responder_url: str = Field(
+        pattern=r"^https?://[^\s/@]+(/\S*)?$", description="the CA's OCSP responder"
+    )
+    certid_hash: Literal["sha1", "sha256"] = Field(
+        default="sha256",
+        description="hash in the request's CertID; sha1 where a responder knows no other",
+    )
+    nonce: Literal["require", "prefer", "off"] = Field(
+        description="whether the responder must, may or cannot repeat our nonce"
+    )
+    skew_seconds: int = Field(
+        default=60, ge=0, le=900, description="clock difference borne, 0 to 900"
+    )
+    max_age_seconds: int = Field(
+        default=120, ge=1, le=604_800, description="oldest thisUpdate that is believed"
+    )
+    required_policies: tuple[str, ...] = Field(
+        description="certificate policies of which one must be present"
+    )
+    disallowed_policies: tuple[str, ...] = Field(
+        default=(), description="certificate policies that are refused"
+    )
+    min_rsa_bits: int = Field(
+        default=2048, ge=2048, le=16_384, description="shortest RSA key accepted"
+    )
+    allowed_curves: tuple[Literal["secp256r1", "secp384r1", "secp521r1"], ...] = Field(
+        default=("secp256r1", "secp384r1", "secp521r1"), description="curves accepted"
+    )
+    person_attribute: str = Field(
+        default="serialNumber", min_length=1, description="subject attribute that names the person"
+    )
+    person_pattern: str = Field(
+        min_length=1, description="regular expression that the attribute matches whole"
+    )
+
+    @property
+    def skew(self) -> timedelta:
+        """Clock difference borne."""
+        return timedelta(seconds=self.skew_seconds)
+
+    @property
+    def max_age(self) -> timedelta:
+        """Oldest thisUpdate that is believed."""
+        return timedelta(seconds=self.max_age_seconds)
+
+
+class TrustSettings(_Section):
+    """[trust]: anchors, intermediates and issuers."""
+
+    roots: tuple[ResolvedPath, ...] = Field(min_length=1, description="root certificates")
+    intermediates: tuple[ResolvedPath, ...] = Field(
+        default=(), description="CA certificates below them"
+    )
+    issuers: tuple[IssuerSettings, ...] = Field(
+        min_length=1, description="one table [[trust.issuers]] for each issuing CA"
+    )
+
+
+class ReceiptSettings(_Section):
+    """[receipts]: the ballot logs."""
+
+    log_directory: ResolvedPath = Field(description="folder of the tiles and checkpoints")
+    salt_key_directory: ResolvedPath = Field(
+        description="owner-only folder of the keys that salts are encrypted with"
+    )
+    batch_interval_seconds: float = Field(
+        default=0.2, gt=0, le=60, description="how often pending ballots are sequenced"
+    )
+    epoch_seconds: int = Field(
+        default=600, ge=1, le=86_400, description="how often the public checkpoint may advance"
+    )
+    minimum_ballots_per_epoch: int = Field(
+        default=10, ge=1, le=1_000_000, description="fewest ballots by which it advances"
+    )
+
+    @property
+    def batch_interval(self) -> timedelta:
+        """How often pending ballots are sequenced."""
+        return timedelta(seconds=self.batch_interval_seconds)
+
+    @property
+    def epoch(self) -> timedelta:
+        """How often the public checkpoint may advance."""
+        return timedelta(seconds=self.epoch_seconds)
+
+
+class DevelopmentSettings(_Section):
+    """[development]: switches that endanger a real service; production refuses the section."""
+
+    softhsm2_conf: ResolvedPath | None = Field(
+        default=None,
+        description="configuration of the software token, given to it as SOFTHSM2_CONF",
+    )
+    dangerous_development_allow_loopback_responders: bool = Field(
+        default=False, description="lets OCSP requests go to 127.0.0.1"
+    )
+
+
+class Settings(_Section):
+    """The whole configuration."""
+
+    service: ServiceSettings = Field(description="the section [service]")
+    database: DatabaseSettings = Field(description="the section [database]")
+    tokens: dict[Zone, TokenSettings] = Field(
+        min_length=1, description="sections [tokens.login], [tokens.receipts], [tokens.pki]"
+    )
+    login: LoginSettings = Field(default=LoginSettings(), description="the section [login]")
+    ocsp_listener: OcspListenerSettings | None = Field(
+        default=None, description="the section [ocsp_listener]; without it no responder is run"
+    )
+    trust: TrustSettings = Field(description="the section [trust]")
+    receipts: ReceiptSettings = Field(description="the section [receipts]")
+    development: DevelopmentSettings | None = Field(
+        default=None, description="the section [development]; leave it out in production"
+    )
+
+    @model_validator(mode="after")
+    def _production_is_safe(self) -> Self:
+        if self.service.mode != "production":
+            return self
+        if self.development is not None:
+            raise ValueError("[development] must not be present when service.mode is production")
+        for zone, token in self.tokens.items():
+            # A symbolic link must not hide the name.
+            if any(
+                "softhsm" in str(path).lower() for path in (token.module, token.module.resolve())
+            ):
+                raise ValueError(f"tokens.{zone}.module is a software token; production refuses it")
+        return self
