@@ -94,7 +94,7 @@ def test_a_refused_challenge_is_gone_too(
     store = filled()
     challenge = issued(store)
     with pytest.raises(refusal):
-        take(store, challenge.challenge_id, **changes)  # type: ignore[arg-type] - one parameter each
+        take(store, challenge.challenge_id, **changes)  # type: ignore[arg-type]  # one parameter each, of its own type
     with pytest.raises(ChallengeNotFound):
         take(store, challenge.challenge_id)
 
