@@ -21,7 +21,11 @@ POLICY = StockPolicy(
 BROWSER = b"\x11" * 32
 
 _ES = {"256": 32, "384": 48, "512": 66}
-_HASHES = {"256": hashes.SHA256, "384": hashes.SHA384, "512": hashes.SHA512}
+_HASHES: dict[str, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
+    "256": hashes.SHA256,
+    "384": hashes.SHA384,
+    "512": hashes.SHA512,
+}
 
 
 class SoftwareSigner:

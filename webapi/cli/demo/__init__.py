@@ -1,0 +1,1 @@
+"""The demonstration: a login, its refusals and a ballot receipt, for real."""

@@ -1,0 +1,35 @@
+"""WSGI entry points; each runs in a worker process, after the fork.
+
+granian ends its workers without running `atexit`, so what must be put away at
+the end is registered with multiprocessing, whose finalizers do run.
+"""
+
+import os
+from multiprocessing.util import Finalize
+from pathlib import Path
+
+from flask import Flask
+
+from webapi.config import CONFIG_VARIABLE, load_settings
+from webapi.logs import configure_logs
+from webapi.supervisor import protect_memory
+from webapi.wiring import Wiring
+
+
+def _wiring() -> Wiring:
+    protect_memory()
+    configure_logs()
+    settings = load_settings(Path(os.environ[CONFIG_VARIABLE]), os.environ)
+    wiring = Wiring(settings)
+    Finalize(None, wiring.close, exitpriority=10)
+    return wiring
+
+
+def web() -> Flask:
+    """The site's application."""
+    return _wiring().web_application()
+
+
+def ocsp() -> Flask:
+    """The OCSP responder's application."""
+    return _wiring().ocsp_application()

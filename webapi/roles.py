@@ -1,0 +1,90 @@
+"""The processes of the service, one role each: `python -m webapi.roles web|worker|ocsp`.
+
+No token module is loaded here: web and OCSP load theirs in the worker processes
+that granian makes, the background worker loads its own.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from granian.constants import HTTPModes, Interfaces
+from granian.server import Server
+
+from webapi.config import CONFIG_VARIABLE, load_settings
+from webapi.settings_model import Settings
+from webapi.supervisor import die_with_parent, protect_memory
+
+WEB_THREADS = 8
+OCSP_THREADS = 4
+WORKER_STOP_SECONDS = 5
+
+
+def serve_web(settings: Settings) -> None:
+    """Serve the site over HTTPS until told to stop."""
+    Server(
+        "webapi.entry:web",
+        address=settings.service.listen_host,
+        port=settings.service.listen_port,
+        interface=Interfaces.WSGI,
+        http=HTTPModes.http1,
+        workers=settings.service.workers,
+        blocking_threads=WEB_THREADS,
+        ssl_cert=settings.service.tls_certificate,
+        ssl_key=settings.service.tls_key,
+        respawn_failed_workers=True,
+        workers_kill_timeout=WORKER_STOP_SECONDS,
+        log_access=False,
+        factory=True,
+    ).serve()
+
+
+def serve_ocsp(settings: Settings) -> None:
+    """Answer OCSP requests over plain HTTP until told to stop; the answers are signed."""
+    listener = settings.ocsp_listener
+    if listener is None:
+        msg = "there is no section [ocsp_listener] in the configuration"
+        raise SystemExit(msg)
+    Server(
+        "webapi.entry:ocsp",
+        address=listener.listen_host,
+        port=listener.listen_port,
+        interface=Interfaces.WSGI,
+        http=HTTPModes.http1,
+        workers=1,
+        blocking_threads=OCSP_THREADS,
+        respawn_failed_workers=True,
+        workers_kill_timeout=WORKER_STOP_SECONDS,
+        log_access=False,
+        factory=True,
+    ).serve()
+
+
+def run_worker(settings: Settings) -> None:
+    """Do the background work until told to stop."""
+    from webapi.worker import run  # noqa: PLC0415 - only this role needs it
+
+    run(settings)
+
+
+ROLES: Mapping[str, Callable[[Settings], None]] = {
+    "web": serve_web,
+    "ocsp": serve_ocsp,
+    "worker": run_worker,
+}
+
+
+def main(arguments: list[str]) -> None:
+    """Run the one role that is named."""
+    if len(arguments) != 1 or arguments[0] not in ROLES:
+        msg = f"usage: python -m webapi.roles {'|'.join(ROLES)}"
+        raise SystemExit(msg)
+    die_with_parent()
+    protect_memory()
+    settings = load_settings(Path(os.environ[CONFIG_VARIABLE]), os.environ)
+    ROLES[arguments[0]](settings)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
