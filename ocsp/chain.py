@@ -1,0 +1,91 @@
+"""From the bytes of a certificate to a validated chain: steps 4 to 9 of the login check."""
+
+from dataclasses import InitVar, dataclass
+from datetime import datetime
+from typing import Never
+
+from cryptography import x509
+
+from ocsp.certificate import ReadCertificate, check_validity, read_certificate
+from ocsp.config import IssuerProfile, TrustStore
+from ocsp.errors import CertificateNotTrusted, PathMember
+from ocsp.leaf import check_leaf, person_identifier
+
+_SEAL = object()
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatedChain:
+    """A certificate with a valid path to a root, fit for login. Its status is NOT checked.
+
+    Made by `validate_path` alone.
+
+    Attributes:
+        read: the user's certificate with readable extensions.
+        certificates: the user's first, the root last; at least two.
+        profile: the rules of the CA that issued it.
+        at: the instant for which the path is valid.
+    """
+
+    read: ReadCertificate
+    certificates: tuple[x509.Certificate, ...]
+    profile: IssuerProfile
+    at: datetime
+    seal: InitVar[object] = None
+
+    def __post_init__(self, seal: object) -> None:
+        if seal is not _SEAL:
+            raise TypeError("ValidatedChain is made by validate_path() alone")
+
+    def __reduce__(self) -> Never:
+        raise TypeError("ValidatedChain cannot be pickled")
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        """The user's certificate; for its extensions use `read.extensions`."""
+        return self.certificates[0]
+
+    @property
+    def issuer(self) -> x509.Certificate:
+        """The CA certificate whose key signed the leaf."""
+        return self.certificates[1]
+
+    @property
+    def person(self) -> str:
+        """Who the subject is by the issuer's rule; raises CertificatePersonMissing."""
+        return person_identifier(self.leaf, self.profile)
+
+
+def validate_path(
+    unverified_certificate_der: bytes, store: TrustStore, at: datetime
+) -> ValidatedChain:
+    """Decide whether a certificate is a user's, in date, and issued below a root of ours.
+
+    The caller still owes: proof that somebody holds the key, then the status (`establish_trust`).
+
+    Args:
+        unverified_certificate_der: as the client sent it; clients' intermediates are never used.
+        store: roots, intermediates and issuer profiles.
+        at: the time of the check, in UTC.
+
+    Raises:
+        CertificateRefused: by its subclasses: the certificate is bad.
+        PathUndecided: it could not be found out.
+    """
+    # 4. It is one X.509 certificate that RFC 5280 allows.
+    read = read_certificate(unverified_certificate_der)
+    # 5-7. Purpose, policies and key, validity: by the rules of the issuer that it claims.
+    claimed = store.profile_named(read.certificate.issuer.public_bytes())
+    check_leaf(read, claimed, at)
+    if claimed is None:
+        raise CertificateNotTrusted("no profile for the claimed issuer")
+    # 8. RFC 5280 path, policies included, over fixed certificates to a root.
+    path = store.engine.find_path(read.der, policies=claimed.required_policies, at=at)
+    certificates = tuple(x509.load_der_x509_certificate(der) for der in path)
+    #    The issuer that signed must be the one whose rules were applied, by name and key.
+    if store.profile_of(read_certificate(path[1])) is not claimed:
+        raise CertificateNotTrusted("the issuer found has no profile, or another one")
+    # 9. Every CA certificate used is valid now, the root included.
+    for authority in certificates[1:]:
+        check_validity(authority, PathMember.AUTHORITY, at)
+    return ValidatedChain(read=read, certificates=certificates, profile=claimed, at=at, seal=_SEAL)

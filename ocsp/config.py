@@ -1,0 +1,250 @@
+"""Whom we trust and by which rules: frozen values, checked when they are made.
+
+An `IssuerProfile` holds everything that differs between issuing CAs; a `TrustStore` the roots,
+the fixed intermediates and the profiles. Certificates never come from a client.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum, StrEnum
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives import hashes
+
+from ocsp.certificate import ReadCertificate, check_key_strength, read_certificate
+from ocsp.errors import ConfigurationInvalid, TrustError
+from ocsp.path_engine import PathEngine
+
+MAX_STORE = 64
+"""Roots and intermediates, at most: path building is unbounded in the number of look-alikes."""
+
+CA_MIN_RSA_BITS = 2048
+CA_CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
+
+_OID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
+
+
+class NonceMode(StrEnum):
+    """What an issuer's responder does with nonces (RFC 9654)."""
+
+    REQUIRE = "require"
+    """An answer without our nonce is refused."""
+
+    PREFER = "prefer"
+    """Sent; if it is missing in the answer, the answer's times decide; a wrong one is refused."""
+
+    OFF = "off"
+    """Not sent: for responders that refuse or break on it."""
+
+
+class CertIdHash(Enum):
+    """The hash of the CertID (RFC 6960 section 4.1.1)."""
+
+    SHA256 = "sha256"
+    """The rule (RFC 9919)."""
+
+    SHA1 = "sha1"
+    """For responders that know nothing else; no security rests on it."""
+
+    @property
+    def algorithm(self) -> hashes.SHA1 | hashes.SHA256:
+        """For `cryptography`."""
+        return hashes.SHA256() if self is CertIdHash.SHA256 else hashes.SHA1()  # noqa: S303 -- names a certificate; it protects nothing
+
+
+@dataclass(frozen=True, slots=True)
+class PersonAttribute:
+    """Which subject attribute names the person.
+
+    Attributes:
+        oid: dotted OID of the attribute; 2.5.4.5 is serialNumber.
+        pattern: regular expression that the whole value must match ("PNOMN-[0-9]{12}").
+    """
+
+    oid: str
+    pattern: str
+
+    def __post_init__(self) -> None:
+        _require_oid(self.oid)
+        try:
+            re.compile(self.pattern)
+        except re.error as e:
+            raise ConfigurationInvalid(f"person pattern {self.pattern!r} is no pattern") from e
+        if re.fullmatch(self.pattern, ""):
+            raise ConfigurationInvalid("the person pattern accepts an empty value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerProfile:
+    """The rules for the certificates of one issuing CA, in all its generations.
+
+    Attributes:
+        name: for logs and evidence.
+        certificates: DER of the CA's certificates, one per generation.
+        responder_url: where its responder answers; the certificate's own AIA is never dialled.
+        required_policies: at least one must be valid for the path; never empty.
+        disallowed_policies: each refuses a certificate that has it, by exact match.
+        person_attribute: how a subject names the person.
+        certid_hash: of the CertID in requests.
+        nonce: what the responder does with nonces.
+        skew: how far its clock may differ from ours.
+        max_age: oldest acceptable thisUpdate, whatever nextUpdate says.
+        next_update_required: False only for responders that leave nextUpdate out.
+        min_rsa_bits: least modulus of a user's RSA key, in bits.
+        allowed_curves: of a user's EC key, by `cryptography`'s names.
+        answer_hashes: hash names allowed in the signatures of answers and delegates.
+        answer_max_bytes: cap of an answer's body.
+        answer_timeout: for one whole exchange with the responder.
+    """
+
+    name: str
+    certificates: tuple[bytes, ...]
+    responder_url: str
+    required_policies: frozenset[str]
+    person_attribute: PersonAttribute
+    disallowed_policies: frozenset[str] = frozenset()
+    certid_hash: CertIdHash = CertIdHash.SHA256
+    nonce: NonceMode = NonceMode.REQUIRE
+    skew: timedelta = timedelta(minutes=5)
+    max_age: timedelta = timedelta(hours=24)
+    next_update_required: bool = True
+    min_rsa_bits: int = 2048
+    allowed_curves: frozenset[str] = CA_CURVES
+    answer_hashes: frozenset[str] = frozenset({"sha256", "sha384", "sha512"})
+    answer_max_bytes: int = 65_536
+    answer_timeout: timedelta = timedelta(seconds=5)
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.certificates:
+            raise ConfigurationInvalid("an issuer profile needs a name and a certificate")
+        for what, value in (
+            ("required_policies", self.required_policies),
+            ("allowed_curves", self.allowed_curves),
+            ("answer_hashes", self.answer_hashes),
+        ):
+            if not value:
+                raise ConfigurationInvalid(
+                    f"{self.name}: {what} is empty, nothing would be checked"
+                )
+        for oid in self.required_policies | self.disallowed_policies:
+            _require_oid(oid)
+        if self.required_policies & self.disallowed_policies:
+            raise ConfigurationInvalid(f"{self.name}: a policy is required and refused")
+        self._check_numbers()
+        url = urlsplit(self.responder_url)
+        if url.scheme not in {"http", "https"} or not url.hostname:
+            raise ConfigurationInvalid(f"{self.name}: the responder needs an http(s) URL")
+
+    def _check_numbers(self) -> None:
+        if self.skew < timedelta(0):
+            raise ConfigurationInvalid(f"{self.name}: skew is negative")
+        if self.max_age <= timedelta(0) or self.answer_timeout <= timedelta(0):
+            raise ConfigurationInvalid(f"{self.name}: max_age and answer_timeout must be > 0")
+        if self.min_rsa_bits < CA_MIN_RSA_BITS or self.answer_max_bytes < 1:
+            raise ConfigurationInvalid(
+                f"{self.name}: min_rsa_bits below {CA_MIN_RSA_BITS}, or no room for an answer"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class TrustStore:
+    """Roots, fixed intermediates and issuer profiles; every certificate in it is well-formed.
+
+    Attributes:
+        roots: DER of self-signed CA certificates.
+        intermediates: DER of CA certificates between the roots and the issuers.
+        issuers: one profile per issuing CA; their certificates are path candidates as well.
+        max_depth: CA certificates in a path, the root included (the Mongolian PKI needs 6).
+        path_budget: for one path decision.
+    """
+
+    roots: tuple[bytes, ...]
+    intermediates: tuple[bytes, ...]
+    issuers: tuple[IssuerProfile, ...]
+    max_depth: int = 6
+    path_budget: timedelta = timedelta(seconds=2)
+    read_roots: tuple[ReadCertificate, ...] = field(init=False, repr=False, compare=False)
+    read_intermediates: tuple[ReadCertificate, ...] = field(init=False, repr=False, compare=False)
+    engine: PathEngine = field(init=False, repr=False, compare=False)
+    _profiles: dict[tuple[bytes, bytes], IssuerProfile] = field(
+        init=False, repr=False, compare=False
+    )
+    _by_name: dict[bytes, IssuerProfile] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.roots or not self.issuers:
+            raise ConfigurationInvalid("a trust store needs a root and an issuer")
+        if self.max_depth < 1 or self.path_budget <= timedelta(0):
+            raise ConfigurationInvalid("max_depth and path_budget must be > 0")
+        issuing = [der for profile in self.issuers for der in profile.certificates]
+        root_set = dict.fromkeys(self.roots)
+        others = [d for d in dict.fromkeys([*self.intermediates, *issuing]) if d not in root_set]
+        if len(root_set) + len(others) > MAX_STORE:
+            raise ConfigurationInvalid(f"more than {MAX_STORE} CA certificates")
+        set_field = object.__setattr__  # the only way to derive fields of a frozen dataclass
+        set_field(self, "read_roots", tuple(_read_root(der) for der in root_set))
+        set_field(self, "read_intermediates", tuple(_read_authority(der) for der in others))
+        set_field(
+            self,
+            "engine",
+            PathEngine(
+                roots=tuple(root_set),
+                intermediates=tuple(others),
+                max_depth=self.max_depth,
+                budget=self.path_budget,
+            ),
+        )
+        set_field(self, "_profiles", self._index(self.issuers))
+        set_field(self, "_by_name", {name: p for (name, _), p in self._profiles.items()})
+
+    @staticmethod
+    def _index(issuers: Iterable[IssuerProfile]) -> dict[tuple[bytes, bytes], IssuerProfile]:
+        index: dict[tuple[bytes, bytes], IssuerProfile] = {}
+        names: dict[bytes, str] = {}
+        for profile in issuers:
+            for der in profile.certificates:
+                authority = _read_authority(der).authority
+                if index.setdefault(authority, profile) is not profile:
+                    raise ConfigurationInvalid(f"{profile.name}: its CA has two profiles")
+                if names.setdefault(authority[0], profile.name) != profile.name:
+                    raise ConfigurationInvalid(f"{profile.name}: its CA's name has two profiles")
+        return index
+
+    def profile_of(self, issuer: ReadCertificate) -> IssuerProfile | None:
+        """The profile of this very CA, by subject and public key; None if it is no issuer."""
+        return self._profiles.get(issuer.authority)
+
+    def profile_named(self, unverified_issuer_name: bytes) -> IssuerProfile | None:
+        """The profile of the CA that a certificate claims, by the DER of the issuer name.
+
+        Good for choosing which limits to apply early; the path alone proves the issuer.
+        """
+        return self._by_name.get(unverified_issuer_name)
+
+
+def _require_oid(text: str) -> None:
+    if not _OID.fullmatch(text):
+        raise ConfigurationInvalid(f"{text!r} is no dotted OID")
+
+
+def _read_authority(der: bytes) -> ReadCertificate:
+    try:
+        read = read_certificate(der)
+        check_key_strength(read.public_key, min_rsa_bits=CA_MIN_RSA_BITS, allowed_curves=CA_CURVES)
+    except TrustError as e:
+        raise ConfigurationInvalid(f"a CA certificate of the store is refused: {e}") from e
+    if not read.is_ca:
+        name = read.certificate.subject.rfc4514_string()
+        raise ConfigurationInvalid(f"{name} is in the store but not a CA certificate")
+    return read
+
+
+def _read_root(der: bytes) -> ReadCertificate:
+    read = _read_authority(der)
+    try:
+        read.certificate.verify_directly_issued_by(read.certificate)
+    except Exception as e:  # InvalidSignature, ValueError, TypeError alike: no root
+        raise ConfigurationInvalid("a root is not self-signed") from e
+    return read

@@ -1,0 +1,137 @@
+"""What a user's certificate must say about itself: steps 5 to 7 of the login check.
+
+The steps are those of the Web eID validation order, mended: allow-list and deny-list of policies
+per issuer, a floor for keys, and critical extensions, which RFC 5280 leaves to the application.
+"""
+
+import re
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+
+from ocsp.certificate import ReadCertificate, check_key_strength, check_validity
+from ocsp.config import IssuerProfile
+from ocsp.errors import (
+    CertificateExtensionUnknown,
+    CertificatePersonMissing,
+    CertificatePolicyDisallowed,
+    CertificatePolicyMissing,
+    CertificatePurposeMissing,
+    CertificatePurposeWrong,
+    PathMember,
+)
+
+PROCESSED_CRITICAL = frozenset(
+    {
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.CERTIFICATE_POLICIES,
+        # Its names are processed by the path's name constraints.
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+    }
+)
+"""Critical extensions of a user's certificate that this package processes."""
+
+
+def check_purpose(read: ReadCertificate) -> None:
+    """Step 5: made for authentication by an end entity, and for nothing that a CA does.
+
+    Raises:
+        CertificatePurposeMissing: no KeyUsage.
+        CertificatePurposeWrong: KeyUsage without digitalSignature or with keyCertSign or cRLSign;
+            an ExtendedKeyUsage without clientAuth (absent is accepted); cA=TRUE.
+        CertificateExtensionUnknown: a critical extension outside PROCESSED_CRITICAL.
+    """
+    try:
+        usage = read.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound as e:
+        raise CertificatePurposeMissing("no KeyUsage") from e
+    if not usage.digital_signature:
+        raise CertificatePurposeWrong("KeyUsage lacks digitalSignature")
+    if usage.key_cert_sign or usage.crl_sign or read.is_ca:
+        raise CertificatePurposeWrong("a CA's certificate is not a user's")
+    try:
+        extended = read.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        pass
+    else:
+        if ExtendedKeyUsageOID.CLIENT_AUTH not in extended:
+            raise CertificatePurposeWrong("ExtendedKeyUsage lacks clientAuth")
+    for extension in read.extensions:
+        if extension.critical and extension.oid not in PROCESSED_CRITICAL:
+            raise CertificateExtensionUnknown(extension.oid.dotted_string)
+
+
+def policies_of(read: ReadCertificate) -> frozenset[str]:
+    """The dotted OIDs of certificatePolicies; empty if the extension is absent."""
+    try:
+        found = read.extensions.get_extension_for_class(x509.CertificatePolicies).value
+    except x509.ExtensionNotFound:
+        return frozenset()
+    return frozenset(information.policy_identifier.dotted_string for information in found)
+
+
+def check_policies(read: ReadCertificate, profile: IssuerProfile) -> None:
+    """Step 6: no refused policy, and any policy at all (the path decides which one is valid).
+
+    Raises:
+        CertificatePolicyDisallowed: one is on the deny-list.
+        CertificatePolicyMissing: there is none.
+    """
+    policies = policies_of(read)
+    refused = sorted(policies & profile.disallowed_policies)
+    if refused:
+        raise CertificatePolicyDisallowed(refused[0])
+    if not policies:
+        raise CertificatePolicyMissing("the certificate has no policy")
+
+
+def check_leaf(read: ReadCertificate, profile: IssuerProfile | None, at: datetime) -> None:
+    """Steps 5 to 7 on a certificate whose issuer is still only claimed.
+
+    Args:
+        read: the user's certificate.
+        profile: of the claimed issuer; None if no profile has that name, in which case the
+            path (step 8) refuses whatever is accepted here.
+        at: the time of the check.
+
+    Raises:
+        CertificateRefused: by its subclasses.
+    """
+    # 5. Purpose.
+    check_purpose(read)
+    if profile is not None:
+        # 6. Policies by the issuer's lists, and the key by its floor.
+        check_policies(read, profile)
+        check_key_strength(
+            read.public_key,
+            min_rsa_bits=profile.min_rsa_bits,
+            allowed_curves=profile.allowed_curves,
+        )
+    # 7. Validity, before any path is built.
+    check_validity(read.certificate, PathMember.USER, at)
+
+
+def person_identifier(certificate: x509.Certificate, profile: IssuerProfile) -> str:
+    """Who the subject is, by the issuer's attribute rule.
+
+    Args:
+        certificate: of a ValidatedChain's leaf.
+        profile: of the same chain.
+
+    Returns:
+        The whole attribute value, such as "PNOMN-123456789012".
+
+    Raises:
+        CertificatePersonMissing: not exactly one such attribute, or another form of value.
+    """
+    rule = profile.person_attribute
+    values = certificate.subject.get_attributes_for_oid(x509.ObjectIdentifier(rule.oid))
+    if len(values) != 1:
+        raise CertificatePersonMissing(f"{len(values)} attributes {rule.oid}, expected one")
+    value = values[0].value
+    if not isinstance(value, str) or not re.fullmatch(rule.pattern, value):
+        raise CertificatePersonMissing(f"attribute {rule.oid} has another form")
+    return value
