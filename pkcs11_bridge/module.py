@@ -1,0 +1,176 @@
+"""Loads a PKCS#11 module so that threads may use it.
+
+The binding calls C_Initialize(NULL), a promise to use one thread, and then releases the GIL round
+every call: two threads crash SoftHSM. Here the module is initialised with CKF_OS_LOCKING_OK
+(PKCS#11 2.40 section 5.4) through its own function list, and the object is put into the binding's
+cache, so that every other user of the binding in this process gets the safe one.
+
+A module belongs to the process that loaded it: a forked child shares the parent's handles and
+must not touch them. Hence load after the fork; a child that inherits a loaded module is refused.
+"""
+
+import ctypes
+import os
+import threading
+from contextlib import suppress
+from multiprocessing.util import Finalize
+from pathlib import Path
+
+import pkcs11
+import pkcs11._pkcs11
+
+from pkcs11_bridge.errors import DeviceUnavailable, ForkedProcess, ModuleUnusable, TokenError
+from pkcs11_bridge.gate import Gate
+
+_CKF_OS_LOCKING_OK = 0x00000002
+_CKR_OK = 0x00000000
+_CKR_CANT_LOCK = 0x0000000A
+_CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x00000191
+
+_EXIT_WAIT_SECONDS = 2.0
+
+
+class _FunctionList(ctypes.Structure):
+    """The beginning of CK_FUNCTION_LIST: all that is called directly."""
+
+    _fields_ = (
+        ("version", ctypes.c_ubyte * 2),
+        ("C_Initialize", ctypes.c_void_p),
+        ("C_Finalize", ctypes.c_void_p),
+    )
+
+
+class _InitializeArguments(ctypes.Structure):
+    """CK_C_INITIALIZE_ARGS."""
+
+    _fields_ = (
+        ("CreateMutex", ctypes.c_void_p),
+        ("DestroyMutex", ctypes.c_void_p),
+        ("LockMutex", ctypes.c_void_p),
+        ("UnlockMutex", ctypes.c_void_p),
+        ("flags", ctypes.c_ulong),
+        ("pReserved", ctypes.c_void_p),
+    )
+
+
+class ThreadSafeLibrary(pkcs11._pkcs11.lib):  # noqa: SLF001 - the binding's only extension point
+    """The binding's library object, initialised with operating-system locks."""
+
+    def __init__(self, so: str) -> None:
+        table = ctypes.POINTER(_FunctionList)()
+        try:
+            get_function_list = ctypes.CDLL(so).C_GetFunctionList
+        except (OSError, AttributeError) as e:
+            raise ModuleUnusable(f"{so} is not a PKCS#11 module that can be loaded") from e
+        if get_function_list(ctypes.byref(table)) != _CKR_OK:
+            raise ModuleUnusable(f"{so} gives no function list")
+        prototype = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_void_p)
+        self._c_initialize = prototype(table.contents.C_Initialize)
+        self._c_finalize = prototype(table.contents.C_Finalize)
+        self._up = False
+        self.can_lock = True
+        super().__init__(so)  # calls initialize()
+
+    def initialize(self) -> None:
+        """C_Initialize; the binding calls it each time the library is asked for."""
+        if self._up:
+            return
+        arguments = _InitializeArguments(flags=_CKF_OS_LOCKING_OK)
+        code = self._c_initialize(ctypes.addressof(arguments))
+        if code == _CKR_CANT_LOCK:
+            self.can_lock = False
+            code = self._c_initialize(None)
+        if code == _CKR_CRYPTOKI_ALREADY_INITIALIZED:
+            raise ModuleUnusable("somebody else initialised the module, perhaps without locks")
+        if code != _CKR_OK:
+            raise ModuleUnusable(f"C_Initialize answered 0x{code:08X}")
+        self._up = True
+
+    def finalize(self) -> None:
+        """C_Finalize; does nothing on a module that is down."""
+        if not self._up:
+            return
+        self._up = False
+        code = self._c_finalize(None)
+        if code != _CKR_OK:
+            raise DeviceUnavailable(f"C_Finalize answered 0x{code:08X}")
+
+
+class Module:
+    """One loaded module in one process, shared by everybody there who uses one of its tokens."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.process_id = os.getpid()
+        self.gate = Gate()
+        self.generation = 0
+        """Grows whenever the module is initialised anew: all older handles are dead then."""
+        self._users: set[int] = set()
+        self.library = ThreadSafeLibrary(str(path))
+        self.gate.one_by_one = not self.library.can_lock
+        pkcs11._loaded[str(path)] = self.library  # noqa: SLF001 - see the module's docstring
+        # atexit does not run in multiprocessing children; their finalizers do.
+        self._at_exit = Finalize(None, self._finalize_at_exit, exitpriority=10)
+
+    @property
+    def description(self) -> str:
+        """CK_INFO.libraryDescription."""
+        return self.library.library_description
+
+    def require_own_process(self) -> None:
+        """Raises ForkedProcess in a child of the process that loaded the module."""
+        if os.getpid() != self.process_id:
+            raise ForkedProcess("load the PKCS#11 module after the fork")
+
+    def join(self, user: object) -> None:
+        """Count a user in, and bring the module up if the last one had let it down.
+
+        Like ``leave`` and ``restart``: the caller holds ``gate.exclusive``.
+        """
+        self._users.add(id(user))
+        self.library.initialize()
+
+    def leave(self, user: object) -> None:
+        """Count a user out; C_Finalize when it was the last.
+
+        C_Finalize is what logs out for good and lets go of a card.
+        """
+        self._users.discard(id(user))
+        if not self._users:
+            self.generation += 1
+            self.library.finalize()
+
+    def restart(self) -> None:
+        """C_Finalize and C_Initialize: the list of tokens is read anew.
+
+        Other users notice by the generation and log in again.
+        """
+        self.generation += 1
+        self.library.finalize()
+        self.library.initialize()
+
+    def _finalize_at_exit(self) -> None:
+        # A thread that still signs at exit would crash in C_Finalize: then it is left out.
+        if self.process_id == os.getpid():
+            with suppress(TokenError), self.gate.exclusive(_EXIT_WAIT_SECONDS):
+                self.library.finalize()
+
+
+_modules: dict[Path, Module] = {}
+_modules_lock = threading.Lock()
+
+
+def load_module(path: Path) -> Module:
+    """The process's one Module for a path, loaded at the first call.
+
+    Raises:
+        ModuleUnusable: no such file, not a PKCS#11 module, or C_Initialize fails.
+        ForkedProcess: a parent process loaded it before this one was forked.
+    """
+    with _modules_lock:
+        module = _modules.get(path)
+        if module is None:
+            module = Module(path)
+            _modules[path] = module
+        module.require_own_process()
+        return module
