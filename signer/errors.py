@@ -79,7 +79,3 @@ class TokenAlgorithmUnsupported(LoginRefused):
 
 class TokenSignatureInvalid(LoginRefused):
     """The signature is not by the certificate's key over this origin and challenge."""
-
-
-class PersonNotIdentified(LoginRefused):
-    """The certificate does not name a person in the way its issuer's profile demands."""
