@@ -1,0 +1,193 @@
+"""Who may sign an answer about an issuer's certificates: the issuer, or its own delegate.
+
+RFC 6960 section 4.2.2.2, read strictly: a CA is its subject and its key, never a name alone, and a
+delegate of another CA of the same store is nobody here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+
+from ocsp.certificate import (
+    PublicKey,
+    ReadCertificate,
+    check_key_strength,
+    check_validity,
+    read_certificate,
+)
+from ocsp.config import CA_CURVES, CA_MIN_RSA_BITS
+from ocsp.errors import (
+    CertificateExpired,
+    CertificateNotYetValid,
+    CertificateRefused,
+    PathMember,
+    ResponderExpired,
+    ResponderNotAuthorised,
+)
+
+MAX_CERTIFICATES = 8
+"""Certificates looked at in one answer."""
+
+_PROCESSED_CRITICAL = frozenset(
+    {ExtensionOID.KEY_USAGE, ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.EXTENDED_KEY_USAGE}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ResponderId:
+    """How an answer names its signer (RFC 6960 section 4.2.1): exactly one of the two is set.
+
+    Attributes:
+        key_hash: SHA-1 of the content of the public key's BIT STRING.
+        name: the signer's subject.
+    """
+
+    key_hash: bytes | None
+    name: x509.Name | None
+
+    def names(self, read: ReadCertificate) -> bool:
+        """Whether the certificate is the one that is named."""
+        if self.key_hash is not None:
+            return self.key_hash == responder_key_hash(read.public_key)
+        return self.name is not None and self.name == read.certificate.subject
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorisedResponder:
+    """A signer that may speak for the issuer.
+
+    Attributes:
+        certificate: the issuer's or the delegate's.
+        key: its public key, strong enough.
+    """
+
+    certificate: x509.Certificate
+    key: PublicKey
+
+    @property
+    def name(self) -> str:
+        """Its subject, RFC 4514."""
+        return self.certificate.subject.rfc4514_string()
+
+
+def responder_key_hash(key: PublicKey) -> bytes:
+    """SHA-1 of the content of the key's BIT STRING; not the certificate's own key identifier."""
+    return x509.SubjectKeyIdentifier.from_public_key(key).digest
+
+
+def find_responder(
+    responder_id: ResponderId,
+    unverified_certificates: Sequence[x509.Certificate],
+    *,
+    issuer: x509.Certificate,
+    allowed_hashes: frozenset[str],
+    at: datetime,
+) -> AuthorisedResponder:
+    """The certificate that the answer names, if it may speak for the issuer.
+
+    The signature of the answer is the caller's to verify, under the key returned.
+
+    Args:
+        responder_id: from the answer.
+        unverified_certificates: those inside the answer.
+        issuer: the CA certificate of the validated path.
+        allowed_hashes: hash names allowed in a delegate's signature.
+        at: the time of the check.
+
+    Raises:
+        ResponderNotAuthorised: no certificate is named, or the one named may not speak.
+        ResponderExpired: the delegate is outside its validity.
+    """
+    if len(unverified_certificates) > MAX_CERTIFICATES:
+        raise ResponderNotAuthorised(f"more than {MAX_CERTIFICATES} certificates in the answer")
+    read_issuer = _read(issuer)
+    if responder_id.names(read_issuer):
+        # The issuer itself: same subject and same key, and its path is already validated.
+        return AuthorisedResponder(issuer, read_issuer.public_key)
+    refusal = ResponderNotAuthorised("no certificate of the named responder")
+    for unverified in unverified_certificates:
+        try:
+            read = _read(unverified)
+            if responder_id.names(read):
+                check_delegate(read, issuer=issuer, allowed_hashes=allowed_hashes, at=at)
+                return AuthorisedResponder(read.certificate, read.public_key)
+        except ResponderNotAuthorised as e:
+            refusal = e
+    raise refusal
+
+
+def check_delegate(
+    read: ReadCertificate,
+    *,
+    issuer: x509.Certificate,
+    allowed_hashes: frozenset[str],
+    at: datetime,
+) -> None:
+    """Refuse a certificate that is no delegate of this very issuer.
+
+    Raises:
+        ResponderNotAuthorised, ResponderExpired: with the reason.
+    """
+    # a. A CA certificate is never a delegate (the OCSPSigning-in-a-CA incident of 2020).
+    usage = _key_usage(read)
+    if read.is_ca or (usage is not None and (usage.key_cert_sign or usage.crl_sign)):
+        raise ResponderNotAuthorised("a CA certificate cannot be a delegate")
+    # b. Made for this purpose: id-kp-OCSPSigning itself; anyExtendedKeyUsage does not count.
+    try:
+        extended = read.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound as e:
+        raise ResponderNotAuthorised("the delegate has no ExtendedKeyUsage") from e
+    if ExtendedKeyUsageOID.OCSP_SIGNING not in extended:
+        raise ResponderNotAuthorised("the delegate lacks id-kp-OCSPSigning")
+    if usage is not None and not usage.digital_signature:
+        raise ResponderNotAuthorised("the delegate's KeyUsage lacks digitalSignature")
+    # c. Issued directly by the same CA key, its signature really verified (CVE-2026-32144).
+    _check_issued_by(read.certificate, issuer, allowed_hashes)
+    # d. In date (CVE-2026-42791).
+    try:
+        check_validity(read.certificate, PathMember.AUTHORITY, at)
+    except (CertificateExpired, CertificateNotYetValid) as e:
+        raise ResponderExpired(f"the delegate: {e}") from e
+    # e. Its own status: nocheck says that nobody needs to ask; without it, refuse.
+    try:
+        read.extensions.get_extension_for_class(x509.OCSPNoCheck)
+    except x509.ExtensionNotFound as e:
+        raise ResponderNotAuthorised("the delegate lacks id-pkix-ocsp-nocheck") from e
+    # f. Nothing critical that is not understood here.
+    for extension in read.extensions:
+        if extension.critical and extension.oid not in _PROCESSED_CRITICAL:
+            oid = extension.oid.dotted_string
+            raise ResponderNotAuthorised(f"the delegate has the critical extension {oid}")
+
+
+def _read(certificate: x509.Certificate) -> ReadCertificate:
+    try:
+        read = read_certificate(certificate.public_bytes(serialization.Encoding.DER))
+        check_key_strength(read.public_key, min_rsa_bits=CA_MIN_RSA_BITS, allowed_curves=CA_CURVES)
+    except CertificateRefused as e:
+        raise ResponderNotAuthorised(f"a certificate in the answer is refused: {e}") from e
+    return read
+
+
+def _key_usage(read: ReadCertificate) -> x509.KeyUsage | None:
+    try:
+        return read.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _check_issued_by(
+    delegate: x509.Certificate, issuer: x509.Certificate, allowed_hashes: frozenset[str]
+) -> None:
+    used = delegate.signature_hash_algorithm
+    if used is None or used.name not in allowed_hashes:
+        raise ResponderNotAuthorised("the delegate is signed by an algorithm that is not allowed")
+    try:
+        delegate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm) as e:
+        raise ResponderNotAuthorised("the delegate was not issued by this CA's key") from e

@@ -1,0 +1,278 @@
+"""An OCSP answer judged step by step: RFC 6960 section 3.2 with RFC 9919 and RFC 9654.
+
+Pure: bytes, the question, the issuer, its profile and a time go in; a status with evidence comes
+out, or a refusal that names the check. Steps 1 to 4 are the request's, 17 on are for caches.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from asn1crypto import ocsp as asn1_ocsp
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.x509 import ocsp as x509_ocsp
+from cryptography.x509.oid import SignatureAlgorithmOID
+
+from ocsp.config import IssuerProfile, NonceMode
+from ocsp.errors import (
+    AnswerAboutAnother,
+    AnswerAlgorithmRefused,
+    AnswerExtensionUnknown,
+    AnswerFromFuture,
+    AnswerHttpWrong,
+    AnswerMalformed,
+    AnswerSignatureInvalid,
+    AnswerStale,
+    AnswerTimesContradict,
+    NonceMismatch,
+    NonceMissing,
+    ResponderDeclined,
+)
+from ocsp.request import OcspQuery, cert_id_of
+from ocsp.responder_authority import AuthorisedResponder, ResponderId, find_responder
+from ocsp.status import AnsweredStatus, Good, OcspEvidence, Revoked, Suspended, Unknown
+from ocsp.transport import HttpAnswer
+
+CONTENT_TYPE = "application/ocsp-response"
+
+MAX_SINGLE_RESPONSES = 16
+"""SingleResponses looked at in one answer."""
+
+NEVER_ISSUED_AT = datetime(1970, 1, 1, tzinfo=UTC)
+"""With certificateHold: the responder's way to say "never issued" (RFC 6960 section 2.2)."""
+
+_ALGORITHMS: dict[x509.ObjectIdentifier, tuple[type, hashes.HashAlgorithm]] = {
+    SignatureAlgorithmOID.RSA_WITH_SHA1: (rsa.RSAPublicKey, hashes.SHA1()),  # noqa: S303 -- refused unless the issuer's profile names it
+    SignatureAlgorithmOID.RSA_WITH_SHA256: (rsa.RSAPublicKey, hashes.SHA256()),
+    SignatureAlgorithmOID.RSA_WITH_SHA384: (rsa.RSAPublicKey, hashes.SHA384()),
+    SignatureAlgorithmOID.RSA_WITH_SHA512: (rsa.RSAPublicKey, hashes.SHA512()),
+    SignatureAlgorithmOID.ECDSA_WITH_SHA256: (ec.EllipticCurvePublicKey, hashes.SHA256()),
+    SignatureAlgorithmOID.ECDSA_WITH_SHA384: (ec.EllipticCurvePublicKey, hashes.SHA384()),
+    SignatureAlgorithmOID.ECDSA_WITH_SHA512: (ec.EllipticCurvePublicKey, hashes.SHA512()),
+}
+
+_FOREIGN = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+"""What parsing hostile DER raises in `cryptography`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadAnswer:
+    """A parsed, successful answer; nothing in it is verified."""
+
+    response: x509_ocsp.OCSPResponse
+    singles: tuple[x509_ocsp.OCSPSingleResponse, ...]
+    certificates: tuple[x509.Certificate, ...]
+    responder_id: ResponderId
+    extensions: x509.Extensions
+
+
+def judge_answer(
+    unverified_answer: HttpAnswer,
+    *,
+    query: OcspQuery,
+    issuer: x509.Certificate,
+    profile: IssuerProfile,
+    at: datetime,
+) -> AnsweredStatus:
+    """What the issuer's responder says about the certificate that was asked about.
+
+    Args:
+        unverified_answer: as it came.
+        query: the question.
+        issuer: the CA certificate of the validated path.
+        profile: the issuer's rules.
+        at: the time of the check, in UTC.
+
+    Raises:
+        AnswerRefused: by the subclass that names the failed check.
+    """
+    # 5. HTTP 200 and the right media type; size, time and redirects were the transport's.
+    if unverified_answer.status != 200 or unverified_answer.content_type != CONTENT_TYPE:
+        raise AnswerHttpWrong(
+            f"status {unverified_answer.status}, type {unverified_answer.content_type[:80]!r}"
+        )
+    # 6, 7. A successful, basic response.
+    answer = _read_answer(unverified_answer.body)
+    # 9, 10, 11. Signed by the issuer itself or by its own delegate.
+    responder = find_responder(
+        answer.responder_id,
+        answer.certificates,
+        issuer=issuer,
+        allowed_hashes=profile.answer_hashes,
+        at=at,
+    )
+    # 8. The signature, under an allowed algorithm.
+    _check_signature(answer.response, responder, profile.answer_hashes)
+    # 12. About our certificate: all four CertID fields.
+    matching = [single for single in answer.singles if _is_about(single, query)]
+    if not matching:
+        raise AnswerAboutAnother("no SingleResponse has the CertID that was asked for")
+    # 13. Fresh, and its times fit each other.
+    for single in matching:
+        _check_times(single, answer.response.produced_at_utc, responder, profile, at)
+    # 14. No critical extension that is not processed here.
+    _check_critical(answer.extensions)
+    # 15. The nonce.
+    nonce_matched = _check_nonce(answer.extensions, query, profile.nonce)
+    # 16. The status; of contradictory answers the worst.
+    found = []
+    for single in matching:
+        evidence = OcspEvidence(
+            response_der=unverified_answer.body,
+            responder_name=responder.name,
+            responder_url=profile.responder_url,
+            this_update=single.this_update_utc,
+            next_update=single.next_update_utc,
+            produced_at=answer.response.produced_at_utc,
+            nonce_matched=nonce_matched,
+        )
+        found.append(_status(single, evidence))
+    return max(found, key=lambda status: _SEVERITY.index(type(status)))
+
+
+_SEVERITY: list[type[AnsweredStatus]] = [Good, Unknown, Suspended, Revoked]
+
+
+def _read_answer(unverified_der: bytes) -> _ReadAnswer:
+    try:
+        response = x509_ocsp.load_der_ocsp_response(unverified_der)
+    except _FOREIGN as e:
+        raise AnswerMalformed("not an OCSPResponse with a basic response") from e
+    if response.response_status is not x509_ocsp.OCSPResponseStatus.SUCCESSFUL:
+        raise ResponderDeclined(response.response_status.name.lower())
+    try:
+        singles = tuple(response.responses)
+        read = _ReadAnswer(
+            response=response,
+            singles=singles,
+            certificates=tuple(response.certificates),
+            responder_id=ResponderId(response.responder_key_hash, response.responder_name),
+            extensions=response.extensions,
+        )
+        _ = (response.produced_at_utc, response.tbs_response_bytes)
+        single_extensions = _single_extensions(response, singles, unverified_der)
+    except (*_FOREIGN, x509.DuplicateExtension) as e:
+        raise AnswerMalformed("a part of the basic response cannot be read") from e
+    if len(singles) > MAX_SINGLE_RESPONSES:
+        raise AnswerMalformed(f"more than {MAX_SINGLE_RESPONSES} single responses")
+    # 14 for the single level; no critical single extension is processed here at all.
+    for oid in single_extensions:
+        raise AnswerExtensionUnknown(oid)
+    return read
+
+
+def _single_extensions(
+    response: x509_ocsp.OCSPResponse,
+    singles: tuple[x509_ocsp.OCSPSingleResponse, ...],
+    der: bytes,
+) -> list[str]:
+    """Dotted OIDs of the critical extensions of all SingleResponses."""
+    if len(singles) == 1:
+        found = response.single_extensions
+        return [e.oid.dotted_string for e in found if e.critical]
+    # `cryptography` shows them for a lone SingleResponse only.
+    parsed = asn1_ocsp.OCSPResponse.load(der).response_data
+    return [
+        extension["extn_id"].dotted
+        for single in parsed["responses"]
+        for extension in single["single_extensions"] or ()
+        if extension["critical"].native
+    ]
+
+
+def _check_signature(
+    response: x509_ocsp.OCSPResponse,
+    responder: AuthorisedResponder,
+    allowed_hashes: frozenset[str],
+) -> None:
+    key_type, algorithm = _ALGORITHMS.get(response.signature_algorithm_oid, (None, None))
+    if key_type is None or algorithm is None or algorithm.name not in allowed_hashes:
+        oid = response.signature_algorithm_oid.dotted_string
+        raise AnswerAlgorithmRefused(f"signature algorithm {oid}")
+    key = responder.key
+    if not isinstance(key, key_type):
+        raise AnswerAlgorithmRefused("the algorithm is for another type of key")
+    try:
+        if isinstance(key, rsa.RSAPublicKey):
+            key.verify(
+                response.signature, response.tbs_response_bytes, padding.PKCS1v15(), algorithm
+            )
+        else:
+            key.verify(response.signature, response.tbs_response_bytes, ec.ECDSA(algorithm))
+    except InvalidSignature as e:
+        raise AnswerSignatureInvalid(f"not signed by {responder.name}") from e
+
+
+def _is_about(single: x509_ocsp.OCSPSingleResponse, query: OcspQuery) -> bool:
+    try:
+        return cert_id_of(single) == query.cert_id
+    except _FOREIGN:
+        # A hash that nobody asked for: an answer about something else.
+        return False
+
+
+def _check_times(
+    single: x509_ocsp.OCSPSingleResponse,
+    produced_at: datetime,
+    responder: AuthorisedResponder,
+    profile: IssuerProfile,
+    at: datetime,
+) -> None:
+    # Name the instants first, then compare.
+    latest, earliest = at + profile.skew, at - profile.skew
+    this_update, next_update = single.this_update_utc, single.next_update_utc
+    if this_update > latest or produced_at > latest:
+        raise AnswerFromFuture(f"thisUpdate {this_update}, producedAt {produced_at}, now {at}")
+    if at - this_update > profile.max_age:
+        raise AnswerStale(f"thisUpdate {this_update} is older than {profile.max_age} at {at}")
+    if next_update is None:
+        if profile.next_update_required:
+            raise AnswerStale("no nextUpdate")
+    elif next_update < this_update:
+        raise AnswerTimesContradict(f"nextUpdate {next_update} before thisUpdate {this_update}")
+    elif next_update < earliest:
+        raise AnswerStale(f"nextUpdate {next_update} has passed at {at}")
+    if produced_at < this_update:
+        raise AnswerTimesContradict(f"producedAt {produced_at} before thisUpdate {this_update}")
+    certificate = responder.certificate
+    if not certificate.not_valid_before_utc <= produced_at <= certificate.not_valid_after_utc:
+        raise AnswerTimesContradict(f"producedAt {produced_at} outside the responder's validity")
+
+
+def _check_critical(extensions: Iterable[x509.Extension[x509.ExtensionType]]) -> None:
+    for extension in extensions:
+        if extension.critical and not isinstance(extension.value, x509.OCSPNonce):
+            raise AnswerExtensionUnknown(extension.oid.dotted_string)
+
+
+def _check_nonce(extensions: x509.Extensions, query: OcspQuery, mode: NonceMode) -> bool:
+    if query.nonce is None:
+        # Not asked for: whatever came is ignored.
+        return False
+    try:
+        echoed = extensions.get_extension_for_class(x509.OCSPNonce).value.nonce
+    except x509.ExtensionNotFound as e:
+        if mode is NonceMode.REQUIRE:
+            raise NonceMissing("the answer has no nonce") from e
+        return False
+    if echoed != query.nonce:
+        raise NonceMismatch("the answer has another nonce")
+    return True
+
+
+def _status(single: x509_ocsp.OCSPSingleResponse, evidence: OcspEvidence) -> AnsweredStatus:
+    responder = evidence.responder_name
+    if single.certificate_status is x509_ocsp.OCSPCertStatus.GOOD:
+        return Good(evidence)
+    revoked_at = single.revocation_time_utc
+    if single.certificate_status is x509_ocsp.OCSPCertStatus.UNKNOWN or revoked_at is None:
+        return Unknown(responder, evidence)
+    reason = single.revocation_reason
+    if reason is x509.ReasonFlags.certificate_hold:
+        if revoked_at == NEVER_ISSUED_AT:
+            return Unknown(responder, evidence)
+        return Suspended(revoked_at, evidence)
+    return Revoked(revoked_at, None if reason is None else str(reason.value), evidence)
