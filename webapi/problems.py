@@ -17,6 +17,7 @@ import structlog
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
+from webapi.language import preferred_language
 from webapi.strict_json import (
     BodyNotUtf8,
     BodyTooLarge,
@@ -52,6 +53,8 @@ class Problem:
         detail: more of the cause, fixed text as well.
         retry_after_seconds: sent as Retry-After (RFC 9110 section 10.2.3) when set.
         facts: picks members of this occurrence out of the error that are safe to publish.
+        title_mn: the title in Mongolian, for those who prefer it; "" has none.
+        next_step_mn: likewise; given together with `title_mn`.
     """
 
     status: int
@@ -61,6 +64,8 @@ class Problem:
     detail: str = ""
     retry_after_seconds: int | None = None
     facts: Callable[[Exception], Mapping[str, Fact]] | None = None
+    title_mn: str = ""
+    next_step_mn: str = ""
 
 
 INTERNAL = Problem(
@@ -157,19 +162,24 @@ def problem_response(
     problem: Problem, incident: str, facts: Mapping[str, Fact] | None = None
 ) -> Response:
     """The answer as RFC 9457 section 3 has it, plus `code`, `next_step` and `incident`."""
+    mongolian = bool(problem.title_mn) and preferred_language(request) == "mn"
     members: dict[str, Fact] = {
         **(facts or {}),
         "type": f"urn:tamga:problem:{problem.code}",
-        "title": problem.title,
+        "title": problem.title_mn if mongolian else problem.title,
         "status": problem.status,
         "code": problem.code,
         "detail": problem.detail,
-        "next_step": problem.next_step,
+        "next_step": problem.next_step_mn if mongolian else problem.next_step,
         "incident": incident,
     }
     body = json.dumps(members, ensure_ascii=False)
     response = Response(body, status=problem.status, content_type=MEDIA_TYPE)
     response.headers["Cache-Control"] = "no-store"
+    response.headers["Content-Language"] = "mn" if mongolian else "en"
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        # RFC 9110 section 15.5.2 demands a challenge; no browser dialog knows this scheme.
+        response.headers["WWW-Authenticate"] = "Tamga"
     if problem.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(problem.retry_after_seconds)
     return response

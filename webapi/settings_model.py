@@ -31,6 +31,7 @@ ResolvedPath = Annotated[Path, AfterValidator(_resolve)]
 """A path; a relative one is taken from the folder of the configuration file."""
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
+Oid = Annotated[str, Field(pattern=r"^[0-2](\.(0|[1-9][0-9]*))+$")]
 
 
 def check_origin(origin: str) -> str:
@@ -189,25 +190,32 @@ class IssuerSettings(_Section):
         description="whether the responder must, may or cannot repeat our nonce"
     )
     skew_seconds: int = Field(
-        default=60, ge=0, le=900, description="clock difference borne, 0 to 900"
+        default=300, ge=0, le=900, description="clock difference borne, 0 to 900"
     )
     max_age_seconds: int = Field(
-        default=120, ge=1, le=604_800, description="oldest thisUpdate that is believed"
+        default=86_400, ge=1, le=604_800, description="oldest thisUpdate that is believed"
     )
-    required_policies: tuple[str, ...] = Field(
-        description="certificate policies of which one must be present"
+    answer_timeout_seconds: float = Field(
+        default=5.0, gt=0, le=30, description="longest exchange with the responder"
     )
-    disallowed_policies: tuple[str, ...] = Field(
+    required_policies: tuple[Oid, ...] = Field(
+        min_length=1, description="certificate policies of which one must be valid"
+    )
+    disallowed_policies: tuple[Oid, ...] = Field(
         default=(), description="certificate policies that are refused"
     )
     min_rsa_bits: int = Field(
         default=2048, ge=2048, le=16_384, description="shortest RSA key accepted"
     )
     allowed_curves: tuple[Literal["secp256r1", "secp384r1", "secp521r1"], ...] = Field(
-        default=("secp256r1", "secp384r1", "secp521r1"), description="curves accepted"
+        default=("secp256r1", "secp384r1", "secp521r1"),
+        min_length=1,
+        description="curves accepted",
     )
-    person_attribute: str = Field(
-        default="serialNumber", min_length=1, description="subject attribute that names the person"
+    person_oid: Oid = Field(
+        default="2.5.4.5",
+        description="dotted OID of the subject attribute that names the person; "
+        "2.5.4.5 is serialNumber",
     )
     person_pattern: str = Field(
         min_length=1, description="regular expression that the attribute matches whole"
@@ -222,6 +230,11 @@ class IssuerSettings(_Section):
     def max_age(self) -> timedelta:
         """Oldest thisUpdate that is believed."""
         return timedelta(seconds=self.max_age_seconds)
+
+    @property
+    def answer_timeout(self) -> timedelta:
+        """Longest exchange with the responder."""
+        return timedelta(seconds=self.answer_timeout_seconds)
 
 
 class TrustSettings(_Section):

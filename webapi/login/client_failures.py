@@ -1,0 +1,125 @@
+"""What a citizen can do when the extension, the agent, the reader or the card fails.
+
+Codes: those of web-eid.js (prefix ERR_WEBEID_) and the agent's own, which the extension passes on
+unchanged. A PKCS#11 or reader failure keeps its own code: it must never look like a cancellation.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from webapi.language import Language
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to tell the citizen.
+
+    Attributes:
+        mn: in Mongolian.
+        en: in English.
+        reportable: whether the operator can do something about it.
+    """
+
+    mn: str
+    en: str
+    reportable: bool = False
+
+    def text(self, language: Language) -> str:
+        """In that language."""
+        return self.mn if language == "mn" else self.en
+
+
+UNKNOWN = Advice(
+    mn="Таны компьютер дээр алдаа гарлаа. Дахин оролдоно уу; давтагдвал дугаарыг хэлж "
+    "тусламж авна уу.",
+    en="Something failed on your computer. Try again; if it happens again, ask for help and give "
+    "the number.",
+    reportable=True,
+)
+
+ADVICE: Mapping[str, Advice] = MappingProxyType(
+    {
+        "ERR_WEBEID_EXTENSION_UNAVAILABLE": Advice(
+            mn="Хөтөч дээр Web eID өргөтгөл алга. Өргөтгөлийг суулгаад хуудсыг дахин ачаална уу.",
+            en="The Web eID extension is not installed in this browser. Install it, then reload "
+            "this page.",
+        ),
+        "ERR_WEBEID_NATIVE_UNAVAILABLE": Advice(
+            mn="Картын программ (Tamga agent) суугаагүй эсвэл хөтөч түүнд хүрч чадахгүй байна. "
+            "Суулгаад хөтчөө дахин нээнэ үү.",
+            en="The card program (Tamga agent) is not installed, or the browser cannot reach it. "
+            "Install it, then restart the browser.",
+        ),
+        "ERR_WEBEID_VERSION_MISMATCH": Advice(
+            mn="Өргөтгөл эсвэл картын программ хуучирсан байна. Шинэчилнэ үү.",
+            en="The extension or the card program is out of date. Update it.",
+        ),
+        "ERR_WEBEID_USER_CANCELLED": Advice(
+            mn="Та нэвтрэлтийг цуцаллаа.", en="You cancelled the sign-in."
+        ),
+        "ERR_WEBEID_USER_TIMEOUT": Advice(
+            mn="Хугацаа дууслаа. Картаа уншигчид хийгээд дахин оролдоно уу.",
+            en="The time is over. Put the card into the reader and try again.",
+        ),
+        "ERR_WEBEID_ACTION_TIMEOUT": Advice(
+            mn="Картын программ хариу өгсөнгүй. Уншигчийг салгаж залгаад дахин оролдоно уу.",
+            en="The card program did not answer. Plug the reader out and in, then try again.",
+            reportable=True,
+        ),
+        "ERR_WEBEID_ACTION_PENDING": Advice(
+            mn="Нэвтрэлт аль хэдийн эхэлсэн байна. ПИН кодын цонхыг харна уу.",
+            en="A sign-in is under way already. Look for the PIN window.",
+        ),
+        "ERR_WEBEID_CONTEXT_INSECURE": Advice(
+            mn="Энэ хуудас https хаягаар нээгдээгүй байна.",
+            en="This page was not opened over https.",
+            reportable=True,
+        ),
+        "pin_incorrect": Advice(
+            mn="ПИН код буруу байна. Хэд оролдож болохыг картын программ хэлнэ.",
+            en="The PIN is wrong. The card program tells how many tries are left.",
+        ),
+        "pin_locked": Advice(
+            mn="ПИН код түгжигдсэн. Карт олгосон газарт хандаж тайлуулна уу.",
+            en="The PIN is locked. The office that issued the card can unlock it.",
+        ),
+        "no_reader": Advice(
+            mn="Карт уншигч олдсонгүй. Уншигчаа залгана уу.",
+            en="There is no card reader. Plug it in.",
+        ),
+        "no_card": Advice(
+            mn="Уншигчид карт алга. Картаа чиптэй талаар нь хийнэ үү.",
+            en="There is no card in the reader. Put it in, chip first.",
+        ),
+        "card_removed": Advice(
+            mn="Картыг эрт сугалсан байна. Дуустал нь уншигчид байлгана уу.",
+            en="The card was taken out too soon. Leave it in the reader to the end.",
+        ),
+        "reader_service_down": Advice(
+            mn="Компьютерын карт уншигчийн үйлчилгээ (pcscd) ажиллахгүй байна.",
+            en="The card reader service of this computer (pcscd) is not running.",
+        ),
+        "proof_missing": Advice(
+            mn="АНХААР: энэ сайт жинхэнэ үйлчилгээ гэдгээ нотолсонгүй. ПИН кодоо бүү оруул.",
+            en="WARNING: this site did not prove that it is the real service. Do not enter a PIN.",
+            reportable=True,
+        ),
+        "proof_stale": Advice(
+            mn="Сайтын нотолгооны хугацаа дууссан. Компьютерынхаа цагийг шалгаад дахин "
+            "оролдоно уу.",
+            en="The site's proof is too old. Check the clock of your computer and try again.",
+        ),
+        "proof_foreign": Advice(
+            mn="АНХААР: нотолгоо өөр сайтынх байна. ПИН кодоо бүү оруул.",
+            en="WARNING: the proof belongs to another site. Do not enter a PIN.",
+            reportable=True,
+        ),
+    }
+)
+"""Advice by code; `advice_for` looks it up."""
+
+
+def advice_for(code: str) -> Advice:
+    """The advice for a code, in whichever case it came; general advice for an unknown one."""
+    return ADVICE.get(code) or ADVICE.get(code.lower()) or UNKNOWN

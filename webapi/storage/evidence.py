@@ -1,0 +1,82 @@
+"""Why each login was accepted: kept apart from the session, which ends sooner."""
+
+import ssl
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    select,
+)
+from sqlalchemy import insert as sql_insert
+
+from webapi.login.sessions import LoginEvidence
+from webapi.storage.schema import metadata
+from webapi.storage.times import from_unix, to_unix
+
+login_evidence = Table(
+    "login_evidence",
+    metadata,
+    Column("evidence_id", String(32), primary_key=True),
+    Column("subject", String(255), nullable=False),
+    Column("token_sha256", LargeBinary(32), nullable=False),
+    Column("algorithm", String(16), nullable=False),
+    Column("certificates_pem", Text, nullable=False),
+    Column("ocsp_response", LargeBinary, nullable=False),
+    Column("responder", Text, nullable=False),
+    Column("this_update", BigInteger, nullable=False),
+    Column("decided_at", BigInteger, nullable=False),
+)
+
+_END = "-----END CERTIFICATE-----\n"
+
+
+def insert_evidence(connection: Connection, evidence: LoginEvidence) -> None:
+    """Write the record within the caller's transaction."""
+    connection.execute(
+        sql_insert(login_evidence).values(
+            evidence_id=evidence.evidence_id,
+            subject=evidence.subject,
+            token_sha256=evidence.token_sha256,
+            algorithm=evidence.algorithm,
+            certificates_pem="".join(
+                ssl.DER_cert_to_PEM_cert(der) for der in evidence.certificates
+            ),
+            ocsp_response=evidence.ocsp_response,
+            responder=evidence.responder,
+            this_update=to_unix(evidence.this_update),
+            decided_at=to_unix(evidence.decided_at),
+        )
+    )
+
+
+class SqlEvidenceStore:
+    """Reads the records back, for an auditor."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def find(self, evidence_id: str) -> LoginEvidence | None:
+        """The record of this id."""
+        query = select(login_evidence).where(login_evidence.c.evidence_id == evidence_id)
+        with self._engine.begin() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        certificates = row.certificates_pem.split(_END)[:-1]
+        return LoginEvidence(
+            evidence_id=row.evidence_id,
+            subject=row.subject,
+            token_sha256=bytes(row.token_sha256),
+            algorithm=row.algorithm,
+            certificates=tuple(ssl.PEM_cert_to_DER_cert(pem + _END) for pem in certificates),
+            ocsp_response=bytes(row.ocsp_response),
+            responder=row.responder,
+            this_update=from_unix(row.this_update),
+            decided_at=from_unix(row.decided_at),
+        )
