@@ -51,3 +51,11 @@ class InputUnfit(SofthsmConfigError):
 
 class CardPulled(SofthsmConfigError):
     """The card left the reader in the middle of a command; unwinds the reader's loop."""
+
+
+class EnvironmentTaken(SofthsmConfigError):
+    """This process's SOFTHSM2_CONF leads to other tokens; SoftHSM reads it only once."""
+
+
+class PkiInconsistent(SofthsmConfigError):
+    """Certificates on disk do not belong to the keys in the tokens."""
