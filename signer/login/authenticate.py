@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from ocsp.chain import ValidatedChain, validate_path
 from ocsp.config import TrustStore
 from ocsp.status import OcspEvidence
-from ocsp.transport import Egress
+from ocsp.transport import Poster
 from ocsp.trust import TrustedCertificate, establish_trust
 from signer.login.challenge import ChallengeStore, take_challenge
 from signer.login.token import ProofOfPossession, parse_token, prove_possession
@@ -80,7 +80,7 @@ class LoginRules:
     origin: str
     challenges: ChallengeStore
     trust_store: TrustStore
-    egress: Egress
+    egress: Poster
 
 
 def authenticate(
@@ -137,7 +137,7 @@ def authenticate(
 
 
 def _status_of_proved(
-    chain: ValidatedChain, proof: ProofOfPossession, *, egress: Egress, at: datetime
+    chain: ValidatedChain, proof: ProofOfPossession, *, egress: Poster, at: datetime
 ) -> TrustedCertificate:
     """Ask for the status of a certificate whose key was proved; for no other."""
     if proof.certificate_sha256 != chain.leaf.fingerprint(hashes.SHA256()):
