@@ -81,6 +81,16 @@ def _builder(plan: CertificatePlan, issuer_name: x509.Name) -> x509.CertificateB
     return builder.add_extension(identifier, critical=False)
 
 
+def carries_plan(certificate: x509.Certificate, plan: CertificatePlan) -> bool:
+    """Tell whether a certificate has a plan's subject, key and extensions; dates aside."""
+    present = {extension.oid: extension.value for extension in certificate.extensions}
+    return (
+        certificate.subject == plan.subject
+        and certificate.public_key() == plan.public_key
+        and all(present.get(extension.oid) == extension for extension, _ in plan.extensions)
+    )
+
+
 def der(certificate: x509.Certificate) -> bytes:
     """Return a certificate's DER."""
     return certificate.public_bytes(serialization.Encoding.DER)

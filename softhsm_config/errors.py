@@ -59,3 +59,7 @@ class EnvironmentTaken(SofthsmConfigError):
 
 class PkiInconsistent(SofthsmConfigError):
     """Certificates on disk do not belong to the keys in the tokens."""
+
+
+class KeyNotForCertificates(SofthsmConfigError):
+    """No such key, or its kind signs no certificates."""

@@ -80,17 +80,12 @@ class StatusUrls:
     """Where a CA's status service answers.
 
     Attributes:
-        ocsp: OCSP responder, http as RFC 6960 appendix A.1 has it.
+        ocsp: OCSP responder, http as RFC 6960 appendix A.1 has it; None if it has none.
         issuer_certificate: The CA's certificate in DER.
     """
 
-    ocsp: str
+    ocsp: str | None
     issuer_certificate: str
-
-    @classmethod
-    def below(cls, base_url: str, ca: str) -> "StatusUrls":
-        """Return the URLs that the service serves for a CA below its plain-HTTP listener."""
-        return cls(f"{base_url}/ocsp/{ca}", f"{base_url}/certs/{ca}.cer")
 
 
 def authority_name(common_name: str) -> x509.Name:
@@ -115,9 +110,9 @@ def issuing_ca(
     key: SubjectKey,
     at: datetime,
     *,
-    path_length: int,
+    path_length: int | None,
     policies: tuple[str, ...],
-    urls: StatusUrls | None,
+    urls: StatusUrls,
 ) -> CertificatePlan:
     """Plan a CA below the root.
 
@@ -125,14 +120,14 @@ def issuing_ca(
         common_name: Subject's CN.
         key: The CA's key.
         at: Time of issue.
-        path_length: CA certificates that may follow below.
+        path_length: CA certificates that may follow below, None for any number.
         policies: Policies that certificates below may assert.
-        urls: Status service of the CA that issues it, None where there is none (the root).
+        urls: Status service of the CA that issues it.
     """
     extensions = (
         *_ca_extensions(path_length=path_length),
         _policies(*policies),
-        *(() if urls is None else (_access(urls),)),
+        _access(urls),
     )
     return _plan(authority_name(common_name), key, at, CA_LIFE, extensions)
 
@@ -235,6 +230,7 @@ def _access(urls: StatusUrls) -> tuple[x509.ExtensionType, bool]:
     descriptions = [
         x509.AccessDescription(method, x509.UniformResourceIdentifier(url))
         for method, url in methods
+        if url is not None
     ]
     return x509.AuthorityInformationAccess(descriptions), False
 
