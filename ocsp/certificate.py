@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 
+from asn1crypto import core
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -148,7 +149,7 @@ def _without_explicit_false(der: bytes) -> bytes | None:
                 extension["extn_id"].native == "basic_constraints"
                 and value.contents == _EXPLICIT_FALSE
             ):
-                extension["extn_value"] = _EMPTY_SEQUENCE
+                extension["extn_value"] = core.ParsableOctetString(_EMPTY_SEQUENCE)
                 changed = True
         return bytes(loaded.dump(force=True)) if changed else None
     except (ValueError, TypeError, KeyError):

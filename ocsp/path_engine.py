@@ -32,6 +32,7 @@ from pyhanko_certvalidator.validate import async_validate_path
 
 from ocsp.errors import (
     CertificateExpired,
+    CertificateMalformed,
     CertificateNotTrusted,
     CertificateNotYetValid,
     CertificatePolicyMissing,
@@ -134,9 +135,14 @@ class PathEngine:
     async def _judge(
         self, path: ValidationPath, policies: frozenset[str], at: datetime
     ) -> tuple[bytes, ...]:
-        ders = [certificate.dump() for certificate in path.iter_certs(include_root=True)]
-        if path.leaf is None or len(ders) - 1 > self._max_depth:
+        members = list(path.iter_certs(include_root=True))
+        if not 2 <= len(members) <= self._max_depth + 1:
             raise CertificateNotTrusted("the path is empty or too long")
+        for member in members:
+            # RFC 5280 section 4.1.1.2; the library looks at the outer one only.
+            inner, outer = member["tbs_certificate"]["signature"], member["signature_algorithm"]
+            if inner.dump() != outer.dump():
+                raise CertificateMalformed("inner and outer signature algorithms differ")
         try:
             await self._validate(path, policies, at)
         except ExpiredError as e:
@@ -149,7 +155,7 @@ class PathEngine:
             if await self._lacks_policy_alone(path, at):
                 raise CertificatePolicyMissing("no required policy is valid for the path") from e
             raise CertificateNotTrusted(e.failure_msg) from e
-        return tuple(reversed(ders))
+        return tuple(member.dump() for member in reversed(members))
 
     async def _validate(self, path: ValidationPath, policies: frozenset[str], at: datetime) -> None:
         context = ValidationContext(

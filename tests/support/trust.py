@@ -1,0 +1,64 @@
+"""Trust stores over the test PKI, and posters that answer as they are told."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from ocsp.config import IssuerProfile, PersonAttribute, TrustStore
+from ocsp.errors import TransportError
+from ocsp.transport import HttpAnswer
+from tests.support.certificates import CITIZEN_POLICY, Pki
+
+RESPONDER_URL = "http://127.0.0.1:8888/ocsp"
+
+
+def citizen_profile(pki: Pki, **changes: object) -> IssuerProfile:
+    """The profile of the citizen CA, with these fields changed."""
+    profile = IssuerProfile(
+        name="citizen",
+        certificates=(pki.citizen_ca.der,),
+        responder_url=RESPONDER_URL,
+        required_policies=frozenset({CITIZEN_POLICY}),
+        person_attribute=PersonAttribute("2.5.4.5", "PNOMN-[0-9]{12}"),
+    )
+    return replace(profile, **changes)  # type: ignore[arg-type]  # names and types are IssuerProfile's
+
+
+def trust_store(pki: Pki, **changes: object) -> TrustStore:
+    """Root, national CA and the citizen profile, the profile with these fields changed."""
+    return TrustStore(
+        roots=(pki.root.der,),
+        intermediates=(pki.national_ca.der,),
+        issuers=(citizen_profile(pki, **changes),),
+    )
+
+
+@dataclass
+class CannedPoster:
+    """A `Poster` that hands the request to a function and keeps what it was asked."""
+
+    reply: Callable[[bytes], bytes | HttpAnswer | TransportError]
+    posted: list[tuple[str, str, int]] = field(default_factory=list)
+
+    def post(
+        self,
+        purpose: str,
+        url: str,
+        body: bytes,
+        *,
+        content_type: str,
+        accept: str,
+        max_bytes: int,
+        timeout: timedelta,
+    ) -> HttpAnswer:
+        self.posted.append((purpose, url, max_bytes))
+        assert content_type == "application/ocsp-request"
+        assert accept == "application/ocsp-response"
+        assert timeout > timedelta(0)
+        match self.reply(body):
+            case TransportError() as error:
+                raise error
+            case HttpAnswer() as answer:
+                return answer
+            case der:
+                return HttpAnswer(200, "application/ocsp-response", der)
