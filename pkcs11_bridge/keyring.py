@@ -8,13 +8,7 @@ from pkcs11 import Attribute, MechanismFlag
 
 from pkcs11_bridge import mechanisms, objects
 from pkcs11_bridge.encoding import HashName
-from pkcs11_bridge.errors import (
-    DeviceUnavailable,
-    KeyExists,
-    KeyNotFound,
-    MechanismUnsupported,
-    UriInvalid,
-)
+from pkcs11_bridge.errors import KeyExists, KeyNotFound, UriInvalid
 from pkcs11_bridge.mechanisms import KeyAlgorithm, PublicKey, SigningCall
 from pkcs11_bridge.session import PooledSession, TokenSessions, count_signature
 from pkcs11_bridge.uri import Pkcs11Uri
@@ -69,24 +63,9 @@ class TokenKey:
                 if public_key != self.public_key:
                     raise KeyNotFound("another key has taken this key's place")
                 pooled.keys[self.uri] = key
-            signature = sign_once(key, call)
+            signature = mechanisms.sign_once(key, call)
         count_signature(self._sessions.label)
         return signature
-
-
-def sign_once(key: pkcs11.Object, call: SigningCall) -> bytes:
-    """One C_Sign with a session's key object; the output's length is checked.
-
-    Raises:
-        MechanismUnsupported: CKA_SIGN is not set.
-        DeviceUnavailable: the token returned a signature of another length.
-    """
-    if not isinstance(key, pkcs11.SignMixin):
-        raise MechanismUnsupported("the key is not meant for signatures")
-    signature = bytes(key.sign(call.data, mechanism=call.mechanism))
-    if len(signature) != call.signature_size:
-        raise DeviceUnavailable("the token returned a signature of the wrong length")
-    return signature
 
 
 def open_key(sessions: TokenSessions, uri: Pkcs11Uri) -> TokenKey:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from pkcs11 import Attribute, KeyType, Mechanism, Object
+from pkcs11 import Attribute, KeyType, Mechanism, Object, SignMixin
 
 from pkcs11_bridge.encoding import HashName, check_digest, digest_info
-from pkcs11_bridge.errors import KeyUnsupported, MechanismUnsupported
+from pkcs11_bridge.errors import DeviceUnavailable, KeyUnsupported, MechanismUnsupported
+from pkcs11_bridge.pin import Pin
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
@@ -101,6 +102,27 @@ def message_signing(algorithm: KeyAlgorithm, message: bytes) -> SigningCall:
     if algorithm is not KeyAlgorithm.ED25519:
         raise MechanismUnsupported("only Ed25519 keys sign whole messages")
     return SigningCall(Mechanism.EDDSA, message, 64)
+
+
+def sign_once(key: Object, call: SigningCall, pin: Pin | None = None) -> bytes:
+    """One C_Sign with a session's key object; the output's length is checked.
+
+    Args:
+        key: found in the session that signs.
+        call: from ``digest_signing`` or ``message_signing``.
+        pin: for a key with CKA_ALWAYS_AUTHENTICATE, else None.
+
+    Raises:
+        MechanismUnsupported: CKA_SIGN is not set.
+        DeviceUnavailable: the token returned a signature of another length.
+    """
+    if not isinstance(key, SignMixin):
+        raise MechanismUnsupported("the key is not meant for signatures")
+    revealed = None if pin is None else pin.reveal()
+    signature = bytes(key.sign(call.data, mechanism=call.mechanism, pin=revealed))
+    if len(signature) != call.signature_size:
+        raise DeviceUnavailable("the token returned a signature of the wrong length")
+    return signature
 
 
 def public_key_of(public_object: Object) -> PublicKey:

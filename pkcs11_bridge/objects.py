@@ -16,7 +16,11 @@ from pkcs11_bridge.errors import (
     TokenNotFound,
     UriInvalid,
 )
+from pkcs11_bridge.pin import tries_left
 from pkcs11_bridge.uri import Pkcs11Uri
+
+# ykcs11: COUNT_LOW after the first of three wrong PINs, FINAL_TRY after the second
+_COUNT_LOW_MEANS_TWO = frozenset({"PKCS#11 PIV Library (SP-800-73)"})
 
 # PKCS#11 2.40 section 4.9: what a key that was born in the token and cannot leave it must say
 _REQUIRED: Mapping[Attribute, bool] = {
@@ -31,6 +35,7 @@ _REQUIRED: Mapping[Attribute, bool] = {
 class TokenCertificate:
     """A certificate as the token stores it, not judged in any way."""
 
+    slot_id: int
     id: bytes
     label: str
     unverified_der: bytes
@@ -60,6 +65,12 @@ def find_token(library: pkcs11._pkcs11.lib, uri: Pkcs11Uri) -> pkcs11.Token:
 def serial_of(token: pkcs11.Token) -> str:
     """CK_TOKEN_INFO.serialNumber as text."""
     return token.serial.rstrip(b"\0").decode("utf-8", errors="replace").strip()
+
+
+def pin_tries_left(token: pkcs11.Token, library_description: str) -> int | None:
+    """PIN tries left by the token's flags, read anew; None for unknown."""
+    flags = int(token.slot.get_token().flags)
+    return tries_left(flags, count_low_means_two=library_description in _COUNT_LOW_MEANS_TWO)
 
 
 def find_private_key(session: pkcs11.Session, uri: Pkcs11Uri) -> pkcs11.Object:
@@ -106,6 +117,7 @@ def certificates(session: pkcs11.Session) -> tuple[TokenCertificate, ...]:
     found = session.get_objects({Attribute.CLASS: ObjectClass.CERTIFICATE})
     return tuple(
         TokenCertificate(
+            slot_id=session.token.slot.slot_id,
             id=bytes(certificate[Attribute.ID]),
             label=str(certificate[Attribute.LABEL]),
             unverified_der=bytes(certificate[Attribute.VALUE]),

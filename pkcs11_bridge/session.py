@@ -38,7 +38,7 @@ from pkcs11_bridge.errors import (
 from pkcs11_bridge.file_lock import exclusive_file_lock
 from pkcs11_bridge.latch import PinLatch
 from pkcs11_bridge.module import Module, load_module
-from pkcs11_bridge.pin import Pin, pin_was_refused_before, tries_left
+from pkcs11_bridge.pin import Pin, pin_was_refused_before
 from pkcs11_bridge.translation import translating
 from pkcs11_bridge.uri import Pkcs11Uri
 
@@ -318,8 +318,7 @@ class TokenSessions:
                 session = token.open(user_pin=pin.reveal())
         except PinIncorrect as e:
             latch.refused()
-            flags = int(token.slot.get_token().flags)
-            raise PinIncorrect(tries_left(flags, count_low_means_two=False)) from e
+            raise PinIncorrect(objects.pin_tries_left(token, module.description)) from e
         except PinLocked:
             latch.refused()
             raise
