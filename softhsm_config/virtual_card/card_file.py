@@ -35,6 +35,17 @@ PIN_BYTES = 8
 CARD_FILE = "card.json"
 TRIES_FILE = "tries"
 
+RSA_LOGIN_KEYS: Mapping[Slot, CardAlgorithm] = {
+    Slot.AUTHENTICATION: CardAlgorithm.RSA_2048,
+    Slot.SIGNATURE: CardAlgorithm.EC_P256,
+}
+"""A card that logs in with RSA-2048 and signs documents with P-256."""
+EC_LOGIN_KEYS: Mapping[Slot, CardAlgorithm] = {
+    Slot.AUTHENTICATION: CardAlgorithm.EC_P256,
+    Slot.SIGNATURE: CardAlgorithm.RSA_2048,
+}
+"""The other way round."""
+
 _PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
@@ -108,6 +119,19 @@ class CardImage:
         except (OSError, ValueError, TypeError) as e:
             raise CardImageInvalid(f"{directory} holds no readable card") from e
         return image
+
+    @classmethod
+    def open_or_create(
+        cls, directory: Path, *, pin: str, keys: Mapping[Slot, CardAlgorithm], expires: date
+    ) -> Self:
+        """Open the card if there is one (with the PIN it was made with), else make it.
+
+        Raises:
+            CardImageInvalid: As `open` and `create`.
+        """
+        if directory.exists():
+            return cls.open(directory)
+        return cls.create(directory, pin=pin, keys=keys, expires=expires)
 
     @property
     def directory(self) -> Path:

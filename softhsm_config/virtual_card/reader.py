@@ -115,7 +115,14 @@ class VirtualReader:
             shutil.rmtree(layout.directory, ignore_errors=True)
 
     def insert_card(self) -> None:
-        """Put the card in and wait until programs can see it."""
+        """Put the card in and wait until programs can see it.
+
+        Raises:
+            CardCommandRefused: It is in already.
+        """
+        if not self.state().inserted:
+            # pcscd polls: a card back before its removal was noticed looks like a dead one.
+            self._await_card(_CARD_ABSENT)
         self._ask("insert")
         self._await_card(_CARD_PRESENT)
 
