@@ -120,6 +120,23 @@ def decode_bundle(data: bytes) -> tuple[bytes, ...]:
     return tuple(entries)
 
 
+def cut(address: TileAddress, widest: bytes) -> bytes:
+    """A tile or bundle at its address's width, cut from a version that is as wide or wider.
+
+    Raises:
+        TileMalformed: the version is malformed or narrower.
+    """
+    if address.level is None:
+        entries = decode_bundle(widest)
+        if len(entries) < address.width:
+            raise TileMalformed("the bundle is narrower than asked")
+        return encode_bundle(entries[: address.width])
+    hashes = decode_hashes(widest)
+    if len(hashes) < address.width:
+        raise TileMalformed("the tile is narrower than asked")
+    return encode_hashes(hashes[: address.width])
+
+
 def encode_hashes(hashes: Sequence[bytes]) -> bytes:
     """A tile's bytes."""
     return b"".join(hashes)

@@ -1,0 +1,133 @@
+"""What the sequencer asks of its database and of its folder of tiles."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from signer.receipts.batch import BatchView, NewEntry
+from signer.receipts.publication import Published
+from signer.receipts.tiles import TileAddress
+
+
+@dataclass(frozen=True, slots=True)
+class SignedCheckpoint:
+    """A committed checkpoint.
+
+    Attributes:
+        size: number of entries.
+        root: 32 bytes.
+        note: the signed note; from here on these bytes alone are the checkpoint.
+        previous_size: the size of the checkpoint before it, 0 for the first.
+        released: whether the receipts of its entries may go out.
+    """
+
+    size: int
+    root: bytes
+    note: bytes
+    previous_size: int
+    released: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """A log as the database knows it.
+
+    Attributes:
+        entries: number of entries with a place.
+        signed: the newest committed checkpoint.
+        closed: whether the last entry is the close record.
+        published: how far the public sees.
+    """
+
+    entries: int
+    signed: SignedCheckpoint | None
+    closed: bool
+    published: Published
+
+    @property
+    def signed_size(self) -> int:
+        """The newest checkpoint's size, 0 where there is none."""
+        return self.signed.size if self.signed else 0
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPath:
+    """The inclusion path of one entry."""
+
+    seq: int
+    path: tuple[bytes, ...]
+
+
+class LogStore(Protocol):
+    """The log's database. Each writing call is one transaction, durable when it returns."""
+
+    def log_state(self, election_id: str) -> LogState:
+        """The log as it stands; raises ElectionNotFound."""
+
+    def assign(
+        self, election_id: str, *, limit: int, plan: Callable[[BatchView], Sequence[NewEntry]]
+    ) -> int:
+        """Show `plan` what is pending, and store the places and entries that it decides on.
+
+        Nothing is shown, and nothing stored, once the close record has its place.
+
+        Returns:
+            The number of new entries.
+        """
+
+    def entries(self, election_id: str, first: int, end: int) -> list[bytes]:
+        """The entries from index `first` up to, not including, `end`."""
+
+    def checkpoint(self, election_id: str, size: int) -> SignedCheckpoint | None:
+        """The committed checkpoint of exactly this size."""
+
+    def take_over(self, election_id: str, *, holder: str) -> None:
+        """Put every intent that no signature followed into this holder's name."""
+
+    def intend(self, election_id: str, *, size: int, root: bytes, holder: str) -> None:
+        """Record the intent to sign this root for this size: the fence.
+
+        Raises:
+            FenceLost: another holder has this intent.
+            LogForked: an intent of this size is for another root.
+        """
+
+    def holds_intent(self, election_id: str, *, size: int, holder: str) -> bool:
+        """Whether the intent of this size is still in this holder's name."""
+
+    def commit_checkpoint(self, election_id: str, checkpoint: SignedCheckpoint) -> None:
+        """Store signed bytes.
+
+        Raises:
+            FenceLost: a checkpoint of this size was committed before.
+        """
+
+    def release(self, election_id: str, *, size: int, paths: Sequence[EntryPath]) -> None:
+        """Store the inclusion paths of a checkpoint's new entries, and let their receipts out."""
+
+    def publish(self, election_id: str, published: Published) -> None:
+        """Let the public see a committed checkpoint; never a smaller one than before."""
+
+
+class TileFiles(Protocol):
+    """One log's folder of tiles."""
+
+    def write(self, files: Sequence[tuple[TileAddress, bytes]], *, slot: int) -> None:
+        """Write tiles durably: temporary files, fsync, rename, fsync of the folders.
+
+        Args:
+            files: each tile with its bytes.
+            slot: the present ten-minute slot, which is all that file dates may tell.
+        """
+
+    def read(self, level: int | None, number: int) -> bytes | None:
+        """The widest version of a tile, or of an entry bundle where `level` is None."""
+
+    def set_aside(self) -> None:
+        """Move all tiles out of the way, where a person can look at them."""
+
+    def write_checkpoint(self, note: bytes, *, slot: int) -> None:
+        """Write the newest checkpoint's file, as durably as tiles."""
+
+    def read_checkpoint(self) -> bytes | None:
+        """The newest checkpoint's file."""

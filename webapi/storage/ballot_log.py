@@ -1,0 +1,34 @@
+"""The tables of the ballot logs: entries, intents to sign, signed checkpoints."""
+
+from sqlalchemy import BigInteger, Boolean, Column, LargeBinary, String, Table
+
+from webapi.storage.schema import metadata
+
+log_entries = Table(
+    "log_entries",
+    metadata,
+    Column("election_id", String(64), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("entry", LargeBinary, nullable=False),
+)
+
+log_intents = Table(
+    "log_intents",
+    metadata,
+    # The primary key is the fence: one root is ever signed for a log and size.
+    Column("election_id", String(64), primary_key=True),
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("root", LargeBinary(32), nullable=False),
+    Column("holder", String(32), nullable=False),
+)
+
+log_checkpoints = Table(
+    "log_checkpoints",
+    metadata,
+    Column("election_id", String(64), primary_key=True),
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("root", LargeBinary(32), nullable=False),
+    Column("note", LargeBinary, nullable=False),
+    Column("previous_size", BigInteger, nullable=False),
+    Column("released", Boolean, nullable=False),
+)

@@ -1,0 +1,140 @@
+"""Elections: manifest, order to close, and how far the public sees."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    LargeBinary,
+    Row,
+    String,
+    Table,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from signer.receipts.election import Manifest
+from signer.receipts.errors import CloseConflict, ElectionExists, ElectionNotFound
+from signer.receipts.publication import Published
+from signer.receipts.registration import CloseOrder
+from webapi.storage.ballot_log import log_entries
+from webapi.storage.schema import metadata
+
+elections = Table(
+    "elections",
+    metadata,
+    Column("election_id", String(64), primary_key=True),
+    Column("manifest", LargeBinary, nullable=False),
+    # The order to close: all of them are null until it came.
+    Column("close_request", LargeBinary),
+    Column("no_vote_root", LargeBinary(32)),
+    Column("no_vote_size", BigInteger),
+    # The close record's place in the log, once it has one.
+    Column("close_seq", BigInteger),
+    Column("published_size", BigInteger, nullable=False),
+    Column("published_epoch", BigInteger, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredElection:
+    """An election as the database keeps it.
+
+    Attributes:
+        manifest: its bytes.
+        published: how far the public sees.
+        close_seq: the close record's place, None before it has one.
+    """
+
+    manifest: bytes
+    published: Published
+    close_seq: int | None
+
+    @property
+    def is_closed_in_public(self) -> bool:
+        """Whether the published part of the log ends with the close record."""
+        return self.close_seq is not None and self.published.size == self.close_seq + 1
+
+
+class SqlElectionStore:
+    """The elections of this service; each writing call is durable when it returns."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def create(self, manifest: Manifest) -> None:
+        """Store an election and the genesis record of its log, in one transaction.
+
+        Raises:
+            ElectionExists: there is one of this id.
+        """
+        election = insert(elections).values(
+            election_id=manifest.election_id,
+            manifest=manifest.serialise(),
+            published_size=0,
+            published_epoch=0,
+        )
+        genesis = insert(log_entries).values(
+            election_id=manifest.election_id, seq=0, entry=manifest.genesis().encode()
+        )
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(election)
+                connection.execute(genesis)
+        except IntegrityError as error:
+            raise ElectionExists("an election of this id exists") from error
+
+    def get(self, election_id: str) -> StoredElection:
+        """An election; raises ElectionNotFound."""
+        with self._engine.begin() as connection:
+            return _stored(election_row(connection, election_id))
+
+    def list_all(self) -> Sequence[StoredElection]:
+        """All elections, by id."""
+        with self._engine.begin() as connection:
+            rows = connection.execute(select(elections).order_by(elections.c.election_id))
+            return [_stored(row) for row in rows]
+
+    def close(self, order: CloseOrder) -> None:
+        """Record the order to close; from then on no new ballot is taken.
+
+        Raises:
+            ElectionNotFound: there is no such election.
+            CloseConflict: an order with other figures was recorded before.
+        """
+        with self._engine.begin() as connection:
+            row = election_row(connection, order.election_id, lock=True)
+            if row.close_request is None:
+                connection.execute(
+                    update(elections)
+                    .where(elections.c.election_id == order.election_id)
+                    .values(
+                        close_request=order.evidence,
+                        no_vote_root=order.no_vote_root,
+                        no_vote_size=order.no_vote_size,
+                    )
+                )
+            elif (row.no_vote_root, row.no_vote_size) != (order.no_vote_root, order.no_vote_size):
+                raise CloseConflict("the election was closed with other figures")
+
+
+def election_row(
+    connection: Connection, election_id: str, *, lock: bool = False
+) -> Row[*tuple[Any, ...]]:
+    """An election's row, locked for the transaction if asked; raises ElectionNotFound."""
+    query = select(elections).where(elections.c.election_id == election_id)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise ElectionNotFound("there is no such election")
+    return row
+
+
+def _stored(row: Row[*tuple[Any, ...]]) -> StoredElection:
+    published = Published(row.published_size, row.published_epoch)
+    return StoredElection(row.manifest, published, row.close_seq)

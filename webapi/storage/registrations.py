@@ -1,0 +1,132 @@
+"""Registered ballots by submission id: no voter, no address, no time finer than ten minutes."""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Engine,
+    ForeignKey,
+    LargeBinary,
+    Row,
+    String,
+    Table,
+    UniqueConstraint,
+    and_,
+    insert,
+    select,
+)
+from sqlalchemy.exc import IntegrityError
+
+from signer.receipts.acceptance import NewRegistration, Release, StoredRegistration
+from signer.receipts.errors import ElectionNotFound, ElectionOver, SubmissionExists
+from signer.receipts.merkle import HASH_BYTES
+from webapi.storage.ballot_log import log_checkpoints, log_entries
+from webapi.storage.elections import elections
+from webapi.storage.schema import metadata
+
+registrations = Table(
+    "registrations",
+    metadata,
+    Column("election_id", String(64), ForeignKey(elections.c.election_id), primary_key=True),
+    Column("submission_id", String(64), primary_key=True),
+    Column("ballot_sha256", LargeBinary(32), nullable=False),
+    Column("commitment", LargeBinary(32), nullable=False),
+    Column("accepted_slot", BigInteger, nullable=False),
+    Column("sealed_salt", LargeBinary, nullable=False),
+    Column("evidence", LargeBinary, nullable=False),
+    # The place in the log, once it has one.
+    Column("seq", BigInteger),
+    # The checkpoint that its receipt bears and the path in it, once the receipt may go out.
+    Column("checkpoint_size", BigInteger),
+    Column("path", LargeBinary),
+    UniqueConstraint("election_id", "seq"),
+    # Rows lie in the order of their keys: the order of arrival is not kept in hidden row numbers.
+    sqlite_with_rowid=False,
+)
+
+
+class SqlRegistrationStore:
+    """`signer.receipts.acceptance.RegistrationStore` on the database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def find(self, election_id: str, submission_id: str) -> StoredRegistration | None:
+        """The registration of this id, if there is one."""
+        query = (
+            select(
+                registrations.c.ballot_sha256,
+                registrations.c.sealed_salt,
+                registrations.c.seq,
+                registrations.c.path,
+                log_entries.c.entry,
+                log_checkpoints.c.note,
+            )
+            .select_from(registrations)
+            .outerjoin(
+                log_entries,
+                and_(
+                    log_entries.c.election_id == registrations.c.election_id,
+                    log_entries.c.seq == registrations.c.seq,
+                ),
+            )
+            .outerjoin(
+                log_checkpoints,
+                and_(
+                    log_checkpoints.c.election_id == registrations.c.election_id,
+                    log_checkpoints.c.size == registrations.c.checkpoint_size,
+                ),
+            )
+            .where(
+                registrations.c.election_id == election_id,
+                registrations.c.submission_id == submission_id,
+            )
+        )
+        with self._engine.begin() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        release = None if row.path is None else _release(row)
+        return StoredRegistration(submission_id, row.ballot_sha256, row.sealed_salt, release)
+
+    def insert(self, new: NewRegistration) -> None:
+        """Insert a registration, unless the election was ordered to close.
+
+        Raises:
+            SubmissionExists: the id is taken.
+            ElectionOver: the order to close came first.
+            ElectionNotFound: there is no such election.
+        """
+        # The row is locked so that no order to close comes in between on engines that let
+        # writers run side by side; SQLite's transactions are exclusive as it is.
+        closing = (
+            select(elections.c.close_request.is_not(None))
+            .where(elections.c.election_id == new.election_id)
+            .with_for_update(read=True)
+        )
+        values = insert(registrations).values(
+            election_id=new.election_id,
+            submission_id=new.submission_id,
+            ballot_sha256=new.ballot_sha256,
+            commitment=new.commitment,
+            accepted_slot=new.accepted_slot,
+            sealed_salt=new.sealed_salt,
+            evidence=new.evidence,
+        )
+        try:
+            with self._engine.begin() as connection:
+                ordered = connection.execute(closing).scalar_one_or_none()
+                if ordered is None:
+                    raise ElectionNotFound("there is no such election")
+                if ordered:
+                    raise ElectionOver("the election was ordered to close")
+                connection.execute(values)
+        except IntegrityError as error:
+            raise SubmissionExists("the submission id is taken") from error
+
+
+def _release(row: Row[*tuple[Any, ...]]) -> Release:
+    path: bytes = row.path
+    hashes = tuple(path[i : i + HASH_BYTES] for i in range(0, len(path), HASH_BYTES))
+    return Release(index=row.seq, entry=row.entry, path=hashes, checkpoint=row.note)
