@@ -1,0 +1,179 @@
+"""A whole site in the test: real database and decision, an OCSP responder by function call."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import Engine
+from werkzeug.test import TestResponse
+
+from ocsp.config import IssuerProfile, PersonAttribute, TrustStore
+from ocsp.transport import HttpAnswer
+from signer.login.authenticate import LoginRules, authenticate
+from signer.login.challenge import refill_stock
+from tests.support.certificates import (
+    CITIZEN_POLICY,
+    NOW,
+    Issued,
+    Pki,
+    development_like_pki,
+)
+from tests.support.login import (
+    ORIGIN,
+    POLICY,
+    SoftwareSigner,
+    card_signature,
+    web_eid_token,
+)
+from tests.support.ocsp_answers import AnswerSpec, answer, standard_spec
+from webapi.app import Area, Services, create_app
+from webapi.login.limits import RateLimit, SourceLimiter
+from webapi.login.service import LoginService
+from webapi.login.sessions import SessionPolicy
+from webapi.operations.readiness import Check, Readiness
+from webapi.storage.challenges import SqlChallengeStore
+from webapi.storage.engine import make_engine, upgrade
+from webapi.storage.sessions import SqlSessionStore
+
+RESPONDER = "http://ocsp.example/citizen"
+
+
+class Responder:
+    """Answers OCSP requests as the citizen CA's delegate; `change` bends what it says."""
+
+    def __init__(self, pki: Pki) -> None:
+        self.pki = pki
+        self.asked = 0
+        self.change: Callable[[AnswerSpec], AnswerSpec] = lambda spec: spec
+
+    def post(
+        self,
+        purpose: str,
+        url: str,
+        body: bytes,
+        *,
+        content_type: str,
+        accept: str,
+        max_bytes: int,
+        timeout: timedelta,
+    ) -> HttpAnswer:
+        self.asked += 1
+        spec = self.change(standard_spec(self.pki, body))
+        return HttpAnswer(200, "application/ocsp-response", answer(spec))
+
+
+@dataclass
+class Site:
+    """The application with everything that a test may turn."""
+
+    app: Flask
+    engine: Engine
+    challenges: SqlChallengeStore
+    responder: Responder
+    pki: Pki
+    now: list[datetime] = field(default_factory=lambda: [NOW])
+
+    def client(self) -> FlaskClient:
+        """A browser of its own, with its own cookies."""
+        return self.app.test_client()
+
+    def pass_time(self, by: timedelta) -> None:
+        self.now[0] += by
+
+
+def trust_store(pki: Pki) -> TrustStore:
+    profile = IssuerProfile(
+        name="citizen-ca",
+        certificates=(pki.citizen_ca.der,),
+        responder_url=RESPONDER,
+        required_policies=frozenset({CITIZEN_POLICY}),
+        person_attribute=PersonAttribute(oid="2.5.4.5", pattern="PNOMN-[0-9]{12}"),
+    )
+    return TrustStore(
+        roots=(pki.root.der,), intermediates=(pki.national_ca.der,), issuers=(profile,)
+    )
+
+
+def make_site(
+    directory: Path,
+    *,
+    burst: int = 1_000,
+    stock: int = 4,
+    checks: dict[str, Check] | None = None,
+    strict_transport: bool = True,
+    areas: tuple[Area, ...] = (),
+) -> Site:
+    """A site with a database in `directory` and `stock` challenges ready."""
+    engine = make_engine(f"sqlite:///{directory}/tamga.db")
+    upgrade(engine)
+    pki = development_like_pki()
+    challenges = SqlChallengeStore(engine)
+    responder = Responder(pki)
+    now = [NOW]
+    if stock:
+        policy = type(POLICY)(stock, POLICY.challenge_life, POLICY.shelf_life)
+        refill_stock(challenges, SoftwareSigner(), origin=ORIGIN, policy=policy, at=NOW)
+    rules = LoginRules(ORIGIN, challenges, trust_store(pki), responder)
+    login = LoginService(
+        origin=ORIGIN,
+        challenges=challenges,
+        stock_policy=POLICY,
+        decide=partial(authenticate, rules),
+        sessions=SqlSessionStore(engine),
+        session_policy=SessionPolicy(idle=timedelta(minutes=15), absolute=timedelta(hours=8)),
+        challenge_limiter=SourceLimiter(RateLimit(burst, 60)),
+        report_limiter=SourceLimiter(RateLimit(burst, 60)),
+    )
+    services = Services(
+        origin=ORIGIN,
+        version="0.0.0",
+        strict_transport=strict_transport,
+        clock=lambda: now[0],
+        login=login,
+        readiness=Readiness(checks or {"database": lambda: None}),
+        areas=areas,
+    )
+    return Site(create_app(services), engine, challenges, responder, pki, now)
+
+
+def send(client: FlaskClient, path: str, body: object = None) -> TestResponse:
+    """Post JSON as our own page would."""
+    headers = {"Origin": ORIGIN, "Sec-Fetch-Site": "same-origin"}
+    return client.post(path, json={} if body is None else body, headers=headers, base_url=ORIGIN)
+
+
+def draw(client: FlaskClient) -> dict[str, str]:
+    """A challenge, or an assertion with the problem."""
+    response = send(client, "/auth/challenge")
+    assert response.status_code == 200, response.text
+    challenge: dict[str, str] = response.get_json()
+    return challenge
+
+
+def login_body(
+    challenge: dict[str, str],
+    card: Issued,
+    *,
+    origin: str = ORIGIN,
+    nonce: str | None = None,
+    changes: dict[str, object] | None = None,
+) -> dict[str, object]:
+    """The challenge answered by a P-256 card; `changes` bend members of the token."""
+    signature = card_signature(card.key, "ES256", origin, nonce or challenge["nonce"])
+    token = web_eid_token(card.der, "ES256", signature, **(changes or {}))
+    return {"challenge_id": challenge["challenge_id"], "auth_token": token}
+
+
+def code_of(response: TestResponse) -> str:
+    """The problem's code."""
+    assert response.content_type == "application/problem+json", response.text
+    problem = response.get_json()
+    members = {"type", "title", "status", "code", "detail", "next_step", "incident"}
+    assert members <= problem.keys()
+    assert problem["status"] == response.status_code
+    code: str = problem["code"]
+    return code
