@@ -73,7 +73,7 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
     except ValidationError as e:
         details = e.errors(include_input=False, include_url=False)
         # `from None`: pydantic's own text would come along in a traceback.
-        raise ConfigurationWrong(tuple(_finding(detail) for detail in details)) from None
+        raise ConfigurationWrong(tuple(map(_finding, _without_echoes(details)))) from None
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -100,6 +100,20 @@ def _override(values: dict[str, Any], name: str, value: str) -> Finding | None:
             return Finding(name, "goes through a value that is no section", "Remove it.")
     table[key] = value
     return None
+
+
+def _without_echoes(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without "too short" for a list whose one item is wrong: pydantic counts it as absent."""
+    return [
+        detail
+        for detail in details
+        if detail["type"] != "too_short"
+        or not any(_is_inside(other["loc"], detail["loc"]) for other in details)
+    ]
+
+
+def _is_inside(location: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(location) > len(outer) and location[: len(outer)] == outer
 
 
 def _finding(detail: ErrorDetails) -> Finding:

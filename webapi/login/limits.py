@@ -8,7 +8,7 @@ import ipaddress
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 MAX_SOURCES = 10_000
 """Buckets kept; the least recently used one makes room."""
@@ -36,19 +36,26 @@ def source_of(address: str | None) -> str:
         parsed = ipaddress.ip_address(address or "")
     except ValueError:
         return "unknown"
+    if parsed.version == 6 and parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)  # how a dual-stack listener names an IPv4 client
     if parsed.version == 6:
         return str(ipaddress.ip_network((parsed, 64), strict=False))
     return str(parsed)
 
 
 class SourceLimiter:
-    """Token buckets by source; safe for threads."""
+    """Token buckets by source; safe for threads.
+
+    A bucket is one instant: when it will be full again (the generic cell rate algorithm of
+    ITU-T I.371). A refused request leaves it as it is.
+    """
 
     def __init__(self, limit: RateLimit, *, max_sources: int = MAX_SOURCES) -> None:
-        self._limit = limit
+        self._interval = timedelta(minutes=1) / limit.per_minute
+        self._capacity = self._interval * limit.burst
         self._max_sources = max_sources
         self._lock = threading.Lock()
-        self._buckets: OrderedDict[str, tuple[float, datetime]] = OrderedDict()
+        self._full_at: OrderedDict[str, datetime] = OrderedDict()
 
     def spend(self, source: str, at: datetime) -> None:
         """Take one token out of the source's bucket.
@@ -57,13 +64,12 @@ class SourceLimiter:
             TooManyRequests: the bucket is empty.
         """
         with self._lock:
-            tokens, since = self._buckets.pop(source, (float(self._limit.burst), at))
-            # A clock set back must not take tokens away.
-            minutes = max(0.0, (at - since).total_seconds()) / 60
-            tokens = min(float(self._limit.burst), tokens + minutes * self._limit.per_minute)
-            allowed = tokens >= 1
-            self._buckets[source] = (tokens - 1 if allowed else tokens, at)
-            if len(self._buckets) > self._max_sources:
-                self._buckets.popitem(last=False)
+            # The upper bound holds after the clock was set back: empty, but no longer than that.
+            full_at = min(max(self._full_at.pop(source, at), at), at + self._capacity)
+            spent = full_at + self._interval
+            allowed = spent <= at + self._capacity
+            self._full_at[source] = spent if allowed else full_at
+            if len(self._full_at) > self._max_sources:
+                self._full_at.popitem(last=False)
         if not allowed:
             raise TooManyRequests("the source asked too often")
