@@ -3,9 +3,9 @@
 Source: vsmartcard, virtualsmartcard/src/vpcd (both directions: big-endian length, payload).
 """
 
-import errno
 import socket
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -58,11 +58,8 @@ class ReaderConnection:
 
     def close(self) -> None:
         """Remove the card; a thread that waits in `read_frame` returns."""
-        try:
+        with suppress(OSError):  # the other end, or another thread, was first
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError as e:
-            if e.errno != errno.ENOTCONN:
-                raise
         self._socket.close()
 
     def __enter__(self) -> Self:
