@@ -34,6 +34,16 @@ MAX_SERIAL_BITS = 160
 _EXPLICIT_FALSE = bytes.fromhex("3003010100")
 _EMPTY_SEQUENCE = bytes.fromhex("3000")
 
+_UNREADABLE = (
+    ValueError,
+    TypeError,  # a name attribute whose string type does not fit
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+    CryptographyDeprecationWarning,  # a number that must be positive, where warnings are errors
+)
+"""What a hostile certificate raises in `cryptography`."""
+
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 
@@ -109,12 +119,7 @@ def _load(unverified_der: bytes) -> x509.Certificate:
         # Names, dates and signature algorithm are parsed lazily: have them fail here, if ever.
         _ = (certificate.subject, certificate.issuer, certificate.signature_hash_algorithm)
         _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
-    except (
-        ValueError,
-        UnsupportedAlgorithm,
-        x509.InvalidVersion,
-        CryptographyDeprecationWarning,  # a serial number <= 0, where warnings are errors
-    ) as e:
+    except _UNREADABLE as e:
         raise CertificateMalformed(f"not an X.509 certificate: {e}") from e
     return certificate
 
@@ -124,13 +129,13 @@ def _extensions(certificate: x509.Certificate, der: bytes) -> x509.Extensions:
         return certificate.extensions
     except x509.DuplicateExtension as e:
         raise CertificateMalformed(f"extension {e.oid.dotted_string} occurs twice") from e
-    except (ValueError, x509.UnsupportedGeneralNameType) as e:
+    except _UNREADABLE as e:
         normalised = _without_explicit_false(der)
         if normalised is None:
             raise CertificateMalformed("an extension cannot be read") from e
     try:
         return x509.load_der_x509_certificate(normalised).extensions
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as e:
+    except (*_UNREADABLE, x509.DuplicateExtension) as e:
         raise CertificateMalformed("an extension cannot be read") from e
 
 
