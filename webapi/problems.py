@@ -211,11 +211,9 @@ def install_problem_handlers(app: Flask, tables: Iterable[ProblemTable] = ()) ->
 
 
 def _http_answer(error: HTTPException) -> Response:
+    # Flask itself lets redirects pass, and answers that a view made for abort().
     plain = error.get_response()
     status = plain.status_code
-    if error.response is not None or status < HTTPStatus.BAD_REQUEST:
-        # A redirect for a trailing slash, or an answer that the view made by itself.
-        return Response(plain.get_data(), status=status, headers=plain.headers)
     code, next_step = _HTTP_STEPS.get(status, (f"http_{status}", "Correct the request."))
     problem = Problem(status, code, f"{HTTPStatus(status).phrase}.", next_step)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -195,9 +195,6 @@ class IssuerSettings(_Section):
     max_age_seconds: int = Field(
         default=86_400, ge=1, le=604_800, description="oldest thisUpdate that is believed"
     )
-    answer_timeout_seconds: float = Field(
-        default=5.0, gt=0, le=30, description="longest exchange with the responder"
-    )
     required_policies: tuple[Oid, ...] = Field(
         min_length=1, description="certificate policies of which one must be valid"
     )
@@ -212,10 +209,10 @@ class IssuerSettings(_Section):
         min_length=1,
         description="curves accepted",
     )
-    person_oid: Oid = Field(
-        default="2.5.4.5",
-        description="dotted OID of the subject attribute that names the person; "
-        "2.5.4.5 is serialNumber",
+    person_attribute: str = Field(
+        default="serialNumber",
+        pattern=r"^(serialNumber|uid|[0-2](\.(0|[1-9][0-9]*))+)$",
+        description="subject attribute that names the person: serialNumber, uid or a dotted OID",
     )
     person_pattern: str = Field(
         min_length=1, description="regular expression that the attribute matches whole"
@@ -230,11 +227,6 @@ class IssuerSettings(_Section):
     def max_age(self) -> timedelta:
         """Oldest thisUpdate that is believed."""
         return timedelta(seconds=self.max_age_seconds)
-
-    @property
-    def answer_timeout(self) -> timedelta:
-        """Longest exchange with the responder."""
-        return timedelta(seconds=self.answer_timeout_seconds)
 
 
 class TrustSettings(_Section):

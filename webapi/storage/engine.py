@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from webapi.storage import tables  # noqa: F401 - makes `metadata` complete
 from webapi.storage.errors import (
     DatabaseDirectoryUnsafe,
     DatabaseNotCurrent,

@@ -209,7 +209,7 @@ def test_a_good_file_gives_paths_beside_it_and_times_with_units(file: Path) -> N
         timedelta(hours=8),
     )
     assert (issuer.skew, issuer.max_age) == (timedelta(minutes=5), timedelta(days=1))
-    assert issuer.answer_timeout == timedelta(seconds=5)
+    assert issuer.person_attribute == "serialNumber"
     receipts = settings.receipts
     assert (receipts.batch_interval, receipts.epoch) == (
         timedelta(milliseconds=200),

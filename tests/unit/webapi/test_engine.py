@@ -1,6 +1,8 @@
 """The database: refused unless private, migrated and of this version."""
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -113,3 +115,17 @@ def test_many_upgrades_at_once_all_succeed(tmp_path: Path) -> None:
     for engine in engines:
         require_current(engine)
     assert inspect(engines[0]).has_table("schema_tables")
+
+
+def test_the_engine_alone_knows_every_table() -> None:
+    script = (
+        "import importlib, pkgutil\n"
+        "from webapi.storage.schema import metadata\n"
+        "import webapi.storage.engine\n"
+        "known = set(metadata.tables)\n"
+        "for module in pkgutil.iter_modules(webapi.storage.__path__):\n"
+        "    importlib.import_module(f'webapi.storage.{module.name}')\n"
+        "print(sorted(set(metadata.tables) - known))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+    assert run.stdout.strip() == "[]", "add the module to webapi/storage/tables.py"

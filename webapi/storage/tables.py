@@ -1,0 +1,26 @@
+"""Every module that declares tables; importing this one makes `metadata` complete.
+
+Without it, what `upgrade` creates would depend on what else a process happened to import.
+"""
+
+from types import ModuleType
+
+from webapi.storage import (
+    ballot_log,
+    challenges,
+    elections,
+    evidence,
+    permits,
+    registrations,
+    sessions,
+)
+
+TABLE_MODULES: tuple[ModuleType, ...] = (
+    ballot_log,
+    challenges,
+    elections,
+    evidence,
+    permits,
+    registrations,
+    sessions,
+)
