@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from signer.receipts.errors import ReceiptsError, SaltErased
@@ -32,17 +33,20 @@ class FileSaltVault:
         was encrypted with.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._path(election_id)
+        temporary = self._folder / f".tmp-{secrets.token_hex(8)}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        try:
-            descriptor = os.open(self._path(election_id), flags, 0o600)
-        except FileExistsError:
-            self._key(election_id)
-            return
+        descriptor = os.open(temporary, flags, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(KEY_BYTES))
             file.flush()
             os.fsync(descriptor)
+        # A link appears whole or not at all, and never replaces a key that is in use.
+        with suppress(FileExistsError):
+            path.hardlink_to(temporary)
+        temporary.unlink()
         self._sync()
+        self._key(election_id)
 
     def erase_key(self, election_id: str) -> None:
         """Remove an election's key; its salts can no more be read, here or in any backup.
