@@ -136,14 +136,15 @@ def _with_odd_parameters(certificate_der: bytes, key: SigningKey) -> bytes:
     """Swap the algorithm parameters that RFC 5758 (absent) and RFC 4055 (NULL) ask for."""
     certificate = asn1_x509.Certificate.load(certificate_der)
     tbs = certificate["tbs_certificate"]
-    parameters = core.Null() if isinstance(key, ec.EllipticCurvePrivateKey) else core.Void()
-    for algorithm in (tbs["signature"], certificate["signature_algorithm"]):
-        algorithm["parameters"] = parameters
-    signed = tbs.dump(force=True)
+    algorithms = (tbs["signature"], certificate["signature_algorithm"])
     if isinstance(key, ec.EllipticCurvePrivateKey):
-        signature = key.sign(signed, ec.ECDSA(hashes.SHA256()))
+        for algorithm in algorithms:
+            algorithm["parameters"] = core.Null()
+        signature = key.sign(tbs.dump(force=True), ec.ECDSA(hashes.SHA256()))
     else:
-        signature = key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
+        for algorithm in algorithms:
+            del algorithm["parameters"]
+        signature = key.sign(tbs.dump(force=True), padding.PKCS1v15(), hashes.SHA256())
     certificate["signature_value"] = signature
     encoded: bytes = certificate.dump(force=True)
     return encoded

@@ -195,7 +195,7 @@ def test_a_failed_write_leaves_the_old_file(
     def full(_: int) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(private_files.os, "fsync", full)
+    monkeypatch.setattr("softhsm_config.private_files.os.fsync", full)
     with pytest.raises(OSError, match="no space"):
         private_files.write_private(path, b"new")
     assert path.read_bytes() == b"old"
