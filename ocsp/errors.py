@@ -301,5 +301,9 @@ class ConnectionFailed(TransportFailed):
 # --- our own responder ------------------------------------------------------------------------
 
 
+class RequestMalformed(TrustError):
+    """A client's OCSP request cannot be answered by anybody."""
+
+
 class ResponderMisconfigured(ConfigurationInvalid):
     """A responder's delegate, key and CA do not belong together."""

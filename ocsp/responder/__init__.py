@@ -1,1 +1,1 @@
-"""Our own OCSP responder; it is given a key object, never a token."""
+"""Our own OCSP responder: pure, given a request, CAs with key objects, a status source, a time."""
