@@ -70,11 +70,15 @@ def read_body(request: Request, content_type: str, max_bytes: int) -> bytes:
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     if request.mimetype != content_type or charset != "utf-8" or request.content_encoding:
         raise ContentTypeWrong(f"expected {content_type}")
-    request.max_content_length = max_bytes
+    # One byte more than allowed: a body of unknown length is cut off at the limit without a word.
+    request.max_content_length = max_bytes + 1
     try:
-        return request.get_data(cache=False)
+        body = request.get_data(cache=False)
     except RequestEntityTooLarge as e:
         raise BodyTooLarge(f"more than {max_bytes} bytes") from e
+    if len(body) > max_bytes:
+        raise BodyTooLarge(f"more than {max_bytes} bytes")
+    return body
 
 
 def read_json(request: Request, max_bytes: int, model: type[Model]) -> Model:

@@ -198,11 +198,22 @@ def test_a_duplicate_key_is_seen_at_any_depth() -> None:
         parse_object(b'{"a": [{"b": 1, "b": 2}]}')
 
 
-def test_a_body_of_unknown_length_is_bounded_too(loose: FlaskClient) -> None:
+@pytest.mark.parametrize(
+    ("size", "status"), [(1_000, 200), (1_001, 413), (1_002, 413), (5_000, 413)]
+)
+@pytest.mark.parametrize("headers", [{}, {"Transfer-Encoding": "chunked"}])
+def test_a_body_is_bounded_to_the_byte_with_and_without_a_length(
+    loose: FlaskClient, size: int, status: int, headers: dict[str, str]
+) -> None:
+    # Spaces at the end: cut off at the limit, it would still be JSON.
     response = loose.post(
         "/",
-        input_stream=io.BytesIO(b'{"a": "' + b"x" * 5_000 + b'"}'),
+        input_stream=io.BytesIO(b'{"a": 1}'.ljust(size)),
         content_type="application/json",
+        content_length=None if headers else size,
+        headers=headers,
         environ_overrides={"wsgi.input_terminated": True},
     )
-    assert code_of(response) == "body_too_large"
+    assert response.status_code == status
+    if status == 413:
+        assert code_of(response) == "body_too_large"
