@@ -12,7 +12,6 @@ from typing import cast
 
 import pkcs11
 from pkcs11 import Attribute, ObjectClass, TokenFlag
-from pkcs11.exceptions import TokenNotPresent, TokenNotRecognised
 
 from pkcs11_bridge import objects
 from pkcs11_bridge.errors import DeviceUnavailable, Misconfigured, TokenNotFound
@@ -117,10 +116,7 @@ def _alone(module_path: Path) -> Iterator[Module]:
 
 def _free_slot(module: Module) -> pkcs11.Slot:
     for slot in module.library.get_slots(token_present=True):
-        try:
-            if not slot.get_token().flags & TokenFlag.TOKEN_INITIALIZED:
-                return slot
-        except (TokenNotPresent, TokenNotRecognised):
+        if not slot.get_token().flags & TokenFlag.TOKEN_INITIALIZED:
             return slot
     raise TokenNotFound("the module offers no slot for a new token")
 
