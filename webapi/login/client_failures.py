@@ -1,7 +1,7 @@
 """What a citizen can do when the extension, the agent, the reader or the card fails.
 
-Codes: those of web-eid.js (prefix ERR_WEBEID_) and the agent's own, which the extension passes on
-unchanged. A PKCS#11 or reader failure keeps its own code: it must never look like a cancellation.
+Codes: those of web-eid.js (prefix ERR_WEBEID_) and the agent's own, which are its error classes'
+names in kebab case. A PKCS#11 or reader failure keeps its own code: it must never look like a cancellation.
 """
 
 from collections.abc import Mapping
@@ -76,41 +76,68 @@ ADVICE: Mapping[str, Advice] = MappingProxyType(
             en="This page was not opened over https.",
             reportable=True,
         ),
-        "pin_incorrect": Advice(
+        "pin-incorrect": Advice(
             mn="ПИН код буруу байна. Хэд оролдож болохыг картын программ хэлнэ.",
             en="The PIN is wrong. The card program tells how many tries are left.",
         ),
-        "pin_locked": Advice(
+        "pin-locked": Advice(
             mn="ПИН код түгжигдсэн. Карт олгосон газарт хандаж тайлуулна уу.",
             en="The PIN is locked. The office that issued the card can unlock it.",
         ),
-        "no_reader": Advice(
+        "pin-length-wrong": Advice(
+            mn="ПИН кодын урт буруу байна.",
+            en="The PIN has the wrong length.",
+        ),
+        "final-try-refused": Advice(
+            mn="ПИН код оруулах ганц оролдлого үлджээ. Буруу оруулбал карт түгжигдэнэ; кодоо "
+            "мартсан бол карт олгосон газарт хандана уу.",
+            en="One PIN try is left; a wrong PIN locks the card. If you have forgotten the PIN, "
+            "ask the office that issued the card.",
+        ),
+        "no-reader": Advice(
             mn="Карт уншигч олдсонгүй. Уншигчаа залгана уу.",
             en="There is no card reader. Plug it in.",
         ),
-        "no_card": Advice(
+        "no-card": Advice(
             mn="Уншигчид карт алга. Картаа чиптэй талаар нь хийнэ үү.",
             en="There is no card in the reader. Put it in, chip first.",
         ),
-        "card_removed": Advice(
+        "card-removed": Advice(
             mn="Картыг эрт сугалсан байна. Дуустал нь уншигчид байлгана уу.",
             en="The card was taken out too soon. Leave it in the reader to the end.",
         ),
-        "reader_service_down": Advice(
+        "card-mute": Advice(
+            mn="Карт хариу өгөхгүй байна. Картаа сугалаад дахин хийнэ үү.",
+            en="The card does not answer. Take it out and put it in again.",
+        ),
+        "card-unsupported": Advice(
+            mn="Энэ картыг таних боломжгүй байна.",
+            en="This kind of card is not supported.",
+            reportable=True,
+        ),
+        "certificate-not-suitable": Advice(
+            mn="Карт дээр нэвтрэх гэрчилгээ алга.",
+            en="The card holds no certificate for signing in.",
+        ),
+        "reader-service-down": Advice(
             mn="Компьютерын карт уншигчийн үйлчилгээ (pcscd) ажиллахгүй байна.",
             en="The card reader service of this computer (pcscd) is not running.",
         ),
-        "proof_missing": Advice(
+        "origin-not-confirmed": Advice(
+            mn="АНХААР: картын программ энэ сайтыг танихгүй байна. Хаягаа шалгана уу.",
+            en="WARNING: the card program does not know this site. Check the address.",
+        ),
+        "proof-missing": Advice(
             mn="АНХААР: энэ сайт жинхэнэ үйлчилгээ гэдгээ нотолсонгүй. ПИН кодоо бүү оруул.",
             en="WARNING: this site did not prove that it is the real service. Do not enter a PIN.",
             reportable=True,
         ),
-        "proof_stale": Advice(
+        "proof-stale": Advice(
             mn="Сайтын нотолгооны хугацаа дууссан. Компьютерынхаа цагийг шалгаад дахин "
             "оролдоно уу.",
             en="The site's proof is too old. Check the clock of your computer and try again.",
         ),
-        "proof_foreign": Advice(
+        "proof-foreign": Advice(
             mn="АНХААР: нотолгоо өөр сайтынх байна. ПИН кодоо бүү оруул.",
             en="WARNING: the proof belongs to another site. Do not enter a PIN.",
             reportable=True,
@@ -121,5 +148,5 @@ ADVICE: Mapping[str, Advice] = MappingProxyType(
 
 
 def advice_for(code: str) -> Advice:
-    """The advice for a code, in whichever case it came; general advice for an unknown one."""
-    return ADVICE.get(code) or ADVICE.get(code.lower()) or UNKNOWN
+    """The advice for a code; general advice for an unknown one."""
+    return ADVICE.get(code, UNKNOWN)

@@ -78,7 +78,7 @@ class ClientVersions(_Body):
 class ClientFailure(_Body):
     """A failure on the citizen's computer; nothing in it can name a person."""
 
-    code: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")]
+    code: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
     duration_milliseconds: Annotated[int, Field(ge=0, le=3_600_000)] | None = None
     versions: ClientVersions = ClientVersions()
 

@@ -1,5 +1,6 @@
 """The login over HTTP: what is refused, by which code, and that nothing is used twice."""
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,10 +11,13 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
+from pkcs11_bridge import errors as token_errors
+from pkcs11_bridge.agent import errors as agent_errors
 from tests.support.certificates import NOW
 from tests.support.login import ORIGIN
 from tests.support.ocsp_answers import AnswerSpec, SingleSpec, Status
 from tests.support.web import Site, code_of, draw, login_body, make_site, send
+from webapi.login.client_failures import ADVICE
 from webapi.login.cookies import BROWSER, SESSION
 from webapi.login.sessions import digest_of_secret
 from webapi.storage.evidence import SqlEvidenceStore
@@ -322,9 +326,9 @@ def test_a_problem_is_told_in_mongolian_to_those_who_prefer_it(client: FlaskClie
     ("code", "language", "begins", "reportable"),
     [
         ("ERR_WEBEID_EXTENSION_UNAVAILABLE", "mn", "Хөтөч дээр", False),
-        ("pin_locked", "en", "The PIN is locked", False),
-        ("PIN_LOCKED", "en", "The PIN is locked", False),
-        ("something_new", "en", "Something failed", True),
+        ("pin-locked", "en", "The PIN is locked", False),
+        ("proof-foreign", "mn", "АНХААР", True),
+        ("something-new", "en", "Something failed", True),
     ],
 )
 def test_a_failure_of_the_citizens_computer_gets_advice(
@@ -345,7 +349,17 @@ def test_a_failure_of_the_citizens_computer_gets_advice(
 
 def test_failure_reports_are_limited_and_take_no_free_text(tmp_path: Path) -> None:
     client = make_site(tmp_path, burst=2).client()
-    report = {"code": "no_card", "message": "a name could be in here"}
+    report = {"code": "no-card", "message": "a name could be in here"}
     assert code_of(send(client, "/auth/error", report)) == "json_shape_wrong"
-    assert send(client, "/auth/error", {"code": "no_card"}).status_code == 200
-    assert code_of(send(client, "/auth/error", {"code": "no_card"})) == "too_many_requests"
+    assert send(client, "/auth/error", {"code": "no-card"}).status_code == 200
+    assert code_of(send(client, "/auth/error", {"code": "no-card"})) == "too_many_requests"
+
+
+def test_the_advice_speaks_of_codes_that_the_agent_has() -> None:
+    known = {
+        re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
+        for module in (token_errors, agent_errors)
+        for name in vars(module)
+    }
+    ours = {code for code in ADVICE if not code.startswith("ERR_WEBEID_")}
+    assert ours <= known

@@ -93,7 +93,7 @@
     if (!(error instanceof CardFailure)) return texts.offline;
     try {
       const advice = await post("/auth/error", {
-        code: /^[A-Za-z][A-Za-z0-9_]{0,63}$/.test(error.code) ? error.code : "UNKNOWN",
+        code: /^[A-Za-z][A-Za-z0-9_-]{0,63}$/.test(error.code) ? error.code : "UNKNOWN",
         duration_milliseconds: Math.min(Math.round(performance.now() - startedAt), 3600000),
         versions: { library: LIBRARY_VERSION },
       });
