@@ -1,7 +1,8 @@
 """What a citizen can do when the extension, the agent, the reader or the card fails.
 
 Codes: those of web-eid.js (prefix ERR_WEBEID_) and the agent's own, which are its error classes'
-names in kebab case. A PKCS#11 or reader failure keeps its own code: it must never look like a cancellation.
+names in kebab case. A PKCS#11 or reader failure keeps its own code: it must never look like a
+cancellation.
 """
 
 from collections.abc import Mapping

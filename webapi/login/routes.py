@@ -47,7 +47,13 @@ def login_blueprint(service: LoginService, clock: Clock) -> Blueprint:
         clock: gives aware UTC.
     """
     blueprint = Blueprint("login", __name__)
+    _add_sign_in(blueprint, service, clock)
+    _add_session(blueprint, service, clock)
+    _add_report(blueprint, service, clock)
+    return blueprint
 
+
+def _add_sign_in(blueprint: Blueprint, service: LoginService, clock: Clock) -> None:
     @blueprint.post("/auth/challenge")
     @operation("Draw a challenge for this browser", body=EmptyBody, answer=ChallengeResponse)
     def challenge() -> Response:
@@ -82,6 +88,8 @@ def login_blueprint(service: LoginService, clock: Clock) -> Blueprint:
         cookies.forget(response, cookies.BROWSER)
         return response
 
+
+def _add_session(blueprint: Blueprint, service: LoginService, clock: Clock) -> None:
     @blueprint.post("/auth/logout")
     @operation("End the session", body=EmptyBody, status=204)
     def logout() -> Response:
@@ -92,6 +100,22 @@ def login_blueprint(service: LoginService, clock: Clock) -> Blueprint:
         cookies.forget(response, cookies.BROWSER)
         return response
 
+    @blueprint.get("/me")
+    @operation("Who is signed in, as JSON or as a page", answer=SessionFacts)
+    def me() -> AnyResponse:
+        wants_page = request.accept_mimetypes.best_match(["application/json", "text/html"])
+        try:
+            session = service.resume(cookies.session_secret(request), at=clock())
+        except NotSignedIn:
+            if wants_page == "text/html":
+                return redirect(url_for("pages.login_page", lang=page_language()), code=303)
+            raise
+        if wants_page == "text/html":
+            return page("me.html", session=session)
+        return jsonify(_session_facts(session).model_dump())
+
+
+def _add_report(blueprint: Blueprint, service: LoginService, clock: Clock) -> None:
     @blueprint.post("/auth/error")
     @operation(
         "Report a failure of the citizen's computer", body=ClientFailure, answer=ClientFailureAdvice
@@ -109,22 +133,6 @@ def login_blueprint(service: LoginService, clock: Clock) -> Blueprint:
             reportable=advice.reportable,
         )
         return jsonify(answer.model_dump())
-
-    @blueprint.get("/me")
-    @operation("Who is signed in, as JSON or as a page", answer=SessionFacts)
-    def me() -> AnyResponse:
-        wants_page = request.accept_mimetypes.best_match(["application/json", "text/html"])
-        try:
-            session = service.resume(cookies.session_secret(request), at=clock())
-        except NotSignedIn:
-            if wants_page == "text/html":
-                return redirect(url_for("pages.login_page", lang=page_language()), code=303)
-            raise
-        if wants_page == "text/html":
-            return page("me.html", session=session)
-        return jsonify(_session_facts(session).model_dump())
-
-    return blueprint
 
 
 def _login_response(signed_in: SignedIn) -> LoginResponse:
