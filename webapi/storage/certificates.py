@@ -1,0 +1,231 @@
+"""The certificates that our CAs issued, and the present state of each.
+
+States change by one conditional statement, so that two operators cannot both succeed. A revoked
+certificate never comes back; only a suspended one does.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    Engine,
+    Row,
+    String,
+    Table,
+    and_,
+    insert,
+    select,
+    update,
+)
+
+from webapi.storage.errors import StorageError
+from webapi.storage.schema import metadata
+from webapi.storage.times import from_unix, to_unix
+
+REVOCATION_REASONS = (
+    "unspecified",
+    "keyCompromise",
+    "cACompromise",
+    "affiliationChanged",
+    "superseded",
+    "cessationOfOperation",
+    "privilegeWithdrawn",
+)
+"""RFC 5280 section 5.3.1 without certificateHold and removeFromCRL, which are suspension's."""
+
+
+class CertificateState(StrEnum):
+    """What a CA says about a certificate that it issued."""
+
+    GOOD = "good"
+    SUSPENDED = "suspended"
+    REVOKED = "revoked"
+
+
+issued_certificates = Table(
+    "issued_certificates",
+    metadata,
+    Column("ca", String(64), primary_key=True),
+    # Hexadecimal: a serial number has up to 160 bits.
+    Column("serial", String(40), primary_key=True),
+    Column("subject", String(1024), nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("since", BigInteger, nullable=True),
+    Column("reason", String(32), nullable=True),
+    CheckConstraint("state IN ('good', 'suspended', 'revoked')", name="state"),
+    CheckConstraint("(state = 'good') = (since IS NULL)", name="since"),
+    CheckConstraint("(state = 'revoked') = (reason IS NOT NULL)", name="reason"),
+)
+
+
+class CertificateRecordError(StorageError):
+    """Root of what a change of state can fail by."""
+
+
+class CertificateNotRecorded(CertificateRecordError):
+    """No such certificate was registered."""
+
+
+class CertificateRecordedOtherwise(CertificateRecordError):
+    """The serial number is registered with another subject or end."""
+
+
+class CertificateStateWrong(CertificateRecordError):
+    """The certificate is in a state from which this change is not lawful.
+
+    Attributes:
+        state: the state that it is in.
+    """
+
+    def __init__(self, state: CertificateState) -> None:
+        super().__init__(f"the certificate is {state}")
+        self.state = state
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRecord:
+    """One issued certificate.
+
+    Attributes:
+        ca: name of the issuing CA.
+        serial: its serial number.
+        subject: RFC 4514 text.
+        not_after: end of its validity, UTC.
+        state: the present state.
+        since: start of suspension or revocation, None while good.
+        reason: one of REVOCATION_REASONS, None unless revoked.
+    """
+
+    ca: str
+    serial: int
+    subject: str
+    not_after: datetime
+    state: CertificateState = CertificateState.GOOD
+    since: datetime | None = None
+    reason: str | None = None
+
+
+class SqlCertificateStore:
+    """Registration, suspension, restoration, revocation and status of issued certificates."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def register(self, *, ca: str, serial: int, subject: str, not_after: datetime) -> None:
+        """Record an issued certificate as good; the same one again changes nothing.
+
+        Raises:
+            CertificateRecordedOtherwise: the CA's serial number belongs to another certificate.
+        """
+        wanted = {"subject": subject, "not_after": to_unix(not_after)}
+        with self._engine.begin() as connection:
+            present = _find(connection, ca, serial)
+            if present is None:
+                key = {"ca": ca, "serial": f"{serial:x}", "state": CertificateState.GOOD.value}
+                connection.execute(insert(issued_certificates).values(**key, **wanted))
+            elif (present.subject, present.not_after) != (subject, wanted["not_after"]):
+                raise CertificateRecordedOtherwise(f"{ca} has issued {serial:x} to another")
+
+    def suspend(self, *, ca: str, serial: int, at: datetime) -> None:
+        """Put a good certificate on hold.
+
+        Raises:
+            CertificateNotRecorded, CertificateStateWrong: unknown; suspended or revoked already.
+        """
+        good = (CertificateState.GOOD,)
+        self._change(ca, serial, good, CertificateState.SUSPENDED, since=to_unix(at))
+
+    def restore(self, *, ca: str, serial: int) -> None:
+        """Release a suspended certificate; a revoked one is never released.
+
+        Raises:
+            CertificateNotRecorded, CertificateStateWrong: unknown; good or revoked.
+        """
+        self._change(ca, serial, (CertificateState.SUSPENDED,), CertificateState.GOOD)
+
+    def revoke(self, *, ca: str, serial: int, at: datetime, reason: str) -> None:
+        """Revoke for good, from good or suspended.
+
+        Args:
+            ca: name of the issuing CA.
+            serial: serial number.
+            at: now.
+            reason: one of REVOCATION_REASONS.
+
+        Raises:
+            ValueError: another reason.
+            CertificateNotRecorded, CertificateStateWrong: unknown; revoked already.
+        """
+        if reason not in REVOCATION_REASONS:
+            raise ValueError(f"{reason!r} is no reason to revoke")
+        alive = (CertificateState.GOOD, CertificateState.SUSPENDED)
+        self._change(ca, serial, alive, CertificateState.REVOKED, since=to_unix(at), reason=reason)
+
+    def status(self, ca: str, serial: int) -> CertificateRecord | None:
+        """The record of a serial number of a CA, None if it never issued it."""
+        with self._engine.begin() as connection:
+            row = _find(connection, ca, serial)
+        return None if row is None else _record(row)
+
+    def find(self, serial: int) -> tuple[CertificateRecord, ...]:
+        """The records of all CAs that have this serial number."""
+        query = select(issued_certificates).where(issued_certificates.c.serial == f"{serial:x}")
+        with self._engine.begin() as connection:
+            return tuple(_record(row) for row in connection.execute(query))
+
+    def records(self) -> tuple[CertificateRecord, ...]:
+        """Every issued certificate, by CA and subject."""
+        columns = issued_certificates.c
+        query = select(issued_certificates).order_by(columns.ca, columns.subject, columns.serial)
+        with self._engine.begin() as connection:
+            return tuple(_record(row) for row in connection.execute(query))
+
+    def _change(
+        self,
+        ca: str,
+        serial: int,
+        lawful_from: tuple[CertificateState, ...],
+        to: CertificateState,
+        *,
+        since: int | None = None,
+        reason: str | None = None,
+    ) -> None:
+        columns = issued_certificates.c
+        statement = (
+            update(issued_certificates)
+            .where(and_(columns.ca == ca, columns.serial == f"{serial:x}"))
+            .where(columns.state.in_([state.value for state in lawful_from]))
+            .values(state=to.value, since=since, reason=reason)
+        )
+        with self._engine.begin() as connection:
+            if connection.execute(statement).rowcount == 1:
+                return
+            present = _find(connection, ca, serial)
+        if present is None:
+            raise CertificateNotRecorded(f"{ca} has not issued {serial:x}")
+        raise CertificateStateWrong(CertificateState(present.state))
+
+
+# Rows are tuples of database types that SQLAlchemy does not tell the type checker.
+def _find(connection: Connection, ca: str, serial: int) -> "Row[tuple[object, ...]] | None":
+    columns = issued_certificates.c
+    query = select(issued_certificates).where(columns.ca == ca, columns.serial == f"{serial:x}")
+    return connection.execute(query).one_or_none()
+
+
+def _record(row: "Row[tuple[object, ...]]") -> CertificateRecord:
+    return CertificateRecord(
+        ca=row.ca,
+        serial=int(row.serial, 16),
+        subject=row.subject,
+        not_after=from_unix(row.not_after),
+        state=CertificateState(row.state),
+        since=None if row.since is None else from_unix(row.since),
+        reason=row.reason,
+    )
