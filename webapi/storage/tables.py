@@ -7,6 +7,7 @@ from types import ModuleType
 
 from webapi.storage import (
     ballot_log,
+    certificates,
     challenges,
     elections,
     evidence,
@@ -17,6 +18,7 @@ from webapi.storage import (
 
 TABLE_MODULES: tuple[ModuleType, ...] = (
     ballot_log,
+    certificates,
     challenges,
     elections,
     evidence,
