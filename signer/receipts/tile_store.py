@@ -61,7 +61,7 @@ class TileFolder:
         targets = [(self._tiles / address.path(), data) for address, data in files]
         self._write_all(targets, slot=slot)
         for address, _ in files:
-            self._remove_narrower(address)
+            self._remove_narrower(address, slot=slot)
 
     def read(self, level: int | None, number: int) -> bytes | None:
         """The widest version of a tile, or of an entry bundle where `level` is None."""
@@ -112,19 +112,22 @@ class TileFolder:
 
     def _make_folders(self, folder: Path) -> list[Path]:
         """Make a folder; all folders that must be synchronised for it to be durable."""
-        changed = [folder]
-        missing = folder
-        while not missing.exists():
-            missing = missing.parent
-            changed.append(missing)
-        folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-        return changed
+        missing = []
+        present = folder
+        while not present.exists():
+            missing.append(present)
+            present = present.parent
+        for new in reversed(missing):
+            new.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        return [*missing, present]
 
-    def _remove_narrower(self, address: TileAddress) -> None:
+    def _remove_narrower(self, address: TileAddress, *, slot: int) -> None:
         full = self._tiles / TileAddress(address.level, address.number, TILE_WIDTH).path()
-        for width in _widths(full):
-            if width < address.width:
-                (_partial_folder(full) / str(width)).unlink(missing_ok=True)
+        narrower = [width for width in _widths(full) if width < address.width]
+        for width in narrower:
+            (_partial_folder(full) / str(width)).unlink(missing_ok=True)
+        if narrower:
+            os.utime(_partial_folder(full), (slot * SLOT_SECONDS, slot * SLOT_SECONDS))
 
 
 def _partial_folder(full: Path) -> Path:

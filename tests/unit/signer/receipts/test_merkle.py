@@ -156,3 +156,5 @@ def test_a_path_that_goes_on_is_refused() -> None:
         verify_inclusion(0, 1, LEAVES[0], [LEAVES[1]], LEAVES[0])
     with pytest.raises(ConsistencyInvalid, match="too long"):
         verify_consistency(1, 2, [LEAVES[1], LEAVES[2]], LEAVES[0], root_of(LEAVES[:2]))
+    with pytest.raises(ConsistencyInvalid, match="empty"):
+        verify_consistency(2, 3, [], root_of(LEAVES[:2]), root_of(LEAVES[:3]))

@@ -1,0 +1,502 @@
+"""The durable order: a crash behind each step, two sequencers, restored backups."""
+
+import shutil
+import sqlite3
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from signer.payload import Purpose
+from signer.receipts.checkpoint import Checkpoint
+from signer.receipts.errors import (
+    DatabaseBehind,
+    ElectionNotFound,
+    ElectionOver,
+    FenceLost,
+    KeysChanged,
+    LogForked,
+    SequencerHalted,
+    TilesDamaged,
+)
+from signer.receipts.leaf import CloseLeaf, decode_leaf
+from signer.receipts.log_store import SignedCheckpoint
+from signer.receipts.note import UnverifiedNote
+from signer.receipts.opening import system_shuffle
+from signer.receipts.sequencer import Sequenced, Step
+from signer.receipts.tile_store import TileFolder
+from signer.receipts.tiles import TileAddress
+from tests.support.receipt_disk import ReceiptDisk
+from tests.support.receipts import ELECTION, NOW, PURPOSES, TrialElection
+
+
+class Crash(Exception):
+    pass
+
+
+class CrashBehind:
+    """Ends the process, as far as the sequencer can tell, behind one step."""
+
+    def __init__(self, step: Step, *, skip: int = 0) -> None:
+        self.step = step
+        self.skip = skip
+        self.reached_steps: list[Step] = []
+
+    def reached(self, step: Step, election_id: str) -> None:
+        assert election_id == ELECTION
+        self.reached_steps.append(step)
+        if step is self.step:
+            self.skip -= 1
+            if self.skip < 0:
+                raise Crash(step)
+
+
+class CrashingFiles(TileFolder):
+    """Ends the process in the middle of writing files."""
+
+    left: int = 0
+
+    def write(self, files: Sequence[tuple[TileAddress, bytes]], *, slot: int) -> None:
+        if CrashingFiles.left == 0:
+            raise Crash("files")
+        CrashingFiles.left -= 1
+        super().write(files, slot=slot)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> ReceiptDisk:
+    made = ReceiptDisk(tmp_path).create()
+    assert made.sequencer().run_once(at=NOW) == Sequenced(1, 1)
+    return made
+
+
+def checkpoints(disk: ReceiptDisk) -> list[tuple[int, bytes, bytes]]:
+    with disk.engine.begin() as connection:
+        rows = connection.execute(
+            text("select size, root, note from log_checkpoints order by size")
+        )
+        return [(row.size, row.root, row.note) for row in rows]
+
+
+def entries(disk: ReceiptDisk) -> list[bytes]:
+    return disk.log.entries(ELECTION, 0, 10_000)
+
+
+@pytest.mark.parametrize("step", list(Step))
+def test_a_crash_behind_any_step_loses_and_forks_nothing(disk: ReceiptDisk, step: Step) -> None:
+    for number in range(5):
+        disk.register(number)
+    with pytest.raises(Crash):
+        disk.sequencer(observer=CrashBehind(step)).run_once(at=NOW)
+    # No receipt is out before its checkpoint is durable, here and on the disk.
+    released = [number for number in range(5) if disk.receipt(number) is not None]
+    assert released == ([0, 1, 2, 3, 4] if step is Step.RELEASED else [])
+    order, signed = entries(disk), checkpoints(disk)
+
+    disk.register(5)
+    later = NOW + timedelta(minutes=20)
+    again = disk.sequencer(at=later, shuffle=system_shuffle)
+    again.run_once(at=later)
+    again.run_once(at=later)
+    assert entries(disk)[: len(order)] == order
+    assert checkpoints(disk)[: len(signed)] == signed
+    assert sorted(disk.verified(number).index for number in range(6)) == [1, 2, 3, 4, 5, 6]
+    assert disk.log.log_state(ELECTION).signed_size == 7
+    assert again.run_once(at=later) is None
+
+
+@pytest.mark.parametrize("writes", [0, 1])
+def test_a_crash_between_tiles(disk: ReceiptDisk, writes: int) -> None:
+    disk.register(0)
+    disk.files = CrashingFiles(disk.folder / "logs" / ELECTION)
+    CrashingFiles.left = writes
+    with pytest.raises(Crash):
+        disk.sequencer().run_once(at=NOW)
+    CrashingFiles.left = 100
+    assert disk.sequencer().run_once(at=NOW) == Sequenced(2, 1)
+    assert disk.verified(0).index == 1
+
+
+def test_the_steps_come_in_their_order(disk: ReceiptDisk) -> None:
+    disk.register(0)
+    observer = CrashBehind(Step.RELEASED, skip=5)
+    disk.sequencer(observer=observer).run_once(at=NOW)
+    assert observer.reached_steps == list(Step)
+
+
+def test_a_failing_key_is_tried_again_with_the_same_root(disk: ReceiptDisk) -> None:
+    disk.register(0)
+    sequencer = disk.sequencer()
+    key = disk.election.signer.keys.pop(Purpose.RECEIPT_LOG)
+    with pytest.raises(KeyError):
+        sequencer.run_once(at=NOW)
+    disk.register(1)
+    disk.election.signer.keys[Purpose.RECEIPT_LOG] = key
+    assert sequencer.run_once(at=NOW) == Sequenced(2, 1)
+    assert sequencer.run_once(at=NOW) == Sequenced(3, 1)
+
+
+def test_a_batch_costs_one_signature_per_key_and_tells_no_second(disk: ReceiptDisk) -> None:
+    for number in range(40):
+        disk.register(number)
+    disk.election.signer.signed.clear()
+    assert disk.sequencer().run_once(at=NOW) == Sequenced(41, 40)
+    signed = disk.election.signer.signed
+    assert [payload.purpose for payload, _, _ in signed] == list(PURPOSES)
+    assert {at for _, _, at in signed} == {NOW.replace(second=0)}
+    log = disk.folder / "logs" / ELECTION
+    dates = {path.stat().st_mtime % 600 for path in (log, *log.rglob("*"))}
+    assert dates == {0}
+
+
+def test_order_is_shuffled_from_the_given_source(disk: ReceiptDisk) -> None:
+    for number in range(3):
+        disk.register(number)
+    disk.sequencer().run_once(at=NOW)
+    assert [disk.verified(number).index for number in range(3)] == [3, 2, 1]
+
+
+def test_growth_over_tile_borders(disk: ReceiptDisk) -> None:
+    sequencer = disk.sequencer()
+    number = 0
+    for batch in (254, 1, 1, 300, 2):
+        for _ in range(batch):
+            disk.register(number)
+            number += 1
+        sequencer.run_once(at=NOW)
+    for chosen in (0, 200, 254, 255, 256, 300, 557):
+        assert disk.verified(chosen).index >= 1
+    assert disk.verified(557).size == 559
+    names = sorted(
+        str(path.relative_to(disk.folder / "logs" / ELECTION / "tile"))
+        for path in disk.folder.rglob("tile/**/*")
+        if path.is_file()
+    )
+    assert names == [
+        "0/000",
+        "0/001",
+        "0/002.p/47",
+        "1/000.p/2",
+        "entries/000",
+        "entries/001",
+        "entries/002.p/47",
+    ]
+
+
+# Two sequencers, forced to run.
+
+
+def test_a_second_sequencer_takes_over_and_the_first_stops(disk: ReceiptDisk) -> None:
+    first = disk.sequencer()
+    disk.register(0)
+    second = disk.sequencer()
+    assert second.run_once(at=NOW) == Sequenced(2, 1)
+    with pytest.raises(FenceLost, match="meantime"):
+        first.run_once(at=NOW)
+
+
+def test_the_intent_is_the_fence(disk: ReceiptDisk) -> None:
+    disk.register(0)
+    with pytest.raises(Crash):
+        disk.sequencer(observer=CrashBehind(Step.INTENT_RECORDED)).run_once(at=NOW)
+    rival = disk.sequencer()
+    disk.log.take_over(ELECTION, holder="another")
+    disk.election.signer.signed.clear()
+    with pytest.raises(FenceLost, match="is signing"):
+        rival.run_once(at=NOW)
+    assert disk.election.signer.signed == []
+
+
+class TakeOverBehindIntent:
+    """Another sequencer takes the log over just before this one signs."""
+
+    def __init__(self, disk: ReceiptDisk) -> None:
+        self.disk = disk
+
+    def reached(self, step: Step, election_id: str) -> None:
+        if step is Step.INTENT_RECORDED:
+            self.disk.log.take_over(election_id, holder="another")
+
+
+def test_the_fence_is_checked_right_before_signing(disk: ReceiptDisk) -> None:
+    disk.register(0)
+    sequencer = disk.sequencer(observer=TakeOverBehindIntent(disk))
+    disk.election.signer.signed.clear()
+    with pytest.raises(FenceLost, match="took over"):
+        sequencer.run_once(at=NOW)
+    assert disk.election.signer.signed == []
+
+
+def test_two_at_once_never_sign_two_roots(disk: ReceiptDisk) -> None:
+    sequencers = [disk.sequencer(), disk.sequencer()]
+    for number in range(20):
+        disk.register(number)
+    halted: list[SequencerHalted] = []
+
+    def run(index: int) -> None:
+        try:
+            for _ in range(3):
+                sequencers[index].run_once(at=NOW)
+        except SequencerHalted as error:
+            halted.append(error)
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    disk.sequencer().run_once(at=NOW)
+    texts = {payload.message for payload, _, _ in disk.election.signer.signed}
+    by_size = [Checkpoint.parse(message).size for message in texts]
+    assert len(by_size) == len(set(by_size))
+    assert sorted(disk.verified(number).index for number in range(20)) == list(range(1, 21))
+
+
+def test_a_size_is_committed_once(disk: ReceiptDisk) -> None:
+    with pytest.raises(FenceLost):
+        disk.log.commit_checkpoint(
+            ELECTION, SignedCheckpoint(1, bytes(32), b"other", 0, released=False)
+        )
+
+
+def test_an_intent_for_another_root_halts(disk: ReceiptDisk) -> None:
+    with pytest.raises(LogForked):
+        disk.log.intend(ELECTION, size=1, root=bytes(32), holder="x")
+
+
+# What the start-up comparison finds.
+
+
+def copy_database(disk: ReceiptDisk, target: Path) -> None:
+    source = sqlite3.connect(disk.folder / "data" / "tamga.db")
+    destination = sqlite3.connect(target)
+    source.backup(destination)
+    source.close()
+    destination.close()
+
+
+def restored(disk: ReceiptDisk, backup: Path) -> ReceiptDisk:
+    disk.engine.dispose()
+    shutil.rmtree(disk.folder / "data")
+    (disk.folder / "data").mkdir(mode=0o700)
+    shutil.copy(backup, disk.folder / "data" / "tamga.db")
+    return ReceiptDisk(disk.folder, disk.election)
+
+
+def test_a_restored_backup_halts_by_the_checkpoint_file(disk: ReceiptDisk, tmp_path: Path) -> None:
+    copy_database(disk, tmp_path / "backup.db")
+    disk.register(0)
+    disk.sequencer().run_once(at=NOW)
+    disk.election.signer.signed.clear()
+    with pytest.raises(DatabaseBehind, match="size 2"):
+        restored(disk, tmp_path / "backup.db").sequencer()
+    assert disk.election.signer.signed == []
+
+
+def test_a_restored_backup_halts_by_the_tiles(disk: ReceiptDisk, tmp_path: Path) -> None:
+    copy_database(disk, tmp_path / "backup.db")
+    disk.register(0)
+    with pytest.raises(Crash):
+        disk.sequencer(observer=CrashBehind(Step.TILES_WRITTEN)).run_once(at=NOW)
+    with pytest.raises(DatabaseBehind, match="entries beyond"):
+        restored(disk, tmp_path / "backup.db").sequencer()
+
+
+def test_a_database_that_lost_entries_halts(disk: ReceiptDisk) -> None:
+    with disk.engine.begin() as connection:
+        connection.execute(text("delete from log_entries"))
+    with pytest.raises(DatabaseBehind, match="signed more"):
+        disk.sequencer()
+
+
+def test_a_database_with_another_root_halts(disk: ReceiptDisk) -> None:
+    with disk.engine.begin() as connection:
+        connection.execute(text("update log_checkpoints set root = zeroblob(32)"))
+    with pytest.raises(LogForked, match="differ at size 1"):
+        disk.sequencer()
+
+
+def test_a_database_with_another_entry_halts(disk: ReceiptDisk) -> None:
+    with disk.engine.begin() as connection:
+        connection.execute(text("update log_entries set entry = x'80'"))
+    shutil.rmtree(disk.folder / "logs" / ELECTION / "tile")
+    with pytest.raises(LogForked, match="entries do not have the root"):
+        disk.sequencer()
+
+
+def test_a_checkpoint_that_says_something_else_than_its_record(disk: ReceiptDisk) -> None:
+    with disk.engine.begin() as connection:
+        connection.execute(text("update log_checkpoints set size = 1, note = x'00'"))
+    with pytest.raises(KeysChanged, match="does not verify"):
+        disk.sequencer()
+    note = disk.files.read_checkpoint()
+    disk.register(0)
+    with disk.engine.begin() as connection:
+        connection.execute(text("update log_checkpoints set note = :note"), {"note": note})
+    disk.sequencer().run_once(at=NOW)
+    with disk.engine.begin() as connection:
+        connection.execute(
+            text("update log_checkpoints set note = :note where size = 2"), {"note": note}
+        )
+    with pytest.raises(LogForked, match="something else"):
+        disk.sequencer()
+
+
+def test_missing_and_damaged_tiles_are_made_anew(disk: ReceiptDisk) -> None:
+    for number in range(300):
+        disk.register(number)
+    disk.sequencer().run_once(at=NOW)
+    log = disk.folder / "logs" / ELECTION
+    (log / "tile" / "1" / "000.p" / "1").write_bytes(bytes(32))
+    (log / "checkpoint").unlink()
+    disk.register(300)
+    assert disk.sequencer().run_once(at=NOW) == Sequenced(302, 1)
+    assert disk.verified(300).size == 302
+    assert len(list(log.glob("tile.damaged-*"))) == 1
+    shutil.rmtree(log / "tile")
+    disk.register(301)
+    assert disk.sequencer().run_once(at=NOW) == Sequenced(303, 1)
+
+
+def test_malformed_files_halt(disk: ReceiptDisk) -> None:
+    log = disk.folder / "logs" / ELECTION
+    good = (log / "checkpoint").read_bytes()
+    (log / "checkpoint").write_bytes(b"damaged")
+    with pytest.raises(TilesDamaged, match="checkpoint file"):
+        disk.sequencer()
+    (log / "checkpoint").write_bytes(good)
+    (log / "tile" / "0" / "000.p" / "1").write_bytes(b"short")
+    with pytest.raises(TilesDamaged, match="newest tile"):
+        disk.sequencer()
+
+
+class DamagingFiles(TileFolder):
+    """A disk that flips a bit of what is written."""
+
+    kind: int | None = None
+
+    def write(self, files: Sequence[tuple[TileAddress, bytes]], *, slot: int) -> None:
+        super().write(
+            [
+                (address, data[:-1] + bytes([data[-1] ^ 1]) if address.level == self.kind else data)
+                for address, data in files
+            ],
+            slot=slot,
+        )
+
+
+@pytest.mark.parametrize("kind", [None, 0])
+def test_a_bit_flip_on_the_disk_is_found_before_signing(
+    disk: ReceiptDisk, kind: int | None
+) -> None:
+    disk.register(0)
+    files = DamagingFiles(disk.folder / "logs" / ELECTION)
+    files.kind = kind
+    disk.files = files
+    sequencer = disk.sequencer()
+    disk.election.signer.signed.clear()
+    with pytest.raises(TilesDamaged):
+        sequencer.run_once(at=NOW)
+    assert disk.election.signer.signed == []
+
+
+def test_a_bit_flip_in_an_upper_tile_is_found_before_signing(disk: ReceiptDisk) -> None:
+    files = DamagingFiles(disk.folder / "logs" / ELECTION)
+    files.kind = 1
+    disk.files = files
+    for number in range(256):
+        disk.register(number)
+    with pytest.raises(TilesDamaged, match="another root"):
+        disk.sequencer().run_once(at=NOW)
+
+
+def test_keys_that_the_manifest_does_not_pin(disk: ReceiptDisk) -> None:
+    good = disk.election.signer
+    disk.election.signer = TrialElection().signer
+    with pytest.raises(KeysChanged, match="receipt-log"):
+        disk.sequencer()
+    disk.election.signer = disk.election.standby
+    assert disk.sequencer().run_once(at=NOW) is None
+    disk.election.signer = good
+    assert disk.sequencer().run_once(at=NOW) is None
+
+
+def test_one_key_where_two_types_are_pinned(disk: ReceiptDisk) -> None:
+    disk.register(0)
+    sequencer = disk.sequencer(purposes=[Purpose.RECEIPT_LOG])
+    with pytest.raises(KeysChanged, match="does not verify"):
+        sequencer.run_once(at=NOW)
+    assert disk.receipt(0) is None
+
+
+def test_an_election_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ElectionNotFound):
+        ReceiptDisk(tmp_path).sequencer()
+
+
+# Closing.
+
+
+def test_close_drains_what_is_pending_and_ends_the_log(
+    disk: ReceiptDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signer.receipts.sequencer.BATCH_LIMIT", 4)
+    for number in range(6):
+        disk.register(number)
+    disk.close()
+    with pytest.raises(ElectionOver):
+        disk.register(6)
+    sequencer = disk.sequencer()
+    assert sequencer.run_once(at=NOW) == Sequenced(5, 4)
+    assert sequencer.run_once(at=NOW) == Sequenced(8, 3)
+    assert sequencer.run_once(at=NOW) is None
+    close = decode_leaf(entries(disk)[-1])
+    assert isinstance(close, CloseLeaf)
+    assert (close.seq, close.count, close.no_vote_size) == (7, 6, 2)
+    receipt = disk.receipt(5)
+    assert disk.register(5).release is not None
+    assert disk.receipt(5) == receipt
+
+
+# What the public sees.
+
+
+def publish(disk: ReceiptDisk, minutes: int) -> int | None:
+    return disk.sequencer().publish_due(
+        at=NOW + timedelta(minutes=minutes), epoch=timedelta(minutes=10), least=3
+    )
+
+
+def test_the_public_sees_epochs(disk: ReceiptDisk) -> None:
+    assert publish(disk, 0) == 1
+    assert publish(disk, 0) is None
+    disk.register(0)
+    disk.register(1)
+    disk.sequencer().run_once(at=NOW)
+    assert publish(disk, 10) is None  # two ballots are no crowd
+    disk.register(2)
+    disk.sequencer().run_once(at=NOW)
+    assert publish(disk, 0) is None  # the epoch is not over
+    assert publish(disk, 10) == 4
+    disk.register(3)
+    disk.close()
+    disk.sequencer().run_once(at=NOW)
+    assert publish(disk, 10) == 6  # nothing comes after the close record
+    assert publish(disk, 100) is None
+
+
+def test_nothing_unreleased_is_published(tmp_path: Path) -> None:
+    disk = ReceiptDisk(tmp_path).create()
+    assert publish(disk, 0) is None
+    with pytest.raises(Crash):
+        disk.sequencer(observer=CrashBehind(Step.COMMITTED)).run_once(at=NOW)
+    assert publish(disk, 0) is None
+
+
+def test_the_checkpoint_file_is_the_committed_bytes(disk: ReceiptDisk) -> None:
+    note = disk.files.read_checkpoint()
+    assert note == checkpoints(disk)[0][2]
+    assert len(UnverifiedNote.parse(note).signatures) == 2
