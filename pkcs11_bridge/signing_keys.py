@@ -14,8 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import utils as asym_utils
 
 from pkcs11_bridge.encoding import HashName, raw_to_der
 
-SignDigest = Callable[[bytes, HashName], bytes]
-"""Takes a digest and its hash's name, returns raw r || s (EC) or PKCS#1 v1.5 (RSA)."""
+SignMessage = Callable[[bytes, HashName], bytes]
+"""Takes a message and a hash's name, returns raw r || s (EC) or PKCS#1 v1.5 (RSA).
+
+The message and not its digest, so that whoever signs can look at what it is.
+"""
 
 _HASH_NAMES: dict[type[hashes.HashAlgorithm], HashName] = {
     hashes.SHA256: "sha256",
@@ -25,25 +28,23 @@ _HASH_NAMES: dict[type[hashes.HashAlgorithm], HashName] = {
 
 
 def ec_signing_key(
-    public_key: ec.EllipticCurvePublicKey, sign_digest: SignDigest
+    public_key: ec.EllipticCurvePublicKey, sign_message: SignMessage
 ) -> ec.EllipticCurvePrivateKey:
-    """A key object that signs through ``sign_digest`` and gives DER signatures."""
-    return _EcSigningKey(public_key, sign_digest)
+    """A key object that signs through ``sign_message`` and gives DER signatures."""
+    return _EcSigningKey(public_key, sign_message)
 
 
-def rsa_signing_key(public_key: rsa.RSAPublicKey, sign_digest: SignDigest) -> rsa.RSAPrivateKey:
-    """A key object that signs through ``sign_digest``, PKCS#1 v1.5 only."""
-    return _RsaSigningKey(public_key, sign_digest)
+def rsa_signing_key(public_key: rsa.RSAPublicKey, sign_message: SignMessage) -> rsa.RSAPrivateKey:
+    """A key object that signs through ``sign_message``, PKCS#1 v1.5 only."""
+    return _RsaSigningKey(public_key, sign_message)
 
 
-def _digest(
-    data: bytes, algorithm: asym_utils.Prehashed | hashes.HashAlgorithm | object
-) -> tuple[bytes, HashName]:
+def _hash_name(
+    algorithm: asym_utils.Prehashed | hashes.HashAlgorithm | asym_utils.NoDigestInfo,
+) -> HashName:
     if not isinstance(algorithm, hashes.HashAlgorithm) or type(algorithm) not in _HASH_NAMES:
         raise UnsupportedAlgorithm("token keys sign with SHA-256, SHA-384 or SHA-512")
-    state = hashes.Hash(algorithm)
-    state.update(data)
-    return state.finalize(), _HASH_NAMES[type(algorithm)]
+    return _HASH_NAMES[type(algorithm)]
 
 
 def _stays_in_the_token() -> Never:
@@ -51,9 +52,9 @@ def _stays_in_the_token() -> Never:
 
 
 class _EcSigningKey(ec.EllipticCurvePrivateKey):
-    def __init__(self, public_key: ec.EllipticCurvePublicKey, sign_digest: SignDigest) -> None:
+    def __init__(self, public_key: ec.EllipticCurvePublicKey, sign_message: SignMessage) -> None:
         self._public_key = public_key
-        self._sign_digest = sign_digest
+        self._sign_message = sign_message
 
     @property
     def curve(self) -> ec.EllipticCurve:
@@ -73,8 +74,8 @@ class _EcSigningKey(ec.EllipticCurvePrivateKey):
     ) -> bytes:
         if not isinstance(signature_algorithm, ec.ECDSA):
             raise UnsupportedAlgorithm("the key signs with ECDSA")
-        digest, hash_name = _digest(bytes(data), signature_algorithm.algorithm)
-        return raw_to_der(self._sign_digest(digest, hash_name))
+        hash_name = _hash_name(signature_algorithm.algorithm)
+        return raw_to_der(self._sign_message(bytes(data), hash_name))
 
     def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> bytes:
         del algorithm, peer_public_key
@@ -100,9 +101,9 @@ class _EcSigningKey(ec.EllipticCurvePrivateKey):
 
 
 class _RsaSigningKey(rsa.RSAPrivateKey):
-    def __init__(self, public_key: rsa.RSAPublicKey, sign_digest: SignDigest) -> None:
+    def __init__(self, public_key: rsa.RSAPublicKey, sign_message: SignMessage) -> None:
         self._public_key = public_key
-        self._sign_digest = sign_digest
+        self._sign_message = sign_message
 
     @property
     def key_size(self) -> int:
@@ -119,8 +120,7 @@ class _RsaSigningKey(rsa.RSAPrivateKey):
     ) -> bytes:
         if padding.name != "EMSA-PKCS1-v1_5":
             raise UnsupportedAlgorithm("the key signs with PKCS#1 v1.5")
-        digest, hash_name = _digest(data, algorithm)
-        return self._sign_digest(digest, hash_name)
+        return self._sign_message(bytes(data), _hash_name(algorithm))
 
     def decrypt(self, ciphertext: bytes, padding: padding.AsymmetricPadding) -> bytes:
         del ciphertext, padding

@@ -1,10 +1,12 @@
 """The keys of the development CAs: in the token, or in memory for tests."""
 
+import hashlib
 from types import TracebackType
 from typing import Protocol, Self
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from pkcs11_bridge.encoding import HashName
 from pkcs11_bridge.keyring import TokenKey, open_key
 from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.signing_keys import ec_signing_key, rsa_signing_key
@@ -30,10 +32,14 @@ def certificate_key(key: TokenKey) -> SigningKey:
         KeyNotForCertificates: Neither RSA nor EC.
     """
     public_key = key.public_key
+
+    def sign(message: bytes, hash_name: HashName) -> bytes:
+        return key.sign_digest(hashlib.new(hash_name, message).digest(), hash_name)
+
     if isinstance(public_key, rsa.RSAPublicKey):
-        return rsa_signing_key(public_key, key.sign_digest)
+        return rsa_signing_key(public_key, sign)
     if isinstance(public_key, ec.EllipticCurvePublicKey):
-        return ec_signing_key(public_key, key.sign_digest)
+        return ec_signing_key(public_key, sign)
     raise KeyNotForCertificates(f"{key.uri} signs no certificates")
 
 

@@ -21,12 +21,12 @@ NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
 START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
 
 
-def sign_ec(digest: bytes, hash_name: HashName) -> bytes:
-    return der_to_raw(EC_KEY.sign(digest, ec.ECDSA(Prehashed(HASHES[hash_name]))), 32)
+def sign_ec(message: bytes, hash_name: HashName) -> bytes:
+    return der_to_raw(EC_KEY.sign(message, ec.ECDSA(HASHES[hash_name])), 32)
 
 
-def sign_rsa(digest: bytes, hash_name: HashName) -> bytes:
-    return RSA_KEY.sign(digest, padding.PKCS1v15(), Prehashed(HASHES[hash_name]))
+def sign_rsa(message: bytes, hash_name: HashName) -> bytes:
+    return RSA_KEY.sign(message, padding.PKCS1v15(), HASHES[hash_name])
 
 
 EC_SIGNER = ec_signing_key(EC_KEY.public_key(), sign_ec)
