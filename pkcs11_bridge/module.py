@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pkcs11
 import pkcs11._pkcs11
+from pkcs11.exceptions import PKCS11Error
 
 from pkcs11_bridge.errors import DeviceUnavailable, ForkedProcess, ModuleUnusable, TokenError
 from pkcs11_bridge.gate import Gate
@@ -57,13 +58,9 @@ class ThreadSafeLibrary(pkcs11._pkcs11.lib):  # noqa: SLF001 - the binding's onl
     """The binding's library object, initialised with operating-system locks."""
 
     def __init__(self, so: str) -> None:
+        # The binding's __cinit__ has loaded the module and found its function list by now.
         table = ctypes.POINTER(_FunctionList)()
-        try:
-            get_function_list = ctypes.CDLL(so).C_GetFunctionList
-        except (OSError, AttributeError) as e:
-            raise ModuleUnusable(f"{so} is not a PKCS#11 module that can be loaded") from e
-        if get_function_list(ctypes.byref(table)) != _CKR_OK:
-            raise ModuleUnusable(f"{so} gives no function list")
+        ctypes.CDLL(so).C_GetFunctionList(ctypes.byref(table))
         prototype = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_void_p)
         self._c_initialize = prototype(table.contents.C_Initialize)
         self._c_finalize = prototype(table.contents.C_Finalize)
@@ -106,7 +103,10 @@ class Module:
         self.generation = 0
         """Grows whenever the module is initialised anew: all older handles are dead then."""
         self._users: set[int] = set()
-        self.library = ThreadSafeLibrary(str(path))
+        try:
+            self.library = ThreadSafeLibrary(str(path))
+        except PKCS11Error as e:
+            raise ModuleUnusable(f"{path} is not a PKCS#11 module that can be loaded") from e
         self.gate.one_by_one = not self.library.can_lock
         pkcs11._loaded[str(path)] = self.library  # noqa: SLF001 - see the module's docstring
         # atexit does not run in multiprocessing children; their finalizers do.

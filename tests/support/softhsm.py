@@ -5,11 +5,14 @@ directory. Use the fixtures by importing them into a ``conftest.py`` or a test f
 """
 
 import itertools
+import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,3 +113,60 @@ def softhsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftHsm]:
 def token(softhsm: SoftHsm) -> TokenConfig:
     """A fresh token of its own for one test."""
     return softhsm.make_token()
+
+
+@pytest.fixture(scope="session")
+def mischief_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SoftHSM with a bad character (mischief.c), compiled for this run."""
+    module = tmp_path_factory.mktemp("mischief") / "mischief.so"
+    source = Path(__file__).with_name("mischief.c")
+    options = ["-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", f'-DSOFTHSM="{MODULE}"']
+    subprocess.run(["gcc", *options, "-o", str(module), str(source)], check=True)
+    return module
+
+
+def start_worker(
+    softhsm: SoftHsm,
+    config: TokenConfig,
+    task: str,
+    environment: dict[str, str] | None = None,
+    **order: object,
+) -> subprocess.Popen[str]:
+    """Start tests.support.token_worker on a token."""
+    assert isinstance(config.pin_source, FilePinSource)
+    whole = {
+        "task": task,
+        "module": str(config.module),
+        "token": config.uri.token,
+        "pin_file": str(config.pin_source.path),
+        "latches": str(config.latch_directory),
+        **order,
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.support.token_worker", json.dumps(whole)],
+        env={**softhsm.environment, **(environment or {})},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish_worker(process: subprocess.Popen[str], timeout: float = 60.0) -> dict[str, Any]:
+    """What the worker told; a worker that hangs or crashes fails the test."""
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    finally:
+        process.kill()
+    assert process.returncode == 0, f"the worker ended with {process.returncode}"
+    told: dict[str, Any] = json.loads(output)
+    return told
+
+
+def run_worker(
+    softhsm: SoftHsm,
+    config: TokenConfig,
+    task: str,
+    environment: dict[str, str] | None = None,
+    **order: object,
+) -> dict[str, Any]:
+    """Start a worker and wait for what it tells."""
+    return finish_worker(start_worker(softhsm, config, task, environment, **order))

@@ -1,0 +1,131 @@
+"""A process that uses one token and tells in one JSON line what became of it.
+
+For tests of what only a process of its own can show: threads under a time limit, forks, several
+processes that start together, a module that misbehaves.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pkcs11_bridge.config import TokenConfig
+from pkcs11_bridge.errors import TokenError
+from pkcs11_bridge.keyring import open_key
+from pkcs11_bridge.pin import FilePinSource
+from pkcs11_bridge.session import TokenSessions, sign_counts
+from pkcs11_bridge.uri import Pkcs11Uri
+
+DIGEST = hashlib.sha256(b"text").digest()
+
+
+def outcome(step: Callable[[], object]) -> str:
+    """The class of the refusal, or "ok"."""
+    try:
+        step()
+    except TokenError as e:
+        return type(e).__name__
+    return "ok"
+
+
+def main(order: dict[str, Any]) -> dict[str, Any]:
+    config = TokenConfig(
+        module=Path(order["module"]),
+        uri=Pkcs11Uri(token=order["token"]),
+        pin_source=FilePinSource(Path(order["pin_file"])),
+        latch_directory=Path(order["latches"]),
+        sessions=order.get("sessions", 4),
+        wait_seconds=order.get("wait_seconds", 30.0),
+    )
+    sessions = TokenSessions(config)
+    until = order.get("start_at", 0.0)
+    while time.time() < until:
+        time.sleep(0.001)
+    return TASKS[order["task"]](sessions, order)
+
+
+def opened(sessions: TokenSessions, order: dict[str, Any]) -> dict[str, Any]:
+    """Open again and again; each refusal is told."""
+    told = [outcome(sessions.open) for _ in range(order.get("times", 1))]
+    if order.get("close", True):
+        sessions.close()
+    return {"opened": told}
+
+
+def signed(sessions: TokenSessions, order: dict[str, Any]) -> dict[str, Any]:
+    """Sign in several threads; every signature that verifies counts."""
+    key = open_key(sessions, Pkcs11Uri(object=order["key"]))
+    told: list[str] = []
+
+    def work() -> None:
+        told.extend(
+            outcome(lambda: key.sign_digest(DIGEST, "sha256")) for _ in range(order["times"])
+        )
+
+    threads = [threading.Thread(target=work) for _ in range(order["threads"])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sessions.close()
+    return {"ok": told.count("ok"), "others": sorted(set(told) - {"ok"}), "counts": sign_counts()}
+
+
+def signed_with_mischief(sessions: TokenSessions, order: dict[str, Any]) -> dict[str, Any]:
+    """Sign; again under each mischief; and once more without it."""
+    key = open_key(sessions, Pkcs11Uri(object=order["key"]))
+    told = [outcome(lambda: key.sign_digest(DIGEST, "sha256"))]
+    for mischief in order["mischief"]:
+        os.environ["MISCHIEF_SIGN"] = mischief
+        told.append(outcome(lambda: key.sign_digest(DIGEST, "sha256")))
+        del os.environ["MISCHIEF_SIGN"]
+        told.append(outcome(lambda: key.sign_digest(DIGEST, "sha256")))
+    sessions.close()
+    return {"told": told, "counts": sign_counts()}
+
+
+def forked(sessions: TokenSessions, order: dict[str, Any]) -> dict[str, Any]:
+    """Open, fork, and tell what the child may do; the parent goes on."""
+    key = open_key(sessions, Pkcs11Uri(object=order["key"]))
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        told = {
+            "old sessions": outcome(sessions.open),
+            "old key": outcome(lambda: key.sign_digest(DIGEST, "sha256")),
+            "new sessions": outcome(TokenSessions(sessions.config).open),
+        }
+        sessions.close()
+        os.write(writing, json.dumps(told).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    parent = outcome(lambda: key.sign_digest(DIGEST, "sha256"))
+    return {"child": json.loads(os.read(reading, 65536)), "parent": parent}
+
+
+def loaded_after_fork(sessions: TokenSessions, order: dict[str, Any]) -> dict[str, Any]:
+    """Sessions made before a fork and opened in two children."""
+    codes = []
+    for _ in range(2):
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if outcome(sessions.open) == "ok" else 1)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    return {"children": codes, "parent": outcome(sessions.open)}
+
+
+TASKS: dict[str, Callable[[TokenSessions, dict[str, Any]], dict[str, Any]]] = {
+    "open": opened,
+    "sign": signed,
+    "mischief": signed_with_mischief,
+    "fork": forked,
+    "load after fork": loaded_after_fork,
+}
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(main(json.loads(sys.argv[1]))) + "\n")
