@@ -109,6 +109,11 @@ class Manifest:
         """The trust policy file of this log."""
         return serialise_policy(self.log_keys)
 
+    @property
+    def policy_sha256(self) -> bytes:
+        """The policy file's fingerprint, 32 bytes."""
+        return hashlib.sha256(self.policy()).digest()
+
     def genesis(self) -> GenesisLeaf:
         """Entry 0 of the log."""
         return GenesisLeaf(self.election_id, self.sha256)
@@ -127,7 +132,7 @@ class Manifest:
             "no_vote_proof": self.no_vote_proof,
             "opens_at": self.opens_at.strftime(_TIME),
             "origin": self.origin,
-            "policy_sha256": hashlib.sha256(self.policy()).hexdigest(),
+            "policy_sha256": self.policy_sha256.hex(),
             "title": self.title,
         }
         # All names are ASCII, so sorting by code points is the order of RFC 8785, 3.2.3.

@@ -136,7 +136,11 @@ class RequestMisdirected(RequestRefused):
 
 
 class RequestTimeWrong(RequestRefused):
-    """The request's time is in the future, over, too long, or more exact than allowed."""
+    """The request's time is in the future, its life too long, or it is more exact than allowed."""
+
+
+class RequestExpired(RequestRefused):
+    """The request's time is over."""
 
 
 class ElectionNotFound(ReceiptsError):

@@ -13,6 +13,7 @@ from typing import Never, Self
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from signer.receipts.errors import (
+    RequestExpired,
     RequestMalformed,
     RequestMisdirected,
     RequestTimeWrong,
@@ -191,8 +192,8 @@ def verify_receipt_request(
     """Check a bearer token that asks for the receipt of one submission.
 
     Raises:
-        RequestMalformed, RequestSignatureInvalid, RequestMisdirected, RequestTimeWrong:
-            as they say.
+        RequestMalformed, RequestSignatureInvalid, RequestMisdirected, RequestTimeWrong,
+            RequestExpired: as they say.
     """
     claims = _claims(
         unverified_token,
@@ -208,7 +209,7 @@ def verify_receipt_request(
     if not 0 < expires_at - issued_at <= RECEIPT_REQUEST_LIFE.total_seconds():
         raise RequestTimeWrong("the token is good for too long, or for no time")
     if at.timestamp() >= expires_at:
-        raise RequestTimeWrong("the token's time is over")
+        raise RequestExpired("the token's time is over")
     return ReceiptRequest(system.election_id, submission_id, _SEAL)
 
 

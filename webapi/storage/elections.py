@@ -47,11 +47,13 @@ class StoredElection:
     """An election as the database keeps it.
 
     Attributes:
+        election_id: its name.
         manifest: its bytes.
         published: how far the public sees.
         close_seq: the close record's place, None before it has one.
     """
 
+    election_id: str
     manifest: bytes
     published: Published
     close_seq: int | None
@@ -137,4 +139,4 @@ def election_row(
 
 def _stored(row: Row[*tuple[Any, ...]]) -> StoredElection:
     published = Published(row.published_size, row.published_epoch)
-    return StoredElection(row.manifest, published, row.close_seq)
+    return StoredElection(row.election_id, row.manifest, published, row.close_seq)

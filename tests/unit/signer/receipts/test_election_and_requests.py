@@ -23,6 +23,7 @@ from signer.receipts.errors import (
     ElectionOver,
     KeyMalformed,
     ManifestMalformed,
+    RequestExpired,
     RequestMalformed,
     RequestMisdirected,
     RequestSignatureInvalid,
@@ -388,7 +389,7 @@ def test_requests_for_a_receipt_that_are_refused(
 
 def test_a_request_for_a_receipt_ends() -> None:
     assert request(REQUEST, at=NOW + timedelta(seconds=299)).submission_id == submission_id(1)
-    with pytest.raises(RequestTimeWrong, match="over"):
+    with pytest.raises(RequestExpired, match="over"):
         request(REQUEST, at=NOW + timedelta(seconds=300))
 
 

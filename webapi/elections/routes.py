@@ -1,0 +1,166 @@
+"""/elections and /log: HTTP in, service, HTTP out."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from flask import Blueprint, Response, jsonify, request, url_for
+from pydantic import BaseModel
+
+from signer.receipts.jws import MAX_JWS_BYTES
+from webapi.elections.errors import BearerMissing
+from webapi.elections.schemas import (
+    ClosedAnswer,
+    ClosingAnswer,
+    ElectionDetails,
+    ElectionList,
+    ElectionSummary,
+    PendingAnswer,
+    RegisteredAnswer,
+)
+from webapi.elections.service import ElectionsService, ElectionView, ReadyReceipt
+from webapi.operations.openapi import operation
+from webapi.strict_json import read_body
+
+JOSE = "application/jose"
+"""The media type of a compact JWS (RFC 7515, section 9.2.1)."""
+
+RETRY_AFTER_SECONDS = 1
+CHECKPOINT_CACHE = "public, max-age=5"
+TILE_CACHE = "public, max-age=31536000, immutable"
+TEXT = "text/plain; charset=utf-8"
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_BEARER = "Bearer "
+
+
+def elections_blueprint(service: ElectionsService, clock: Callable[[], datetime]) -> Blueprint:
+    """The routes of elections, their receipts and their logs.
+
+    Args:
+        service: ready-made.
+        clock: gives aware UTC.
+    """
+    blueprint = Blueprint("elections", __name__)
+    _add_requests(blueprint, service, clock)
+    _add_public(blueprint, service)
+    _add_log(blueprint, service)
+    return blueprint
+
+
+def _add_requests(
+    blueprint: Blueprint, service: ElectionsService, clock: Callable[[], datetime]
+) -> None:
+    @blueprint.post("/elections/<election_id>/ballots")
+    @operation("Register a sealed ballot", body_type=JOSE, answer=RegisteredAnswer)
+    def register(election_id: str) -> Response:
+        body = read_body(request, JOSE, MAX_JWS_BYTES)
+        submission_id, ready = service.register(election_id, body, at=clock())
+        return _receipt_answer(election_id, submission_id, ready)
+
+    @blueprint.get("/elections/<election_id>/receipts/<submission_id>")
+    @operation("Fetch the receipt of a submission", answer=RegisteredAnswer)
+    def receipt(election_id: str, submission_id: str) -> Response:
+        token = _bearer_token()
+        ready = service.fetch(election_id, submission_id, token, at=clock())
+        return _receipt_answer(election_id, submission_id, ready)
+
+    @blueprint.post("/elections/<election_id>/close")
+    @operation("Close an election", body_type=JOSE, answer=ClosedAnswer)
+    def close(election_id: str) -> Response:
+        body = read_body(request, JOSE, MAX_JWS_BYTES)
+        closing = service.close(election_id, body, at=clock())
+        if closing is None:
+            return _not_yet(ClosingAnswer(), url_for(".election", election_id=election_id))
+        return _answer(ClosedAnswer(size=closing.size, checkpoint=closing.note.decode()))
+
+
+def _add_public(blueprint: Blueprint, service: ElectionsService) -> None:
+    @blueprint.get("/elections")
+    @operation("List the elections", answer=ElectionList)
+    def elections() -> Response:
+        summaries = [_summary(view) for view in service.list_public()]
+        return _answer(ElectionList(elections=summaries))
+
+    @blueprint.get("/elections/<election_id>")
+    @operation("Show an election and its manifest", answer=ElectionDetails)
+    def election(election_id: str) -> Response:
+        view = service.view(election_id)
+        details = ElectionDetails(
+            **_summary(view).model_dump(),
+            published_size=view.stored.published.size,
+            manifest=view.stored.manifest.decode(),
+            manifest_sha256=view.manifest.sha256.hex(),
+            policy_sha256=view.manifest.policy_sha256.hex(),
+        )
+        return _answer(details)
+
+
+def _add_log(blueprint: Blueprint, service: ElectionsService) -> None:
+    # tlog-tiles, "Checkpoints" and "Merkle tree"; no answer has a date, which could tell the
+    # second in which a ballot came.
+    @blueprint.get("/log/<election_id>/checkpoint")
+    @operation("The published checkpoint")
+    def checkpoint(election_id: str) -> Response:
+        note = service.published_checkpoint(election_id)
+        return _bytes_answer(note, TEXT, CHECKPOINT_CACHE)
+
+    @blueprint.get("/log/<election_id>/tile/<path:path>")
+    @operation("A tile or entry bundle of the published log")
+    def tile(election_id: str, path: str) -> Response:
+        data = service.published_tile(election_id, path)
+        return _bytes_answer(data, "application/octet-stream", TILE_CACHE)
+
+    @blueprint.get("/log/<election_id>/policy")
+    @operation("The log's trust policy file")
+    def policy(election_id: str) -> Response:
+        return _bytes_answer(service.policy(election_id), TEXT, CHECKPOINT_CACHE)
+
+
+def _bearer_token() -> bytes:
+    """The token of the Authorization header (RFC 6750, section 2.1)."""
+    header = request.headers.get("Authorization", "")
+    if not header.startswith(_BEARER):
+        raise BearerMissing("no bearer token")
+    return header.removeprefix(_BEARER).encode("utf-8", "surrogateescape")
+
+
+def _receipt_answer(election_id: str, submission_id: str, ready: ReadyReceipt | None) -> Response:
+    if ready is None:
+        location = url_for(".receipt", election_id=election_id, submission_id=submission_id)
+        return _not_yet(PendingAnswer(submission_id=submission_id), location)
+    return _answer(
+        RegisteredAnswer(
+            submission_id=submission_id, index=ready.index, receipt=ready.receipt.decode()
+        )
+    )
+
+
+def _summary(view: ElectionView) -> ElectionSummary:
+    manifest = view.manifest
+    return ElectionSummary(
+        election_id=manifest.election_id,
+        title=manifest.title,
+        origin=manifest.origin,
+        opens_at=manifest.opens_at.strftime(_TIME),
+        closes_at=manifest.closes_at.strftime(_TIME),
+        closed=view.stored.is_closed_in_public,
+    )
+
+
+def _answer(answer: BaseModel, status: int = 200) -> Response:
+    response = jsonify(answer.model_dump())
+    response.status_code = status
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _not_yet(answer: BaseModel, location: str) -> Response:
+    response = _answer(answer, 202)
+    response.headers["Location"] = location
+    response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def _bytes_answer(data: bytes, content_type: str, cache: str) -> Response:
+    response = Response(data, content_type=content_type)
+    response.headers["Cache-Control"] = cache
+    return response

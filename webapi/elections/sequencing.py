@@ -1,0 +1,142 @@
+"""The worker's side of elections: one sequencer per log, opened when an election appears."""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from signer.backend import PayloadSigner
+from signer.payload import Purpose
+from signer.receipts.election import Manifest
+from signer.receipts.errors import FenceLost, SequencerHalted, SequencerRunning
+from signer.receipts.opening import open_sequencer
+from signer.receipts.sequencer import Sequencer, StepObserver
+from signer.receipts.tile_store import TileFolder
+from webapi.storage.elections import SqlElectionStore, StoredElection
+from webapi.storage.log_store import SqlLogStore
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationRules:
+    """How far behind the public checkpoint stays.
+
+    Attributes:
+        epoch: how often it may advance.
+        least: fewest entries by which it advances.
+    """
+
+    epoch: timedelta
+    least: int
+
+
+class ReceiptLogs:
+    """All logs of this service, in the one process that holds the receipt keys.
+
+    Args:
+        elections: knows the elections.
+        log: the logs' database.
+        tiles: gives the folder of an election's log.
+        signer: signs checkpoints.
+        purposes: the log keys that sign.
+        publication: how far behind the public stays.
+        observer: is told of each step of each batch.
+    """
+
+    def __init__(
+        self,
+        *,
+        elections: SqlElectionStore,
+        log: SqlLogStore,
+        tiles: Callable[[str], TileFolder],
+        signer: PayloadSigner,
+        purposes: Sequence[Purpose],
+        publication: PublicationRules,
+        observer: StepObserver,
+    ) -> None:
+        self._elections = elections
+        self._log = log
+        self._tiles = tiles
+        self._signer = signer
+        self._purposes = purposes
+        self._publication = publication
+        self._observer = observer
+        self._open: dict[str, tuple[Sequencer, contextlib.ExitStack]] = {}
+        self._halted: dict[str, str] = {}
+
+    @property
+    def halted(self) -> Mapping[str, str]:
+        """Logs that wait for a person, with the name of the reason."""
+        return dict(self._halted)
+
+    def run_once(self, *, at: datetime) -> None:
+        """Sequence and publish what is due, log by log.
+
+        A log that halts leaves the others running. An error that may pass by itself (a busy
+        token, a full disk) is raised once all logs had their turn.
+        """
+        first_error: Exception | None = None
+        for stored in self._elections.list_all():
+            election_id = stored.election_id
+            if election_id in self._halted or self._is_finished(election_id, stored):
+                continue
+            try:
+                self._run_log(election_id, stored, at=at)
+            except (SequencerRunning, FenceLost) as error:
+                # Another process had or has the log; the records are compared anew next time.
+                self._release(election_id)
+                _log.warning("log_busy", election_id=election_id, reason=type(error).__name__)
+            except SequencerHalted as error:
+                self._halt(election_id, error)
+            except Exception as error:  # noqa: BLE001 - raised below, after the other logs
+                first_error = first_error or error
+        if first_error is not None:
+            raise first_error
+
+    def close(self) -> None:
+        """Release the locks of all logs."""
+        for election_id in list(self._open):
+            self._release(election_id)
+
+    def _run_log(self, election_id: str, stored: StoredElection, *, at: datetime) -> None:
+        if election_id not in self._open:
+            self._open[election_id] = self._opened(Manifest.parse(stored.manifest), at=at)
+        sequencer, _ = self._open[election_id]
+        sequencer.run_once(at=at)
+        sequencer.publish_due(at=at, epoch=self._publication.epoch, least=self._publication.least)
+
+    def _opened(
+        self, manifest: Manifest, *, at: datetime
+    ) -> tuple[Sequencer, contextlib.ExitStack]:
+        files = self._tiles(manifest.election_id)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(files.locked())
+            sequencer = open_sequencer(
+                manifest,
+                store=self._log,
+                files=files,
+                signer=self._signer,
+                purposes=self._purposes,
+                at=at,
+                observer=self._observer,
+            )
+            return sequencer, stack.pop_all()
+
+    def _is_finished(self, election_id: str, stored: StoredElection) -> bool:
+        if not stored.is_closed_in_public:
+            return False
+        self._release(election_id)
+        return True
+
+    def _halt(self, election_id: str, error: SequencerHalted) -> None:
+        self._halted[election_id] = type(error).__name__
+        self._release(election_id)
+        _log.critical("log_halted", election_id=election_id, reason=type(error).__name__)
+
+    def _release(self, election_id: str) -> None:
+        opened = self._open.pop(election_id, None)
+        if opened is not None:
+            opened[1].close()

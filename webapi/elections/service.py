@@ -1,0 +1,219 @@
+"""What the election and log routes do, on ready-made stores."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from signer.receipts.acceptance import (
+    Release,
+    StoredRegistration,
+    fetch,
+    receipt_of,
+    register,
+)
+from signer.receipts.election import Manifest
+from signer.receipts.errors import ElectionNotFound, TileMalformed
+from signer.receipts.leaf import is_election_id
+from signer.receipts.log_store import SignedCheckpoint
+from signer.receipts.registration import (
+    ElectionSystem,
+    UnverifiedRegistration,
+    verify_close,
+    verify_receipt_request,
+    verify_registration,
+)
+from signer.receipts.salt import SaltVault, draw_salt
+from signer.receipts.tile_store import TileFolder
+from signer.receipts.tiles import TileAddress, cut
+from webapi.elections.errors import NotPublished
+from webapi.elections.waiting import ShortWait
+from webapi.storage.elections import SqlElectionStore, StoredElection
+from webapi.storage.log_store import SqlLogStore
+from webapi.storage.registrations import SqlRegistrationStore
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyReceipt:
+    """A receipt that may go out.
+
+    Attributes:
+        index: the ballot's position.
+        receipt: the file's bytes.
+    """
+
+    index: int
+    receipt: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionView:
+    """An election as the public sees it."""
+
+    manifest: Manifest
+    stored: StoredElection
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionsService:
+    """Registers ballots, hands out receipts, closes, and shows the public log.
+
+    Attributes:
+        audience: this service's origin, as requests must state it.
+        elections: stores elections.
+        registrations: stores registered ballots.
+        log: the logs' database.
+        vault: keeps the salt keys.
+        tiles: gives the folder of an election's log.
+        wait: how long a request may wait for its receipt.
+    """
+
+    audience: str
+    elections: SqlElectionStore
+    registrations: SqlRegistrationStore
+    log: SqlLogStore
+    vault: SaltVault
+    tiles: Callable[[str], TileFolder]
+    wait: ShortWait
+    # Manifests never change; one per election is kept, parsed.
+    _manifests: dict[str, Manifest] = field(default_factory=dict, repr=False)
+
+    def register(
+        self, election_id: str, unverified_body: bytes, *, at: datetime
+    ) -> tuple[str, ReadyReceipt | None]:
+        """Register a ballot, once.
+
+        Returns:
+            The submission id, and the receipt if it was ready within the short wait.
+
+        Raises:
+            RequestRefused, ElectionNotFound, SubmissionConflict, ElectionNotYetOpen,
+            ElectionOver, SaltErased: as they say.
+        """
+        manifest = self._manifest(election_id)
+        unverified = UnverifiedRegistration.parse(unverified_body)
+        registration = verify_registration(unverified, self._system(manifest), at=at)
+        stored = register(
+            registration,
+            manifest,
+            store=self.registrations,
+            vault=self.vault,
+            draw_salt=draw_salt,
+            at=at,
+        )
+        return stored.submission_id, self._await_receipt(election_id, stored)
+
+    def fetch(
+        self, election_id: str, submission_id: str, unverified_token: bytes, *, at: datetime
+    ) -> ReadyReceipt | None:
+        """The receipt of a submission; None while it is not ready.
+
+        Raises:
+            RequestRefused, ElectionNotFound, SubmissionNotFound, SaltErased: as they say.
+        """
+        manifest = self._manifest(election_id)
+        request = verify_receipt_request(
+            unverified_token, submission_id, self._system(manifest), at=at
+        )
+        return self._await_receipt(election_id, fetch(request, store=self.registrations))
+
+    def close(
+        self, election_id: str, unverified_order: bytes, *, at: datetime
+    ) -> SignedCheckpoint | None:
+        """Order an election to close; the same order may be repeated.
+
+        Returns:
+            The closing checkpoint, None while what is pending goes into the log.
+
+        Raises:
+            RequestRefused, ElectionNotFound, CloseConflict: as they say.
+        """
+        manifest = self._manifest(election_id)
+        order = verify_close(
+            unverified_order,
+            self._system(manifest),
+            no_vote_proof=manifest.no_vote_proof,
+            at=at,
+        )
+        self.elections.close(order)
+        return self.wait.find(lambda: self._closing_checkpoint(election_id))
+
+    def list_public(self) -> list[ElectionView]:
+        """All elections, by id."""
+        return [
+            ElectionView(self._manifest(stored.election_id), stored)
+            for stored in self.elections.list_all()
+        ]
+
+    def view(self, election_id: str) -> ElectionView:
+        """One election; raises ElectionNotFound."""
+        return ElectionView(self._manifest(election_id), self._stored(election_id))
+
+    def policy(self, election_id: str) -> bytes:
+        """The log's trust policy file; raises ElectionNotFound."""
+        return self._manifest(election_id).policy()
+
+    def published_checkpoint(self, election_id: str) -> bytes:
+        """The public checkpoint.
+
+        Raises:
+            ElectionNotFound: there is no such election.
+            NotPublished: not even the genesis record is public yet.
+        """
+        published = self._stored(election_id).published
+        checkpoint = self.log.checkpoint(election_id, published.size)
+        if checkpoint is None:
+            raise NotPublished("nothing of this log is public yet")
+        return checkpoint.note
+
+    def published_tile(self, election_id: str, path: str) -> bytes:
+        """A tile or entry bundle of the public part of the log.
+
+        Args:
+            election_id: the election.
+            path: the path below `tile/`.
+
+        Raises:
+            ElectionNotFound: there is no such election.
+            NotPublished: there is no such tile, or the public does not see all of it.
+        """
+        published = self._stored(election_id).published
+        try:
+            address = TileAddress.parse(path)
+        except TileMalformed as error:
+            raise NotPublished("there is no such tile") from error
+        if not address.is_within(published.size):
+            raise NotPublished("the public does not see this tile")
+        widest = self.tiles(election_id).read(address.level, address.number)
+        if widest is None:
+            raise FileNotFoundError(f"published tile {path} is missing")
+        return cut(address, widest)
+
+    def _stored(self, election_id: str) -> StoredElection:
+        if not is_election_id(election_id):
+            raise ElectionNotFound("there is no such election")
+        return self.elections.get(election_id)
+
+    def _manifest(self, election_id: str) -> Manifest:
+        if election_id not in self._manifests:
+            self._manifests[election_id] = Manifest.parse(self._stored(election_id).manifest)
+        return self._manifests[election_id]
+
+    def _system(self, manifest: Manifest) -> ElectionSystem:
+        return ElectionSystem(manifest.election_id, manifest.election_system_key, self.audience)
+
+    def _await_receipt(self, election_id: str, stored: StoredRegistration) -> ReadyReceipt | None:
+        def look() -> Release | None:
+            found = self.registrations.find(election_id, stored.submission_id)
+            return None if found is None else found.release
+
+        release = stored.release or self.wait.find(look)
+        if release is None:
+            return None
+        receipt = receipt_of(stored, release, election_id, vault=self.vault)
+        return ReadyReceipt(release.index, receipt)
+
+    def _closing_checkpoint(self, election_id: str) -> SignedCheckpoint | None:
+        state = self.log.log_state(election_id)
+        if not state.closed or state.signed is None or state.signed.size != state.entries:
+            return None
+        return state.signed
