@@ -81,7 +81,7 @@ class ReceiptRefused(ReceiptsError):
 
 
 class LogNotTrusted(ReceiptRefused):
-    """The policy does not name the receipt's log, or pins no ECDSA P-256 key for it."""
+    """The policy does not name the receipt's log alone, or pins no ECDSA P-256 key for it."""
 
 
 class LogSignatureInvalid(ReceiptRefused):

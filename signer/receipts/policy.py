@@ -126,12 +126,16 @@ class Policy:
         """The keys of a log that this project's rules let a verifier trust.
 
         Raises:
-            LogNotTrusted: the policy does not name the log, or pins no ECDSA P-256 key
-                for it: every log of this project signs with one.
+            LogNotTrusted: the policy does not name the log; or it names another one too,
+                which is how a damaged name in an ECDSA key's line would look (the ids of
+                such keys do not cover their names); or it pins no ECDSA P-256 key for the
+                log: every log of this project signs with one.
         """
         keys = self.logs.get(origin)
         if keys is None:
             raise LogNotTrusted("the policy does not name this log")
+        if len(self.logs) > 1:
+            raise LogNotTrusted("the policy names another log as well")
         if NoteAlgorithm.ECDSA_P256 not in {key.algorithm for key in keys.keys}:
             raise LogNotTrusted("the policy pins no ECDSA P-256 key for this log")
         return keys

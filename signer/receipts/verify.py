@@ -74,7 +74,8 @@ def verify_receipt(unverified_receipt: bytes, ballot: bytes, policy: Policy) -> 
     """Verify a receipt.
 
     1. The receipt is well-formed: tlog-proof, entry, salt, checkpoint.
-    2. The policy names the log by the checkpoint's origin, and pins an ECDSA key for it.
+    2. The policy names the log of the checkpoint's origin and no other, and pins an ECDSA
+       key for it.
     3. No pinned key's signature is wrong, and each pinned type of key has signed.
     4. The policy demands no witness (cosignatures are not checked by this version).
     5. The entry is a ballot's, of the election whose log this is.

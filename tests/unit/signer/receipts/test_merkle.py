@@ -158,3 +158,29 @@ def test_a_path_that_goes_on_is_refused() -> None:
         verify_consistency(1, 2, [LEAVES[1], LEAVES[2]], LEAVES[0], root_of(LEAVES[:2]))
     with pytest.raises(ConsistencyInvalid, match="empty"):
         verify_consistency(2, 3, [], root_of(LEAVES[:2]), root_of(LEAVES[:3]))
+
+
+def consistency_path(size1: int, size2: int) -> list[bytes]:
+    """PROOF(size1, D[size2]) of RFC 6962, section 2.1.2, as it is written there."""
+
+    def subproof(m: int, low: int, high: int, *, whole: bool) -> list[bytes]:
+        n = high - low
+        if m == n:
+            return [] if whole else [root_of(LEAVES[low:high])]
+        k = 1 << (n - 1).bit_length() - 1
+        if m <= k:
+            return [*subproof(m, low, low + k, whole=whole), root_of(LEAVES[low + k : high])]
+        left = root_of(LEAVES[low : low + k])
+        return [*subproof(m - k, low + k, high, whole=False), left]
+
+    return subproof(size1, 0, size2, whole=True)
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_a_larger_tree_extends_a_smaller_one(first: int, second: int) -> None:
+    size1, size2 = sorted((first, second))
+    root1, root2 = root_of(LEAVES[:size1]), root_of(LEAVES[:size2])
+    path = consistency_path(size1, size2)
+    verify_consistency(size1, size2, path, root1, root2)
+    with pytest.raises(ConsistencyInvalid):
+        verify_consistency(size1, size2, path, root2, root_of(LEAVES[:1] + LEAVES[:size2]))

@@ -258,3 +258,13 @@ def test_reading_while_wider_versions_are_written(tmp_path: Path) -> None:
     done.set()
     thread.join()
     assert lengths == sorted(lengths)
+
+
+def test_a_version_that_is_replaced_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = TileFolder(tmp_path)
+    folder.write([(TileAddress(0, 0, 2), bytes(64))], slot=5)
+    seen = [[1], [2]]
+    monkeypatch.setattr("signer.receipts.tile_store._widths", lambda _full: seen.pop(0))
+    assert folder.read(0, 0) == bytes(64)
