@@ -80,7 +80,7 @@ def prepare_home(home: Home, ports: Ports, at: datetime) -> DevelopmentPki:
         pki.issue_ocsp_delegate(keys, at)
         tls = pki.issue_tls(at)
         pki.issue_citizen_card(_card(home, at), CITIZEN, at)
-    _provide_election_key(home.election_key)
+    _provide_election_key(home)
     _write_public_keys(home, hsm, ports)
     write_private(home.config, render_settings(_facts(home, ports, hsm, pki, tls)).encode())
     _write_root(home, pki)
@@ -191,14 +191,17 @@ def _card(home: Home, at: datetime) -> CardImage:
     return CardImage.create(home.card, pin=pin, keys=card_keys, expires=(at + CARD_LIFE).date())
 
 
-def _provide_election_key(path: Path) -> None:
-    if path.exists():
+def _provide_election_key(home: Home) -> None:
+    """The public half is written last: where it is, both are."""
+    if home.election_public_key.exists():
         return
-    make_private_directory(path.parent)
+    make_private_directory(home.election_key.parent)
     key = ec.generate_private_key(ec.SECP256R1())
-    write_private(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    write_private(
+        home.election_key, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    write_private(path.with_name("key.pub.pem"), public)
+    write_private(home.election_public_key, public)
 
 
 def _write_public_keys(home: Home, hsm: SoftwareHsm, ports: Ports) -> None:

@@ -82,6 +82,11 @@ class Home:
         """The private key of the development election system, PEM, owner-only."""
         return self.directory / "election-system" / "key.pem"
 
+    @property
+    def election_public_key(self) -> Path:
+        """Its public half, PEM."""
+        return self.directory / "election-system" / "key.pub.pem"
+
     def standby_key(self, purpose: str) -> Path:
         """The public key, PEM, that the standby token holds for a purpose."""
         return self.directory / "standby-keys" / f"{purpose}.pem"

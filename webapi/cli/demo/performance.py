@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from rich.console import Console
 from webapi.cli.demo import login_scenes, receipt_scenes
 from webapi.cli.demo.login_scenes import LoginFacts
 from webapi.cli.demo.narrator import DemoFailed, Narrator
-from webapi.cli.demo.receipt_scenes import ReceiptFacts
+from webapi.cli.demo.receipt_scenes import ReceiptFacts, VotersFiles
 from webapi.cli.demo.stage import Stage, running_service
 from webapi.cli.home import Home, Ports
 
@@ -60,6 +61,15 @@ class Scenery:
     card_module: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the summary tells."""
+
+    login: LoginFacts
+    held: VotersFiles
+    receipt: ReceiptFacts
+
+
 def perform(home: Home, ports: Ports, scenery: Scenery) -> bool:
     """Play every scene; tell what failed and what to do; whether all went well."""
     console = Console(soft_wrap=True)
@@ -68,31 +78,32 @@ def perform(home: Home, ports: Ports, scenery: Scenery) -> bool:
     console.print("[bold]Tamga[/bold]: a login by ID card and a ballot receipt, for real")
     try:
         _require_free(ports)
-        login, receipt = _play(narrator, home, ports, scenery)
+        outcome = _play(narrator, home, ports, scenery)
     except Exception as error:  # noqa: BLE001 - whatever it is: say it in words, leave nothing running
         _tell_failure(console, narrator, error)
         return False
     except KeyboardInterrupt:
         console.print("\nStopped; nothing is left running.")
         return False
-    summary = write_summary(home, narrator, scenery.card_module, login, receipt)
+    summary = write_summary(home, narrator, scenery.card_module, outcome)
     console.print(
         f"\n[green]Everything held.[/green] {time.monotonic() - started:.1f} s; "
         f"summary in {summary}",
         highlight=False,
     )
-    verify = " ".join(
-        ["tamga receipt verify", "--receipt", shlex.quote(str(_shown(receipt.tlog_proof)))]
-        + ["--ballot", shlex.quote(str(_shown(receipt.ballot)))]
-        + ["--policy", shlex.quote(str(_shown(receipt.policy)))]
+    files = {
+        "--receipt": outcome.held.tlog_proof,
+        "--ballot": outcome.held.ballot,
+        "--policy": outcome.held.policy,
+    }
+    options = " ".join(f"{name} {shlex.quote(str(_shown(path)))}" for name, path in files.items())
+    console.print(
+        f"Check the receipt yourself: .venv/bin/tamga receipt verify {options}", highlight=False
     )
-    console.print(f"Check the receipt yourself: .venv/bin/{verify}", highlight=False)
     return True
 
 
-def _play(
-    narrator: Narrator, home: Home, ports: Ports, scenery: Scenery
-) -> tuple[LoginFacts, ReceiptFacts]:
+def _play(narrator: Narrator, home: Home, ports: Ports, scenery: Scenery) -> Outcome:
     with narrator.step("HSM and PKI", "software HSM, keys that cannot leave it, development PKI"):
         prepared = scenery.prepare()
         narrator.fact("home", _shown(home.directory))
@@ -104,7 +115,7 @@ def _play(
         return _play_service(stage, prepared)
 
 
-def _play_service(stage: Stage, prepared: Prepared) -> tuple[LoginFacts, ReceiptFacts]:
+def _play_service(stage: Stage, prepared: Prepared) -> Outcome:
     narrator = stage.narrator
     with running_service(stage) as log:
         with narrator.step("service", "https with worker processes, worker, OCSP responder"):
@@ -119,27 +130,23 @@ def _play_service(stage: Stage, prepared: Prepared) -> tuple[LoginFacts, Receipt
             login_scenes.fake_service(stage)
         with narrator.step("suspended card", "the same card while OCSP says revoked (on hold)"):
             login_scenes.suspended_card(stage, prepared.card_serial)
-        with narrator.step("ballot", "a sealed ballot is registered; its receipt comes from the log"):
-            receipt = receipt_scenes.register_ballot(stage)
-        with narrator.step("offline check", "another process, with receipt, ballot and policy alone"):
-            receipt_scenes.verify_offline(stage, receipt)
-    return login, receipt
+        with narrator.step("ballot", "registered by the election system; a receipt from the log"):
+            held = receipt_scenes.register_ballot(stage)
+        with narrator.step("offline check", "a process with receipt, ballot and policy alone"):
+            receipt = receipt_scenes.verify_offline(stage, held)
+    return Outcome(login, held, receipt)
 
 
-def write_summary(
-    home: Home, narrator: Narrator, module: Path, login: LoginFacts, receipt: ReceiptFacts
-) -> Path:
+def write_summary(home: Home, narrator: Narrator, module: Path, outcome: Outcome) -> Path:
     """`summary.json` as the design has it; paths are relative to the present folder."""
     path = home.directory / "summary.json"
     summary = {
-        "login": {**asdict(login), "module": str(module)},
+        "login": {**asdict(outcome.login), "module": str(module)},
         "receipt": {
-            "tlog_proof": str(_shown(receipt.tlog_proof)),
-            "policy": str(_shown(receipt.policy)),
-            "ballot": str(_shown(receipt.ballot)),
-            "origin": receipt.origin,
-            "index": receipt.index,
-            "size": receipt.size,
+            "tlog_proof": str(_shown(outcome.held.tlog_proof)),
+            "policy": str(_shown(outcome.held.policy)),
+            "ballot": str(_shown(outcome.held.ballot)),
+            **asdict(outcome.receipt),
         },
         "steps": [asdict(step) for step in narrator.steps],
     }
@@ -172,7 +179,8 @@ def _await_ready(stage: Stage, log: Path) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while True:
         try:
-            if browser.post_json("/auth/challenge", {}).status == 200 and _listens(stage.ports.ocsp):
+            challenge = browser.post_json("/auth/challenge", {})
+            if challenge.status == HTTPStatus.OK and _listens(stage.ports.ocsp):
                 return
         except urllib3.exceptions.HTTPError:
             pass
