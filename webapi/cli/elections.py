@@ -16,7 +16,6 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from signer.payload import Purpose
 from signer.receipts.election import Manifest
 from signer.receipts.errors import ElectionExists, ElectionNotFound, ManifestMalformed
 from signer.receipts.note import NotePublicKey
@@ -24,9 +23,7 @@ from webapi.config import load_settings
 from webapi.elections.office import ElectionOffice, ElectionPlan
 from webapi.storage.elections import SqlElectionStore, StoredElection
 from webapi.storage.salt_keys import FileSaltVault
-from webapi.wiring import Wiring
-
-LOG_PURPOSES = (Purpose.RECEIPT_LOG, Purpose.RECEIPT_LOG_ED25519)
+from webapi.wiring import LOG_PURPOSES, Wiring
 
 OfficeOpener = Callable[[], ElectionOffice]
 
