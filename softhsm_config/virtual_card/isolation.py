@@ -5,9 +5,11 @@ mounts and processes of the virtual reader live in namespaces. `launcher` is the
 everything else runs inside, as that namespace's root.
 """
 
+import ctypes
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -24,6 +26,7 @@ VPCD_PORT = 0x8C7B
 
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
+_PR_SET_PDEATHSIG = 1
 _UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child")
 
 
@@ -137,3 +140,5 @@ def become_owner_of(directory: Path) -> None:
         os.setgroups([])
         os.setgid(state.st_gid)
         os.setuid(state.st_uid)
+        # Changing the user clears what unshare --kill-child set (prctl(2), PR_SET_PDEATHSIG).
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

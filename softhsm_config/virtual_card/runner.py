@@ -127,7 +127,7 @@ def run(directory: Path, image_directory: Path, *, traced: bool) -> int:
         try:
             isolation.raise_loopback()
             isolation.hide_the_machine(layout.sockets, layout.empty)
-            pcscd = stack.enter_context(_pcscd(layout))
+            pcscd = _pcscd(layout)
             stack.callback(_end, pcscd)
             isolation.become_owner_of(directory)
             image = CardImage.open(image_directory)

@@ -187,6 +187,52 @@ def test_no_port_is_open_on_the_machine(card_rig: CardRig) -> None:
         probe.connect(("127.0.0.1", isolation.VPCD_PORT))
 
 
+MACHINE_WITH_PCSCD = """
+import os, subprocess, sys, time
+from pathlib import Path
+from softhsm_config.virtual_card import isolation
+from softhsm_config.virtual_card.reader import VirtualReader
+
+isolation.raise_loopback()
+subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
+system = isolation.PCSCD_SOCKETS
+system.mkdir()
+os.mkdir("/run/readers")
+pcscd = subprocess.Popen([isolation.PCSCD, "--foreground", "--config", "/run/readers"])
+while not (system / "pcscd.comm").exists():
+    time.sleep(0.05)
+
+def seen():
+    state = (system / "pcscd.comm").stat()
+    readers = subprocess.run(["opensc-tool", "-l"], capture_output=True, text=True).stdout
+    return state.st_ino, (system / "pcscd.pid").read_text(), readers.strip()
+
+before = seen()
+with VirtualReader(Path(sys.argv[1])) as reader:
+    assert reader.state().inserted
+    assert seen() == before
+assert seen() == before
+assert pcscd.poll() is None
+print(before[2])
+"""
+
+
+def test_a_running_pcscd_is_not_touched(card_rig: CardRig, tmp_path: Path) -> None:
+    """On a machine (namespaces again) where a pcscd without readers runs at the usual place."""
+    done = subprocess.run(
+        [
+            *isolation.launcher(allow_sudo=False),
+            *(sys.executable, "-c", MACHINE_WITH_PCSCD, str(fresh_image(tmp_path, card_rig))),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "No smart card readers found.\n"
+
+
 def test_unknown_control_commands_are_refused(card_rig: CardRig) -> None:
     socket_path = Path(card_rig.reader.environment["PCSCLITE_CSOCK_NAME"])
     path = RuntimeLayout(socket_path.parent.parent).control

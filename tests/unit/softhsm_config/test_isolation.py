@@ -142,6 +142,12 @@ def test_root_is_given_up_for_the_person_behind_sudo(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, owner: int, given_up: bool
 ) -> None:
     calls: list[str] = []
+
+    class Library:
+        def prctl(self, *arguments: int) -> None:
+            calls.append(f"prctl{tuple(map(int, arguments))}")
+
+    monkeypatch.setattr("softhsm_config.virtual_card.isolation.ctypes.CDLL", lambda _: Library())
     state = os.stat_result((0o40700, 0, 0, 0, owner, owner, 0, 0, 0, 0))
     monkeypatch.setattr(Path, "stat", lambda _: state)
     monkeypatch.setattr("softhsm_config.virtual_card.isolation.os.geteuid", lambda: 0)
@@ -150,7 +156,7 @@ def test_root_is_given_up_for_the_person_behind_sudo(
             f"softhsm_config.virtual_card.isolation.os.{name}", lambda _, n=name: calls.append(n)
         )
     isolation.become_owner_of(tmp_path)
-    assert calls == (["setgroups", "setgid", "setuid"] if given_up else [])
+    assert calls == (["setgroups", "setgid", "setuid", "prctl(1, 9)"] if given_up else [])
 
 
 def test_loopback_can_be_raised_where_it_is_up_already(socket_enabled: None) -> None:
