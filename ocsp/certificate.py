@@ -207,3 +207,12 @@ def check_validity(certificate: x509.Certificate, member: PathMember, at: dateti
         raise CertificateNotYetValid(member, certificate.not_valid_before_utc)
     if at > certificate.not_valid_after_utc:
         raise CertificateExpired(member, certificate.not_valid_after_utc)
+
+
+def policies_of(extensions: x509.Extensions) -> frozenset[str]:
+    """The dotted OIDs of certificatePolicies; empty if the extension is absent."""
+    try:
+        found = extensions.get_extension_for_class(x509.CertificatePolicies).value
+    except x509.ExtensionNotFound:
+        return frozenset()
+    return frozenset(information.policy_identifier.dotted_string for information in found)

@@ -80,10 +80,10 @@ def validate_path(
     if claimed is None:
         raise CertificateNotTrusted("no profile for the claimed issuer")
     # 8. RFC 5280 path, policies included, over fixed certificates to a root.
-    path = store.engine.find_path(read.der, policies=claimed.required_policies, at=at)
-    certificates = tuple(x509.load_der_x509_certificate(der) for der in path)
+    path = store.engine.find_path(read, policies=claimed.required_policies, at=at)
+    certificates = tuple(member.certificate for member in path)
     #    The issuer that signed must be the one whose rules were applied, by name and key.
-    if store.profile_of(read_certificate(path[1])) is not claimed:
+    if store.profile_of(path[1]) is not claimed:
         raise CertificateNotTrusted("the issuer found has no profile, or another one")
     # 9. Every CA certificate used is valid now, the root included.
     for authority in certificates[1:]:

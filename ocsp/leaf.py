@@ -10,7 +10,12 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
-from ocsp.certificate import ReadCertificate, check_key_strength, check_validity
+from ocsp.certificate import (
+    ReadCertificate,
+    check_key_strength,
+    check_validity,
+    policies_of,
+)
 from ocsp.config import IssuerProfile
 from ocsp.errors import (
     CertificateExtensionUnknown,
@@ -64,15 +69,6 @@ def check_purpose(read: ReadCertificate) -> None:
             raise CertificateExtensionUnknown(extension.oid.dotted_string)
 
 
-def policies_of(read: ReadCertificate) -> frozenset[str]:
-    """The dotted OIDs of certificatePolicies; empty if the extension is absent."""
-    try:
-        found = read.extensions.get_extension_for_class(x509.CertificatePolicies).value
-    except x509.ExtensionNotFound:
-        return frozenset()
-    return frozenset(information.policy_identifier.dotted_string for information in found)
-
-
 def check_policies(read: ReadCertificate, profile: IssuerProfile) -> None:
     """Step 6: no refused policy, and any policy at all (the path decides which one is valid).
 
@@ -80,7 +76,7 @@ def check_policies(read: ReadCertificate, profile: IssuerProfile) -> None:
         CertificatePolicyDisallowed: one is on the deny-list.
         CertificatePolicyMissing: there is none.
     """
-    policies = policies_of(read)
+    policies = policies_of(read.extensions)
     refused = sorted(policies & profile.disallowed_policies)
     if refused:
         raise CertificatePolicyDisallowed(refused[0])

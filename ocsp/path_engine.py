@@ -30,6 +30,7 @@ from pyhanko_certvalidator.policy_decl import (
 from pyhanko_certvalidator.registry import CertificateRegistry, PathBuilder, SimpleTrustManager
 from pyhanko_certvalidator.validate import async_validate_path
 
+from ocsp.certificate import ReadCertificate, read_certificate
 from ocsp.errors import (
     CertificateExpired,
     CertificateMalformed,
@@ -42,9 +43,7 @@ from ocsp.errors import (
     PathUndecided,
     SignatureAlgorithmRefused,
 )
-
-ANY_POLICY = "2.5.29.32.0"
-"""anyPolicy (RFC 5280 section 4.2.1.4)."""
+from ocsp.known_issuers import ANY_POLICY, KnownIssuer, known_issuer
 
 MAX_PATHS = 8
 """Candidate paths tried for one certificate; a fixed store with cross-certificates has 2 or 3."""
@@ -83,14 +82,16 @@ class PathEngine:
         self._budget_seconds = budget.total_seconds()
         self._stopwatch = stopwatch
         self._lock = threading.Lock()
+        # By issuer name; at most one entry per path through the fixed store.
+        self._known: dict[bytes, tuple[KnownIssuer, ...]] = {}
 
     def find_path(
-        self, unverified_der: bytes, *, policies: frozenset[str], at: datetime
-    ) -> tuple[bytes, ...]:
-        """The first valid path, the certificate first and the root last, in DER.
+        self, read: ReadCertificate, *, policies: frozenset[str], at: datetime
+    ) -> tuple[ReadCertificate, ...]:
+        """The first valid path, the certificate first and the root last.
 
         Args:
-            unverified_der: a certificate that `read_certificate` accepts.
+            read: not a CA, valid at `at`, its critical extensions processed (`check_leaf`).
             policies: dotted OIDs, one of which must be valid for the path.
             at: the time of the decision.
 
@@ -101,9 +102,30 @@ class PathEngine:
         """
         if not policies:
             raise ConfigurationInvalid("a path needs a policy to be checked against")
+        issuer_name = read.certificate.issuer.public_bytes()
+        for known in self._known.get(issuer_name, ()):
+            if known.issued(read, policies, at):
+                return (read, *known.authorities)
+        authorities = tuple(
+            read_certificate(der) for der in self._find_in_full(read.der, policies, at)[1:]
+        )
+        known_now = known_issuer(authorities)
+        if known_now is not None:
+            self._remember(issuer_name, known_now)
+        return (read, *authorities)
+
+    def _remember(self, issuer_name: bytes, known: KnownIssuer) -> None:
+        with self._lock:
+            before = self._known.get(issuer_name, ())
+            if known not in before and len(before) < MAX_PATHS:
+                self._known[issuer_name] = (*before, known)
+
+    def _find_in_full(
+        self, der: bytes, policies: frozenset[str], at: datetime
+    ) -> tuple[bytes, ...]:
         with self._lock:
             try:
-                return asyncio.run(self._find_path(unverified_der, policies, at))
+                return asyncio.run(self._find_path(der, policies, at))
             except PathBuildingError as e:
                 raise CertificateNotTrusted("no path leads to a root") from e
             except (CertificateRefused, PathUndecided):
@@ -117,7 +139,7 @@ class PathEngine:
         started = self._stopwatch()
         builder = PathBuilder(self._trust_manager, self._registry)
         candidates = builder.async_build_paths_lazy(asn1_x509.Certificate.load(der))
-        refusal: CertificateRefused | None = None
+        refusal: CertificateRefused = CertificateNotTrusted("no path leads to a root")
         tried = 0
         try:
             async for path in candidates:
@@ -130,7 +152,7 @@ class PathEngine:
                     refusal = e
         finally:
             await candidates.cancel()
-        raise refusal or CertificateNotTrusted("no path leads to a root")
+        raise refusal
 
     async def _judge(
         self, path: ValidationPath, policies: frozenset[str], at: datetime

@@ -7,6 +7,7 @@ delegate of another CA of the same store is nobody here.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -32,6 +33,9 @@ from ocsp.errors import (
 
 MAX_CERTIFICATES = 8
 """Certificates looked at in one answer."""
+
+MAX_KEPT = 64
+"""Read certificates and verified delegations kept."""
 
 _PROCESSED_CRITICAL = frozenset(
     {ExtensionOID.KEY_USAGE, ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.EXTENDED_KEY_USAGE}
@@ -166,8 +170,15 @@ def check_delegate(
 
 
 def _read(certificate: x509.Certificate) -> ReadCertificate:
+    return _read_der(certificate.public_bytes(serialization.Encoding.DER))
+
+
+# Reading and verifying the same bytes again gives the same facts at any time, so both are kept for
+# the few issuers and delegates there are; refusals are not kept.
+@lru_cache(maxsize=MAX_KEPT)
+def _read_der(der: bytes) -> ReadCertificate:
     try:
-        read = read_certificate(certificate.public_bytes(serialization.Encoding.DER))
+        read = read_certificate(der)
         check_key_strength(read.public_key, min_rsa_bits=CA_MIN_RSA_BITS, allowed_curves=CA_CURVES)
     except CertificateRefused as e:
         raise ResponderNotAuthorised(f"a certificate in the answer is refused: {e}") from e
@@ -181,6 +192,7 @@ def _key_usage(read: ReadCertificate) -> x509.KeyUsage | None:
         return None
 
 
+@lru_cache(maxsize=MAX_KEPT)
 def _check_issued_by(
     delegate: x509.Certificate, issuer: x509.Certificate, allowed_hashes: frozenset[str]
 ) -> None:

@@ -35,8 +35,8 @@ def read_request(unverified_der: bytes) -> AskedRequest:
     """Parse a request; a signature on it is ignored (RFC 9919 section 3.1).
 
     Raises:
-        RequestMalformed: too large, no DER, more or less than one Request, an impossible
-            serial number, an unknown critical extension, a nonce of 0 or more than MAX_NONCE_BYTES octets.
+        RequestMalformed: too large, no DER, more or less than one Request, an impossible serial
+            number, an unknown critical extension, a nonce of 0 or more than MAX_NONCE_BYTES octets.
     """
     if len(unverified_der) > MAX_REQUEST_BYTES:
         raise RequestMalformed(f"larger than {MAX_REQUEST_BYTES} bytes")

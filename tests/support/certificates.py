@@ -173,6 +173,23 @@ def edited(
     return bytes(certificate.dump())
 
 
+def signed_with_sha1(issued: Issued, issuer: Issued) -> bytes:
+    """The certificate's DER with a valid ECDSA signature over SHA-1, which no builder makes."""
+    loaded = asn1_x509.Certificate.load(issued.der)
+    tbs = loaded["tbs_certificate"].copy()
+    tbs["signature"] = {"algorithm": "sha1_ecdsa"}
+    assert isinstance(issuer.key, ec.EllipticCurvePrivateKey)
+    signature = issuer.key.sign(tbs.dump(force=True), ec.ECDSA(hashes.SHA1()))  # noqa: S303 -- the weak signature that the checks must refuse
+    certificate = asn1_x509.Certificate(
+        {
+            "tbs_certificate": tbs,
+            "signature_algorithm": {"algorithm": "sha1_ecdsa"},
+            "signature_value": core.OctetBitString(signature),
+        }
+    )
+    return bytes(certificate.dump())
+
+
 #: BasicConstraints with the default written out, `SEQUENCE { BOOLEAN FALSE }`: not DER, yet in use.
 EXPLICIT_CA_FALSE = x509.UnrecognizedExtension(
     ExtensionOID.BASIC_CONSTRAINTS, bytes.fromhex("3003010100")

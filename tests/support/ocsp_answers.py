@@ -47,6 +47,7 @@ class AnswerSpec:
     nonce: bytes | Literal["echo"] | None = "echo"
     nonce_critical: bool = False
     critical_extension: str | None = None
+    repeat_extensions: int = 1
     algorithm: str | None = None  # asn1crypto's name; None: SHA-256 with the signer's key
     response_status: str = "successful"
     response_type: str = "basic_ocsp_response"
@@ -110,7 +111,7 @@ def _extensions(spec: AnswerSpec) -> list[dict[str, Any]]:
         found.append({"extn_id": "nonce", "critical": spec.nonce_critical, "extn_value": inner})
     if spec.critical_extension is not None:
         found.append(_unknown(spec.critical_extension))
-    return found
+    return found * spec.repeat_extensions
 
 
 def _responder_id(spec: AnswerSpec) -> ocsp.ResponderId:

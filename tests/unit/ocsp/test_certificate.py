@@ -167,6 +167,17 @@ def test_an_explicit_default_beside_an_unreadable_extension_is_malformed() -> No
         read_certificate(issued.der)
 
 
+def test_an_explicit_default_beside_an_unsupported_name_is_malformed() -> None:
+    x400 = x509.UnrecognizedExtension(
+        x509.SubjectAlternativeName.oid, bytes.fromhex("3004a3023000")
+    )
+    issued = PKI.leaf_with(
+        basic_constraints=None, more_extensions=((EXPLICIT_CA_FALSE, True), (x400, False))
+    )
+    with pytest.raises(CertificateMalformed, match="cannot be read"):
+        read_certificate(issued.der)
+
+
 def test_a_certificate_without_basic_constraints_is_no_ca() -> None:
     assert not read_certificate(PKI.leaf_with(basic_constraints=None).der).is_ca
     assert read_certificate(PKI.citizen_ca.der).is_ca

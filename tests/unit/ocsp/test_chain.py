@@ -12,6 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocsp.certificate import read_certificate
 from ocsp.chain import ValidatedChain, validate_path
 from ocsp.config import TrustStore
 from ocsp.errors import (
@@ -29,13 +30,13 @@ from ocsp.errors import (
     KeyTooWeak,
     PathMember,
     PathUndecided,
+    SignatureAlgorithmRefused,
 )
 from ocsp.path_engine import MAX_PATHS, PathEngine
 from tests.support.certificates import (
     CITIZEN_POLICY,
     EXPLICIT_CA_FALSE,
     NOW,
-    CertificateSpec,
     Issued,
     authority_spec,
     citizen_spec,
@@ -45,11 +46,13 @@ from tests.support.certificates import (
     issue,
     key_usage,
     private_key,
+    signed_with_sha1,
 )
 from tests.support.trust import citizen_profile, trust_store
 
 PKI = development_like_pki()
 STORE = trust_store(PKI)
+LEAF = read_certificate(PKI.leaf.der)
 LATER = PKI.leaf.certificate.not_valid_after_utc + timedelta(seconds=1)
 EARLIER = PKI.leaf.certificate.not_valid_before_utc - timedelta(seconds=1)
 
@@ -235,6 +238,12 @@ def test_a_signature_of_somebody_else_is_refused() -> None:
         validate_path(der, STORE, NOW)
 
 
+def test_a_sha1_signature_is_refused_though_it_is_valid() -> None:
+    der = signed_with_sha1(PKI.leaf, PKI.citizen_ca)
+    with pytest.raises(SignatureAlgorithmRefused):
+        validate_path(der, trust_store(PKI), NOW)
+
+
 def test_different_inner_and_outer_algorithms_are_refused() -> None:
     def edit(tbs: asn1_x509.TbsCertificate) -> None:
         tbs["signature"] = {"algorithm": "sha384_ecdsa"}
@@ -253,7 +262,7 @@ def test_a_spent_budget_is_undecided() -> None:
         stopwatch=lambda: float(next(ticks)),
     )
     with pytest.raises(PathUndecided, match="too many"):
-        engine.find_path(PKI.leaf.der, policies=frozenset({CITIZEN_POLICY}), at=NOW)
+        engine.find_path(LEAF, policies=frozenset({CITIZEN_POLICY}), at=NOW)
 
 
 def test_a_maze_of_lookalikes_is_undecided() -> None:
@@ -267,12 +276,14 @@ def test_a_maze_of_lookalikes_is_undecided() -> None:
 
 def test_the_engine_wants_policies() -> None:
     with pytest.raises(ConfigurationInvalid):
-        STORE.engine.find_path(PKI.leaf.der, policies=frozenset(), at=NOW)
+        STORE.engine.find_path(LEAF, policies=frozenset(), at=NOW)
 
 
 def test_the_engine_gives_no_path_to_a_root_itself() -> None:
     with pytest.raises(CertificateNotTrusted, match="empty"):
-        STORE.engine.find_path(PKI.root.der, policies=frozenset({CITIZEN_POLICY}), at=NOW)
+        STORE.engine.find_path(
+            read_certificate(PKI.root.der), policies=frozenset({CITIZEN_POLICY}), at=NOW
+        )
 
 
 def test_a_broken_engine_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,11 +292,11 @@ def test_a_broken_engine_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("ocsp.path_engine.ValidationContext", broken)
     with pytest.raises(PathUndecided, match="TypeError"):
-        validate_path(PKI.leaf.der, STORE, NOW)
+        validate_path(PKI.leaf.der, trust_store(PKI), NOW)
 
 
 def test_an_issuer_other_than_the_claimed_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = (PKI.leaf.der, PKI.national_ca.der, PKI.root.der)
+    path = (LEAF, read_certificate(PKI.national_ca.der), read_certificate(PKI.root.der))
     monkeypatch.setattr(PathEngine, "find_path", lambda *_, **__: path)
     with pytest.raises(CertificateNotTrusted, match="another one"):
         validate_path(PKI.leaf.der, STORE, NOW)
@@ -385,9 +396,3 @@ def test_a_chain_holds_exactly_within_the_validity_of_its_members(naive: datetim
         assert not inside
     else:
         assert inside
-
-
-def test_a_spec_says_which_key_usage_there_is() -> None:
-    with pytest.raises(ValueError, match="no such key usage"):
-        key_usage("sign_everything")
-    assert isinstance(PKI.leaf_spec, CertificateSpec)
