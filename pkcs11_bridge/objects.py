@@ -64,7 +64,7 @@ def find_token(library: pkcs11._pkcs11.lib, uri: Pkcs11Uri) -> pkcs11.Token:
 
 def serial_of(token: pkcs11.Token) -> str:
     """CK_TOKEN_INFO.serialNumber as text."""
-    return token.serial.rstrip(b"\0").decode("utf-8", errors="replace").strip()
+    return token.serial.rstrip(b"\0 ").decode("utf-8", errors="replace")
 
 
 def pin_tries_left(token: pkcs11.Token, library_description: str) -> int | None:

@@ -273,9 +273,16 @@ class TokenSessions:
             with module.gate.exclusive(START_WAIT_SECONDS):
                 self._module = module
                 module.join(self)
-                self._end_lost_login(module)
-                token = self._find_token(module)
-                session = self._log_in(module, token, pin)
+                try:
+                    self._end_lost_login(module)
+                    token = self._find_token(module)
+                    session = self._log_in(module, token, pin)
+                except BaseException:
+                    # Whoever has no login holds nobody back from C_Finalize, whose own failure
+                    # must not hide why there is none.
+                    with suppress(TokenError):
+                        module.leave(self)
+                    raise
                 self._login = Login(token, session, module.generation)
                 return self._login, module
 
@@ -294,19 +301,19 @@ class TokenSessions:
 
     def _find_token(self, module: Module) -> pkcs11.Token:
         """Look the token up; SoftHSM reads its list once, and misreads it while others start."""
-        pauses = _RESTART_PAUSES if time.monotonic() >= self._no_restart_before else ()
-        for pause in (*pauses, None):
+        pauses = iter(_RESTART_PAUSES if time.monotonic() >= self._no_restart_before else ())
+        while True:
             try:
                 with translating():
                     return objects.find_token(module.library, self.config.uri)
             except (TokenNotFound, DeviceUnavailable):
+                pause = next(pauses, None)
                 if pause is None:
                     # Each restart costs every other token of the module a login: not too often.
                     self._no_restart_before = time.monotonic() + _RESTART_INTERVAL_SECONDS
                     raise
             time.sleep(pause)
             module.restart()
-        raise AssertionError("the last pause is None")
 
     def _log_in(self, module: Module, token: pkcs11.Token, pin: Pin) -> pkcs11.Session:
         latch = PinLatch.of(

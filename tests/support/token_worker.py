@@ -52,9 +52,8 @@ def main(order: dict[str, Any]) -> dict[str, Any]:
 def opened(sessions: TokenSessions, order: dict[str, Any]) -> dict[str, Any]:
     """Open again and again; each refusal is told."""
     told = [outcome(sessions.open) for _ in range(order.get("times", 1))]
-    if order.get("close", True):
-        sessions.close()
-    return {"opened": told}
+    closed = outcome(sessions.close) if order.get("close", True) else "left open"
+    return {"opened": told, "closed": closed}
 
 
 def signed(sessions: TokenSessions, order: dict[str, Any]) -> dict[str, Any]:

@@ -26,8 +26,8 @@ from tests.support.softhsm import (
 __all__ = ["mischief_module", "softhsm", "token"]
 
 CANT_LOCK, GENERAL_ERROR, ALREADY_INITIALIZED = "a", "5", "191"
-DEVICE_REMOVED, PIN_LOCKED, FUNCTION_FAILED = "32", "a4", "6"
-COUNTED = ("INITIALIZE", "FINALIZE", "LOGIN", "SIGN")
+DEVICE_REMOVED, FUNCTION_FAILED = "32", "6"
+PIN_INCORRECT, PIN_LOCKED, MECHANISM_INVALID = "a0", "a4", "70"
 
 
 @pytest.fixture
@@ -152,11 +152,15 @@ def test_a_module_that_does_not_start(shim: Shim, code: str) -> None:
     assert shim.opened(INITIALIZE=code) == ["ModuleUnusable"]
 
 
-def test_a_module_that_does_not_stop(shim: Shim) -> None:
-    told = run_worker(
-        shim.softhsm, shim.config, "open", shim.environment(FINALIZE=GENERAL_ERROR), close=False
-    )
-    assert told["opened"] == ["ok"]
+@pytest.mark.parametrize(("close", "closed"), [(True, "DeviceUnavailable"), (False, "left open")])
+def test_a_module_that_does_not_stop(shim: Shim, close: bool, closed: str) -> None:
+    environment = shim.environment(FINALIZE=GENERAL_ERROR)
+    told = run_worker(shim.softhsm, shim.config, "open", environment, close=close)
+    assert told == {"opened": ["ok"], "closed": closed}
+
+
+def test_a_refused_pin_is_told_also_by_a_module_that_does_not_stop(shim: Shim) -> None:
+    assert shim.opened(FINALIZE=GENERAL_ERROR, LOGIN=PIN_INCORRECT) == ["PinIncorrect"]
 
 
 def test_the_module_is_finalized_at_exit_and_when_closed(shim: Shim) -> None:
@@ -167,7 +171,7 @@ def test_the_module_is_finalized_at_exit_and_when_closed(shim: Shim) -> None:
 
 
 def test_every_device_error_is_told_once_and_got_over(shim: Shim) -> None:
-    mischief = [GENERAL_ERROR, DEVICE_REMOVED, "short", "70"]
+    mischief = [GENERAL_ERROR, DEVICE_REMOVED, "short", MECHANISM_INVALID]
     told = run_worker(
         shim.softhsm, shim.config, "mischief", shim.environment(), key="key", mischief=mischief
     )

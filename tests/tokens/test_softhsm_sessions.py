@@ -1,5 +1,6 @@
 """Sessions, login and the PIN latch on a real SoftHSM token, in this process."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pkcs11_bridge import session as session_module
 from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.errors import (
     DeviceUnavailable,
+    ForkedProcess,
     KeyNotFound,
     ModuleUnusable,
     PinIncorrect,
@@ -30,7 +32,7 @@ from pkcs11_bridge.file_lock import exclusive_file_lock
 from pkcs11_bridge.keyring import KeyAlgorithm, generate_key, open_key
 from pkcs11_bridge.module import load_module
 from pkcs11_bridge.objects import serial_of
-from pkcs11_bridge.pin import FilePinSource
+from pkcs11_bridge.pin import FilePinSource, PromptPinSource
 from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.uri import Pkcs11Uri
 from tests.support.softhsm import PIN, SoftHsm, softhsm, token
@@ -154,6 +156,40 @@ def test_a_missing_token_does_not_restart_the_module_at_every_call(
     assert module.generation == generation
 
 
+def test_a_forked_process_is_refused(
+    sessions: TokenSessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    with pytest.raises(ForkedProcess):
+        sessions.open()
+    with pytest.raises(ForkedProcess):
+        TokenSessions(sessions.config).open()
+    forked = TokenSessions(sessions.config)
+    forked.close()
+
+
+def test_sessions_that_could_not_log_in_let_go_of_the_module(token: TokenConfig) -> None:
+    module = load_module(token.module)
+    pin_path(token).write_text("000000")
+    sessions = TokenSessions(token)
+    with pytest.raises(PinIncorrect):
+        sessions.open()
+    generation = module.generation
+    with TokenSessions(replace(token, pin_source=PromptPinSource(lambda: PIN))) as others:
+        assert others.describe().label == token.uri.token
+    assert module.generation == generation + 1  # the others were the last to leave
+    sessions.close()
+
+
+def test_sessions_of_an_earlier_login_are_replaced(sessions: TokenSessions) -> None:
+    with sessions.session() as first, pytest.raises(DeviceUnavailable):  # noqa: SIM117
+        with sessions.session():
+            raise DeviceUnavailable("lost")
+    with sessions.session() as second, sessions.session() as third:
+        assert len({id(first), id(second), id(third)}) == 3
+        assert second.login is third.login is not first.login
+
+
 def test_the_pool_is_bounded(token: TokenConfig) -> None:
     with TokenSessions(replace(token, sessions=2, wait_seconds=0.05)) as sessions:
         with ExitStack() as stack:
@@ -216,6 +252,18 @@ def test_a_restarted_module_is_noticed(sessions: TokenSessions) -> None:
         with module.gate.exclusive(1):
             module.restart()
         assert len(key.sign_digest(DIGEST, "sha256")) == 64
+
+
+def test_at_exit_the_module_is_finalized_unless_it_is_busy(sessions: TokenSessions) -> None:
+    module = load_module(sessions.config.module)
+    key = generate_key(sessions, "key", KeyAlgorithm.EC_P256)
+    with sessions.session():
+        module._finalize_at_exit()  # waits, gives up, and leaves the thread alone
+        sessions.open()
+    assert len(key.sign_digest(DIGEST, "sha256")) == 64
+    module._finalize_at_exit()
+    with pytest.raises((DeviceUnavailable, KeyNotFound)):
+        key.sign_digest(DIGEST, "sha256")
 
 
 def test_writing_notices_a_restart_at_the_last_moment(
