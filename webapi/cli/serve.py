@@ -9,7 +9,7 @@ from webapi import clock
 from webapi.cli import CONFIG_VARIABLE
 from webapi.config import load_settings
 from webapi.settings_model import Settings
-from webapi.supervisor import Role, RoleEnded, role_command, supervise
+from webapi.supervisor import Role, RoleEnded, die_with_parent, role_command, supervise
 
 ROLES = ("web", "worker", "ocsp")
 
@@ -27,9 +27,16 @@ ROLES = ("web", "worker", "ocsp")
     is_flag=True,
     help="Make a development home first: software HSM, PKI, card, configuration.",
 )
+@click.option(
+    "--end-with-parent",
+    is_flag=True,
+    help="Stop when the process that started this one ends, however it ends.",
+)
 @click.pass_obj
-def serve(config: Path, only: tuple[str, ...], *, development: bool) -> None:
+def serve(config: Path, only: tuple[str, ...], *, development: bool, end_with_parent: bool) -> None:
     """Serve until stopped."""
+    if end_with_parent:
+        die_with_parent()
     if development:
         from webapi.cli.development import prepare_beside  # noqa: PLC0415 - never in production
 

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -75,6 +76,8 @@ def perform(home: Home, ports: Ports, scenery: Scenery) -> bool:
     console = Console(soft_wrap=True)
     narrator = Narrator(console)
     started = time.monotonic()
+    # Told to end, this program ends like one that was interrupted: everything is put away.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console.print("[bold]Tamga[/bold]: a login by ID card and a ballot receipt, for real")
     try:
         _require_free(ports)

@@ -1,0 +1,41 @@
+"""Finds processes by what stands in their command line or environment."""
+
+import socket
+import time
+from pathlib import Path
+
+
+def processes_naming(text: str) -> list[str]:
+    """Command lines of the running processes that name this text, this one left out."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes()
+            environment = (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if text.encode() in command or text.encode() in environment:
+            found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+def assert_none_left(text: str, seconds: float = 5.0) -> None:
+    """Processes end in a moment, or the test fails with their command lines."""
+    deadline = time.monotonic() + seconds
+    while processes_naming(text):
+        assert time.monotonic() < deadline, processes_naming(text)
+        time.sleep(0.1)
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that nobody listens on now."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
