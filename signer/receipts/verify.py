@@ -21,7 +21,7 @@ from signer.receipts.errors import (
     NoteUnsigned,
     WitnessesNotChecked,
 )
-from signer.receipts.leaf import BallotLeaf, commit, decode_leaf
+from signer.receipts.leaf import BallotLeaf, Leaf, commit, decode_leaf
 from signer.receipts.merkle import leaf_hash, verify_inclusion
 from signer.receipts.note import UnverifiedNote, VerifierKey, open_note
 from signer.receipts.policy import LogKeys, Policy
@@ -106,6 +106,37 @@ def verify_receipt(unverified_receipt: bytes, ballot: bytes, policy: Policy) -> 
     # (4)
     if policy.quorum is not None:
         raise WitnessesNotChecked(f"the policy demands the quorum {policy.quorum}")
+    # (5) to (8)
+    ballot_leaf = _check_entry(receipt, leaf, checkpoint, ballot)
+    return VerifiedReceipt(
+        origin=checkpoint.origin,
+        election_id=ballot_leaf.election_id,
+        manifest_sha256=ballot_leaf.manifest_sha256,
+        index=ballot_leaf.seq,
+        size=checkpoint.size,
+        root=checkpoint.root,
+        commitment=ballot_leaf.commitment,
+        accepted_slot=ballot_leaf.accepted_slot,
+        keys=keys,
+        policy_sha256=policy.sha256,
+        seal=_SEAL,
+    )
+
+
+def _check_signatures(note: UnverifiedNote, log: LogKeys) -> tuple[VerifierKey, ...]:
+    try:
+        verified = open_note(note, log.keys)
+    except NoteSignatureInvalid as error:
+        raise LogSignatureInvalid("a signature of the log does not verify") from error
+    except NoteUnsigned as error:
+        raise LogSignatureMissing("no key of the log signed the checkpoint") from error
+    log.require(verified.keys)
+    return verified.keys
+
+
+def _check_entry(
+    receipt: UnverifiedReceipt, leaf: Leaf, checkpoint: Checkpoint, ballot: bytes
+) -> BallotLeaf:
     # (5)
     if not isinstance(leaf, BallotLeaf):
         raise LeafNotBallot("the entry is not a ballot's")
@@ -128,27 +159,4 @@ def verify_receipt(unverified_receipt: bytes, ballot: bytes, policy: Policy) -> 
     # (8)
     if commit(receipt.salt, hashlib.sha256(ballot).digest()) != leaf.commitment:
         raise BallotMismatch("the entry commits to another ballot")
-    return VerifiedReceipt(
-        origin=checkpoint.origin,
-        election_id=leaf.election_id,
-        manifest_sha256=leaf.manifest_sha256,
-        index=leaf.seq,
-        size=checkpoint.size,
-        root=checkpoint.root,
-        commitment=leaf.commitment,
-        accepted_slot=leaf.accepted_slot,
-        keys=keys,
-        policy_sha256=policy.sha256,
-        seal=_SEAL,
-    )
-
-
-def _check_signatures(note: UnverifiedNote, log: LogKeys) -> tuple[VerifierKey, ...]:
-    try:
-        verified = open_note(note, log.keys)
-    except NoteSignatureInvalid as error:
-        raise LogSignatureInvalid("a signature of the log does not verify") from error
-    except NoteUnsigned as error:
-        raise LogSignatureMissing("no key of the log signed the checkpoint") from error
-    log.require(verified.keys)
-    return verified.keys
+    return leaf

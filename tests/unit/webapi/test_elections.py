@@ -1,104 +1,24 @@
 """The election routes: refusals first, then registered, pending, closed."""
 
-import hashlib
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from flask import Flask
-from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from signer.receipts.checkpoint import Checkpoint
-from signer.receipts.errors import FenceLost
-from signer.receipts.merkle import leaf_hash, root_of
-from signer.receipts.note import UnverifiedNote, open_note
+from signer.receipts.note import UnverifiedNote
 from signer.receipts.policy import Policy
-from signer.receipts.registration import sign_receipt_request
-from signer.receipts.sequencer import SilentObserver
-from signer.receipts.tile_store import TileFolder
-from signer.receipts.tiles import decode_bundle, decode_hashes
 from signer.receipts.verify import verify_receipt
-from tests.support.receipt_disk import ReceiptDisk, ballot, submission_id
-from tests.support.receipts import AUDIENCE, ELECTION, NOW, PURPOSES, TrialElection
-from webapi.elections.problems import PROBLEMS
-from webapi.elections.routes import JOSE, elections_blueprint
-from webapi.elections.sequencing import PublicationRules, ReceiptLogs
-from webapi.elections.service import ElectionsService
+from tests.support.election_site import Site, problem
+from tests.support.receipt_disk import ballot, submission_id
+from tests.support.receipts import ELECTION, TrialElection
+from webapi.elections.routes import JOSE
 from webapi.elections.waiting import ShortWait
-from webapi.problems import install_problem_handlers
-
-
-class Site:
-    """The routes on a real database, a worker that runs when told, and a clock set by hand."""
-
-    def __init__(self, folder: Path, *, wait: ShortWait | None = None) -> None:
-        self.disk = ReceiptDisk(folder)
-        self.at = NOW
-        self.logs = self.new_logs()
-        service = ElectionsService(
-            audience=AUDIENCE,
-            elections=self.disk.elections,
-            registrations=self.disk.registrations,
-            log=self.disk.log,
-            vault=self.disk.vault,
-            tiles=self.tiles,
-            wait=wait or ShortWait(seconds=0, waiters=1),
-        )
-        self.app = Flask("test")
-        self.app.register_blueprint(elections_blueprint(service, self.now))
-        install_problem_handlers(self.app, [PROBLEMS])
-        self.client: FlaskClient = self.app.test_client()
-
-    def new_logs(self) -> ReceiptLogs:
-        return ReceiptLogs(
-            elections=self.disk.elections,
-            log=self.disk.log,
-            tiles=self.tiles,
-            signer=self.disk.election.signer,
-            purposes=PURPOSES,
-            publication=PublicationRules(epoch=timedelta(minutes=10), least=2),
-            observer=SilentObserver(),
-        )
-
-    def now(self) -> datetime:
-        return self.at
-
-    def tiles(self, election_id: str) -> TileFolder:
-        return TileFolder(self.disk.folder / "logs" / election_id)
-
-    def work(self, at: datetime | None = None) -> None:
-        self.logs.run_once(at=at or self.at)
-
-    def post(self, path: str, body: bytes, content_type: str = JOSE) -> TestResponse:
-        return self.client.post(path, data=body, content_type=content_type)
-
-    def register(self, number: int, *, content: bytes | None = None) -> TestResponse:
-        body = self.disk.registration_jws(number, content=content, at=self.at)
-        return self.post(f"/elections/{ELECTION}/ballots", body)
-
-    def fetch(self, number: int, *, token: str | None = None) -> TestResponse:
-        bearer = token or self.token(number)
-        return self.client.get(
-            f"/elections/{ELECTION}/receipts/{submission_id(number)}",
-            headers={"Authorization": f"Bearer {bearer}"},
-        )
-
-    def token(self, number: int) -> str:
-        return sign_receipt_request(
-            private_key=self.disk.election.system_key,
-            audience=AUDIENCE,
-            election_id=ELECTION,
-            submission_id=submission_id(number),
-            at=self.at,
-        )
 
 
 @pytest.fixture
@@ -108,14 +28,6 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made.work()
     yield made
     made.logs.close()
-
-
-def problem(response: TestResponse, status: int, code: str) -> dict[str, Any]:
-    assert response.status_code == status, response.text
-    assert response.content_type == "application/problem+json"
-    body: dict[str, Any] = json.loads(response.data)
-    assert body["code"] == code
-    return body
 
 
 # Refusals.
@@ -294,136 +206,3 @@ def test_few_wait_and_the_others_look_once() -> None:
 def test_waits_that_make_no_sense(seconds: float, waiters: int) -> None:
     with pytest.raises(ValueError, match="wait"):
         ShortWait(seconds=seconds, waiters=waiters)
-
-
-# What the public sees.
-
-
-def test_the_public_log_stays_at_the_published_size(site: Site) -> None:
-    log = f"/log/{ELECTION}"
-    for number in range(3):
-        site.register(number)
-    site.work()
-    checkpoint = site.client.get(f"{log}/checkpoint")
-    assert checkpoint.content_type == "text/plain; charset=utf-8"
-    assert Checkpoint.parse(UnverifiedNote.parse(checkpoint.data).text).size == 1
-    problem(site.client.get(f"{log}/tile/0/000.p/4"), 404, "not_published")
-    problem(site.client.get(f"{log}/tile/entries/000.p/2"), 404, "not_published")
-    problem(site.client.get(f"{log}/tile/0/000"), 404, "not_published")
-    problem(site.client.get(f"{log}/tile/secret"), 404, "not_published")
-    assert site.client.get(f"{log}/tile/0/000.p/1").status_code == 200
-
-    site.work(NOW + timedelta(minutes=10))
-    note = UnverifiedNote.parse(site.client.get(f"{log}/checkpoint").data)
-    opened = Checkpoint.parse(open_note(note, site.disk.manifest.current_keys).text)
-    tile = site.client.get(f"{log}/tile/0/000.p/4")
-    assert tile.content_type == "application/octet-stream"
-    assert "immutable" in tile.headers["Cache-Control"]
-    entries = decode_bundle(site.client.get(f"{log}/tile/entries/000.p/4").data)
-    assert decode_hashes(tile.data) == tuple(leaf_hash(entry) for entry in entries)
-    assert (opened.size, opened.root) == (4, root_of(decode_hashes(tile.data)))
-    # A narrower width is a prefix of the wider one.
-    assert site.client.get(f"{log}/tile/0/000.p/2").data == tile.data[:64]
-
-
-def test_no_public_answer_has_a_date_of_its_own(site: Site) -> None:
-    for path in ("checkpoint", "tile/0/000.p/1", "policy"):
-        headers = site.client.get(f"/log/{ELECTION}/{path}").headers
-        assert not {"Last-Modified", "ETag"} & set(headers.keys())
-
-
-def test_nothing_is_public_before_the_genesis_record_is_signed(tmp_path: Path) -> None:
-    site = Site(tmp_path)
-    site.disk.create()
-    problem(site.client.get(f"/log/{ELECTION}/checkpoint"), 404, "not_published")
-
-
-def test_a_published_tile_that_is_missing_is_our_failure(site: Site) -> None:
-    site.tiles(ELECTION).set_aside()
-    problem(site.client.get(f"/log/{ELECTION}/tile/0/000.p/1"), 500, "internal_error")
-
-
-def test_elections_are_listed_and_shown(site: Site) -> None:
-    listed = json.loads(site.client.get("/elections").data)["elections"]
-    assert [item["election_id"] for item in listed] == [ELECTION]
-    details = json.loads(site.client.get(f"/elections/{ELECTION}").data)
-    manifest = details["manifest"].encode()
-    assert hashlib.sha256(manifest).hexdigest() == details["manifest_sha256"]
-    policy = site.client.get(f"/log/{ELECTION}/policy").data
-    assert hashlib.sha256(policy).hexdigest() == details["policy_sha256"]
-    assert details["title"] == "Туршилтын сонгууль"
-    assert details["closed"] is False
-
-
-# The worker's side.
-
-
-def test_a_second_worker_leaves_the_log_alone(site: Site) -> None:
-    other = site.new_logs()
-    site.register(0)
-    other.run_once(at=NOW)
-    assert site.fetch(0).status_code == 202
-    site.logs.close()
-    other.run_once(at=NOW)
-    assert site.fetch(0).status_code == 200
-    other.close()
-    assert other.halted == {}
-
-
-def test_one_halted_log_leaves_the_others_running(site: Site) -> None:
-    second = ReceiptDisk(site.disk.folder, TrialElection(signer=site.disk.election.signer))
-    second.election.election_id = "second"
-    second.manifest = second.election.manifest()
-    second.create()
-    site.logs.close()
-    (site.disk.folder / "logs" / ELECTION / "checkpoint").write_bytes(b"damaged")
-    site.work()
-    assert site.logs.halted == {ELECTION: "TilesDamaged"}
-    site.work()
-    assert second.log.log_state("second").published.size == 1
-
-
-def test_an_error_that_may_pass_is_raised_and_tried_again(site: Site) -> None:
-    site.register(0)
-    key = site.disk.election.signer.keys.pop(PURPOSES[0])
-    with pytest.raises(KeyError):
-        site.work()
-    site.disk.election.signer.keys[PURPOSES[0]] = key
-    site.work()
-    assert site.fetch(0).status_code == 200
-
-
-def test_a_lost_fence_is_compared_anew(site: Site) -> None:
-    site.register(0)
-    with pytest.raises(FenceLost):
-        site.disk.log.intend(ELECTION, size=1, root=root_before(site), holder="another")
-    assert site.disk.sequencer().run_once(at=NOW) is not None
-    site.register(1)
-    site.work()
-    assert site.logs.halted == {}
-    site.work()
-    assert site.fetch(1).status_code == 200
-
-
-def root_before(site: Site) -> bytes:
-    checkpoint = site.disk.log.checkpoint(ELECTION, 1)
-    assert checkpoint is not None
-    return checkpoint.root
-
-
-# What the web worker may not have.
-
-
-def test_verification_needs_no_service_package() -> None:
-    # A new interpreter that refuses to import what an auditor's machine lacks.
-    program = """
-import sys
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        banned = {"flask", "sqlalchemy", "joserfc", "pkcs11", "pydantic", "asn1crypto", "structlog"}
-        if name.split(".")[0] in banned:
-            raise ImportError(name)
-sys.meta_path.insert(0, Refuse())
-import webapi.cli.receipts
-"""
-    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,175 @@
+"""Accepting a ballot once; the salts of receipts."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from signer.receipts.acceptance import NewRegistration, StoredRegistration, fetch, register
+from signer.receipts.errors import (
+    ElectionNotFound,
+    ElectionNotYetOpen,
+    ElectionOver,
+    SaltDamaged,
+    SaltErased,
+    SubmissionConflict,
+    SubmissionExists,
+    SubmissionNotFound,
+)
+from signer.receipts.registration import (
+    UnverifiedRegistration,
+    sign_receipt_request,
+    verify_receipt_request,
+    verify_registration,
+)
+from tests.support.receipt_disk import ReceiptDisk, ballot, submission_id
+from tests.support.receipts import AUDIENCE, ELECTION, NOW
+from webapi.storage.registrations import SqlRegistrationStore
+from webapi.storage.salt_keys import FileSaltVault, SaltKeyUnsafe
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> ReceiptDisk:
+    return ReceiptDisk(tmp_path).create()
+
+
+def test_the_window(disk: ReceiptDisk) -> None:
+    with pytest.raises(ElectionNotYetOpen):
+        disk.register(0, at=disk.manifest.opens_at - timedelta(seconds=1))
+    with pytest.raises(ElectionOver):
+        disk.register(0, at=disk.manifest.closes_at)
+    disk.register(0, at=disk.manifest.opens_at)
+    # A lawful retry comes at any time.
+    disk.register(0, at=disk.manifest.closes_at + timedelta(days=1))
+
+
+def test_the_same_id_with_another_ballot(disk: ReceiptDisk) -> None:
+    disk.register(0)
+    with pytest.raises(SubmissionConflict):
+        disk.register(0, content=b"another", at=disk.manifest.closes_at)
+
+
+class LateStore(SqlRegistrationStore):
+    """Finds nothing at first, as if two requests looked at the same moment."""
+
+    looked = 0
+
+    def find(self, election_id: str, submission_id: str) -> StoredRegistration | None:
+        LateStore.looked += 1
+        if LateStore.looked == 1:
+            return None
+        return super().find(election_id, submission_id)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_who_loses_the_race_gets_what_is_stored(disk: ReceiptDisk, *, same: bool) -> None:
+    first = disk.register(0)
+    LateStore.looked = 0
+    disk.registrations = LateStore(disk.engine)
+    if same:
+        assert disk.register(0).sealed_salt == first.sealed_salt
+    else:
+        with pytest.raises(SubmissionConflict):
+            disk.register(0, content=b"another")
+
+
+def test_what_was_never_registered(disk: ReceiptDisk) -> None:
+    token = sign_receipt_request(
+        private_key=disk.election.system_key,
+        audience=AUDIENCE,
+        election_id=ELECTION,
+        submission_id=submission_id(1),
+        at=NOW,
+    )
+    request = verify_receipt_request(token.encode(), submission_id(1), disk.system, at=NOW)
+    with pytest.raises(SubmissionNotFound):
+        fetch(request, store=disk.registrations)
+    disk.register(1)
+    assert fetch(request, store=disk.registrations).release is None
+
+
+def test_the_store_refuses_what_the_database_forbids(disk: ReceiptDisk) -> None:
+    new = NewRegistration("absent", submission_id(0), bytes(32), bytes(32), 1, b"", b"")
+    with pytest.raises(ElectionNotFound):
+        disk.registrations.insert(new)
+    disk.register(0)
+    with pytest.raises(SubmissionExists):
+        disk.registrations.insert(replace(new, election_id=ELECTION))
+
+
+def test_no_exact_time_is_stored(disk: ReceiptDisk) -> None:
+    moment = NOW + timedelta(seconds=123)
+    disk.register(0, at=moment)
+    stored = (disk.folder / "data" / "tamga.db").read_bytes()
+    stored += (disk.folder / "data" / "tamga.db-wal").read_bytes()
+    assert str(int(moment.timestamp())).encode() not in stored
+    assert b"submission-00000000" in stored
+
+
+# Salts.
+
+
+def test_erasing_a_key_erases_the_salts(disk: ReceiptDisk) -> None:
+    disk.register(0)
+    disk.sequencer().run_once(at=NOW)
+    disk.sequencer().run_once(at=NOW)
+    assert disk.receipt(0) is not None
+    disk.vault.erase_key(ELECTION)
+    with pytest.raises(SaltErased):
+        disk.receipt(0)
+    with pytest.raises(SaltErased):
+        disk.register(1)
+
+
+def test_salts_are_bound_to_their_submission(tmp_path: Path) -> None:
+    vault = FileSaltVault(tmp_path / "salts")
+    vault.ensure_key(ELECTION)
+    vault.ensure_key(ELECTION)
+    sealed = vault.seal(ELECTION, submission_id(0), bytes(32))
+    assert vault.open(ELECTION, submission_id(0), sealed) == bytes(32)
+    for wrong in (sealed[:-1], b"", sealed[:-1] + bytes([sealed[-1] ^ 1])):
+        with pytest.raises(SaltDamaged):
+            vault.open(ELECTION, submission_id(0), wrong)
+    with pytest.raises(SaltDamaged):
+        vault.open(ELECTION, submission_id(1), sealed)
+    assert [path.name for path in (tmp_path / "salts").iterdir()] == [f"{ELECTION}.key"]
+
+
+@pytest.mark.parametrize("change", [lambda p: p.chmod(0o640), lambda p: p.write_bytes(b"short")])
+def test_key_files_that_are_not_safe(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    vault = FileSaltVault(tmp_path / "salts")
+    vault.ensure_key(ELECTION)
+    change(tmp_path / "salts" / f"{ELECTION}.key")
+    with pytest.raises(SaltKeyUnsafe):
+        vault.seal(ELECTION, submission_id(0), bytes(32))
+
+
+def test_key_files_are_named_by_elections_alone(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="election id"):
+        FileSaltVault(tmp_path).ensure_key("../x")
+
+
+def test_a_receipt_states_the_slot_and_holds_no_ballot(disk: ReceiptDisk) -> None:
+    disk.register(7)
+    sequencer = disk.sequencer()
+    sequencer.run_once(at=NOW)
+    sequencer.run_once(at=NOW)
+    assert disk.verified(7).accepted_slot == int(NOW.timestamp()) // 600
+    assert ballot(7) not in (disk.receipt(7) or b"")
+
+
+def test_registering_uses_the_salt_it_is_given(disk: ReceiptDisk) -> None:
+    registration = verify_registration(
+        UnverifiedRegistration.parse(disk.registration_jws(0)), disk.system, at=NOW
+    )
+    stored = register(
+        registration,
+        disk.manifest,
+        store=disk.registrations,
+        vault=disk.vault,
+        draw_salt=lambda: b"S" * 32,
+        at=NOW,
+    )
+    assert disk.vault.open(ELECTION, submission_id(0), stored.sealed_salt) == b"S" * 32

@@ -1,0 +1,198 @@
+"""What the comparison at the start finds: restored backups, damage, other keys."""
+
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from signer.payload import Purpose
+from signer.receipts.errors import (
+    DatabaseBehind,
+    ElectionNotFound,
+    KeysChanged,
+    LogForked,
+    TilesDamaged,
+)
+from signer.receipts.sequencer import Sequenced, Step
+from signer.receipts.tile_store import TileFolder
+from signer.receipts.tiles import TileAddress
+from tests.support.crashes import Crash, CrashBehind
+from tests.support.receipt_disk import ReceiptDisk
+from tests.support.receipts import ELECTION, NOW, TrialElection
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> ReceiptDisk:
+    made = ReceiptDisk(tmp_path).create()
+    assert made.sequencer().run_once(at=NOW) == Sequenced(1, 1)
+    return made
+
+
+def copy_database(disk: ReceiptDisk, target: Path) -> None:
+    source = sqlite3.connect(disk.folder / "data" / "tamga.db")
+    destination = sqlite3.connect(target)
+    source.backup(destination)
+    source.close()
+    destination.close()
+
+
+def restored(disk: ReceiptDisk, backup: Path) -> ReceiptDisk:
+    disk.engine.dispose()
+    shutil.rmtree(disk.folder / "data")
+    (disk.folder / "data").mkdir(mode=0o700)
+    shutil.copy(backup, disk.folder / "data" / "tamga.db")
+    return ReceiptDisk(disk.folder, disk.election)
+
+
+def test_a_restored_backup_halts_by_the_checkpoint_file(disk: ReceiptDisk, tmp_path: Path) -> None:
+    copy_database(disk, tmp_path / "backup.db")
+    disk.register(0)
+    disk.sequencer().run_once(at=NOW)
+    disk.election.signer.signed.clear()
+    with pytest.raises(DatabaseBehind, match="size 2"):
+        restored(disk, tmp_path / "backup.db").sequencer()
+    assert disk.election.signer.signed == []
+
+
+def test_a_restored_backup_halts_by_the_tiles(disk: ReceiptDisk, tmp_path: Path) -> None:
+    copy_database(disk, tmp_path / "backup.db")
+    disk.register(0)
+    with pytest.raises(Crash):
+        disk.sequencer(observer=CrashBehind(Step.TILES_WRITTEN)).run_once(at=NOW)
+    with pytest.raises(DatabaseBehind, match="entries beyond"):
+        restored(disk, tmp_path / "backup.db").sequencer()
+
+
+def test_a_database_that_lost_entries_halts(disk: ReceiptDisk) -> None:
+    with disk.engine.begin() as connection:
+        connection.execute(text("delete from log_entries"))
+    with pytest.raises(DatabaseBehind, match="signed more"):
+        disk.sequencer()
+
+
+def test_a_database_with_another_root_halts(disk: ReceiptDisk) -> None:
+    with disk.engine.begin() as connection:
+        connection.execute(text("update log_checkpoints set root = zeroblob(32)"))
+    with pytest.raises(LogForked, match="differ at size 1"):
+        disk.sequencer()
+
+
+def test_a_database_with_another_entry_halts(disk: ReceiptDisk) -> None:
+    with disk.engine.begin() as connection:
+        connection.execute(text("update log_entries set entry = x'80'"))
+    shutil.rmtree(disk.folder / "logs" / ELECTION / "tile")
+    with pytest.raises(LogForked, match="entries do not have the root"):
+        disk.sequencer()
+
+
+def test_a_checkpoint_that_says_something_else_than_its_record(disk: ReceiptDisk) -> None:
+    with disk.engine.begin() as connection:
+        connection.execute(text("update log_checkpoints set size = 1, note = x'00'"))
+    with pytest.raises(KeysChanged, match="does not verify"):
+        disk.sequencer()
+    note = disk.files.read_checkpoint()
+    disk.register(0)
+    with disk.engine.begin() as connection:
+        connection.execute(text("update log_checkpoints set note = :note"), {"note": note})
+    disk.sequencer().run_once(at=NOW)
+    with disk.engine.begin() as connection:
+        connection.execute(
+            text("update log_checkpoints set note = :note where size = 2"), {"note": note}
+        )
+    with pytest.raises(LogForked, match="something else"):
+        disk.sequencer()
+
+
+def test_missing_and_damaged_tiles_are_made_anew(disk: ReceiptDisk) -> None:
+    for number in range(300):
+        disk.register(number)
+    disk.sequencer().run_once(at=NOW)
+    log = disk.folder / "logs" / ELECTION
+    (log / "tile" / "1" / "000.p" / "1").write_bytes(bytes(32))
+    (log / "checkpoint").unlink()
+    disk.register(300)
+    assert disk.sequencer().run_once(at=NOW) == Sequenced(302, 1)
+    assert disk.verified(300).size == 302
+    assert len(list(log.glob("tile.damaged-*"))) == 1
+    shutil.rmtree(log / "tile")
+    disk.register(301)
+    assert disk.sequencer().run_once(at=NOW) == Sequenced(303, 1)
+
+
+def test_malformed_files_halt(disk: ReceiptDisk) -> None:
+    log = disk.folder / "logs" / ELECTION
+    good = (log / "checkpoint").read_bytes()
+    (log / "checkpoint").write_bytes(b"damaged")
+    with pytest.raises(TilesDamaged, match="checkpoint file"):
+        disk.sequencer()
+    (log / "checkpoint").write_bytes(good)
+    (log / "tile" / "0" / "000.p" / "1").write_bytes(b"short")
+    with pytest.raises(TilesDamaged, match="newest tile"):
+        disk.sequencer()
+
+
+class DamagingFiles(TileFolder):
+    """A disk that flips a bit of what is written."""
+
+    kind: int | None = None
+
+    def write(self, files: Sequence[tuple[TileAddress, bytes]], *, slot: int) -> None:
+        super().write(
+            [
+                (address, data[:-1] + bytes([data[-1] ^ 1]) if address.level == self.kind else data)
+                for address, data in files
+            ],
+            slot=slot,
+        )
+
+
+@pytest.mark.parametrize("kind", [None, 0])
+def test_a_bit_flip_on_the_disk_is_found_before_signing(
+    disk: ReceiptDisk, kind: int | None
+) -> None:
+    disk.register(0)
+    files = DamagingFiles(disk.folder / "logs" / ELECTION)
+    files.kind = kind
+    disk.files = files
+    sequencer = disk.sequencer()
+    disk.election.signer.signed.clear()
+    with pytest.raises(TilesDamaged):
+        sequencer.run_once(at=NOW)
+    assert disk.election.signer.signed == []
+
+
+def test_a_bit_flip_in_an_upper_tile_is_found_before_signing(disk: ReceiptDisk) -> None:
+    files = DamagingFiles(disk.folder / "logs" / ELECTION)
+    files.kind = 1
+    disk.files = files
+    for number in range(256):
+        disk.register(number)
+    with pytest.raises(TilesDamaged, match="another root"):
+        disk.sequencer().run_once(at=NOW)
+
+
+def test_keys_that_the_manifest_does_not_pin(disk: ReceiptDisk) -> None:
+    good = disk.election.signer
+    disk.election.signer = TrialElection().signer
+    with pytest.raises(KeysChanged, match="receipt-log"):
+        disk.sequencer()
+    disk.election.signer = disk.election.standby
+    assert disk.sequencer().run_once(at=NOW) is None
+    disk.election.signer = good
+    assert disk.sequencer().run_once(at=NOW) is None
+
+
+def test_one_key_where_two_types_are_pinned(disk: ReceiptDisk) -> None:
+    disk.register(0)
+    sequencer = disk.sequencer(purposes=[Purpose.RECEIPT_LOG])
+    with pytest.raises(KeysChanged, match="does not verify"):
+        sequencer.run_once(at=NOW)
+    assert disk.receipt(0) is None
+
+
+def test_an_election_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ElectionNotFound):
+        ReceiptDisk(tmp_path).sequencer()

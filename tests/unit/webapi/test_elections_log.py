@@ -1,0 +1,159 @@
+"""What the public sees of a log, and the worker that grows it."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from signer.receipts.checkpoint import Checkpoint
+from signer.receipts.errors import FenceLost
+from signer.receipts.merkle import leaf_hash, root_of
+from signer.receipts.note import UnverifiedNote, open_note
+from signer.receipts.tiles import decode_bundle, decode_hashes
+from tests.support.election_site import Site, problem
+from tests.support.receipt_disk import ReceiptDisk
+from tests.support.receipts import ELECTION, NOW, PURPOSES, TrialElection
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    made.disk.create()
+    made.work()
+    yield made
+    made.logs.close()
+
+
+def test_the_public_log_stays_at_the_published_size(site: Site) -> None:
+    log = f"/log/{ELECTION}"
+    for number in range(3):
+        site.register(number)
+    site.work()
+    checkpoint = site.client.get(f"{log}/checkpoint")
+    assert checkpoint.content_type == "text/plain; charset=utf-8"
+    assert Checkpoint.parse(UnverifiedNote.parse(checkpoint.data).text).size == 1
+    problem(site.client.get(f"{log}/tile/0/000.p/4"), 404, "not_published")
+    problem(site.client.get(f"{log}/tile/entries/000.p/2"), 404, "not_published")
+    problem(site.client.get(f"{log}/tile/0/000"), 404, "not_published")
+    problem(site.client.get(f"{log}/tile/secret"), 404, "not_published")
+    assert site.client.get(f"{log}/tile/0/000.p/1").status_code == 200
+
+    site.work(NOW + timedelta(minutes=10))
+    note = UnverifiedNote.parse(site.client.get(f"{log}/checkpoint").data)
+    opened = Checkpoint.parse(open_note(note, site.disk.manifest.current_keys).text)
+    tile = site.client.get(f"{log}/tile/0/000.p/4")
+    assert tile.content_type == "application/octet-stream"
+    assert "immutable" in tile.headers["Cache-Control"]
+    entries = decode_bundle(site.client.get(f"{log}/tile/entries/000.p/4").data)
+    assert decode_hashes(tile.data) == tuple(leaf_hash(entry) for entry in entries)
+    assert (opened.size, opened.root) == (4, root_of(decode_hashes(tile.data)))
+    # A narrower width is a prefix of the wider one.
+    assert site.client.get(f"{log}/tile/0/000.p/2").data == tile.data[:64]
+
+
+def test_no_public_answer_has_a_date_of_its_own(site: Site) -> None:
+    for path in ("checkpoint", "tile/0/000.p/1", "policy"):
+        headers = site.client.get(f"/log/{ELECTION}/{path}").headers
+        assert not {"Last-Modified", "ETag"} & set(headers.keys())
+
+
+def test_nothing_is_public_before_the_genesis_record_is_signed(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.disk.create()
+    problem(site.client.get(f"/log/{ELECTION}/checkpoint"), 404, "not_published")
+
+
+def test_a_published_tile_that_is_missing_is_our_failure(site: Site) -> None:
+    site.tiles(ELECTION).set_aside()
+    problem(site.client.get(f"/log/{ELECTION}/tile/0/000.p/1"), 500, "internal_error")
+
+
+def test_elections_are_listed_and_shown(site: Site) -> None:
+    listed = json.loads(site.client.get("/elections").data)["elections"]
+    assert [item["election_id"] for item in listed] == [ELECTION]
+    details = json.loads(site.client.get(f"/elections/{ELECTION}").data)
+    manifest = details["manifest"].encode()
+    assert hashlib.sha256(manifest).hexdigest() == details["manifest_sha256"]
+    policy = site.client.get(f"/log/{ELECTION}/policy").data
+    assert hashlib.sha256(policy).hexdigest() == details["policy_sha256"]
+    assert details["title"] == "Туршилтын сонгууль"
+    assert details["closed"] is False
+
+
+# The worker's side.
+
+
+def test_a_second_worker_leaves_the_log_alone(site: Site) -> None:
+    other = site.new_logs()
+    site.register(0)
+    other.run_once(at=NOW)
+    assert site.fetch(0).status_code == 202
+    site.logs.close()
+    other.run_once(at=NOW)
+    assert site.fetch(0).status_code == 200
+    other.close()
+    assert other.halted == {}
+
+
+def test_one_halted_log_leaves_the_others_running(site: Site) -> None:
+    second = ReceiptDisk(site.disk.folder, TrialElection(signer=site.disk.election.signer))
+    second.election.election_id = "second"
+    second.manifest = second.election.manifest()
+    second.create()
+    site.logs.close()
+    (site.disk.folder / "logs" / ELECTION / "checkpoint").write_bytes(b"damaged")
+    site.work()
+    assert site.logs.halted == {ELECTION: "TilesDamaged"}
+    site.work()
+    assert second.log.log_state("second").published.size == 1
+
+
+def test_an_error_that_may_pass_is_raised_and_tried_again(site: Site) -> None:
+    site.register(0)
+    key = site.disk.election.signer.keys.pop(PURPOSES[0])
+    with pytest.raises(KeyError):
+        site.work()
+    site.disk.election.signer.keys[PURPOSES[0]] = key
+    site.work()
+    assert site.fetch(0).status_code == 200
+
+
+def test_a_lost_fence_is_compared_anew(site: Site) -> None:
+    site.register(0)
+    with pytest.raises(FenceLost):
+        site.disk.log.intend(ELECTION, size=1, root=root_before(site), holder="another")
+    assert site.disk.sequencer().run_once(at=NOW) is not None
+    site.register(1)
+    site.work()
+    assert site.logs.halted == {}
+    site.work()
+    assert site.fetch(1).status_code == 200
+
+
+def root_before(site: Site) -> bytes:
+    checkpoint = site.disk.log.checkpoint(ELECTION, 1)
+    assert checkpoint is not None
+    return checkpoint.root
+
+
+# What the web worker may not have.
+
+
+def test_verification_needs_no_service_package() -> None:
+    # A new interpreter that refuses to import what an auditor's machine lacks.
+    program = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        banned = {"flask", "sqlalchemy", "joserfc", "pkcs11", "pydantic", "asn1crypto", "structlog"}
+        if name.split(".")[0] in banned:
+            raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+import webapi.cli.receipts
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
