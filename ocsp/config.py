@@ -168,9 +168,7 @@ class TrustStore:
     read_roots: tuple[ReadCertificate, ...] = field(init=False, repr=False, compare=False)
     read_intermediates: tuple[ReadCertificate, ...] = field(init=False, repr=False, compare=False)
     engine: PathEngine = field(init=False, repr=False, compare=False)
-    _profiles: dict[tuple[bytes, bytes], IssuerProfile] = field(
-        init=False, repr=False, compare=False
-    )
+    _by_der: dict[bytes, IssuerProfile] = field(init=False, repr=False, compare=False)
     _by_name: dict[bytes, IssuerProfile] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -196,8 +194,12 @@ class TrustStore:
                 budget=self.path_budget,
             ),
         )
-        set_field(self, "_profiles", self._index(self.issuers))
-        set_field(self, "_by_name", {name: p for (name, _), p in self._profiles.items()})
+        profiles = self._index(self.issuers)
+        set_field(self, "_by_name", {name: profile for (name, _), profile in profiles.items()})
+        # A CA's certificates by several superiors are all of the same CA: same subject, same key.
+        members = (*self.read_roots, *self.read_intermediates)
+        by_der = {m.der: profiles[m.authority] for m in members if m.authority in profiles}
+        set_field(self, "_by_der", by_der)
 
     @staticmethod
     def _index(issuers: Iterable[IssuerProfile]) -> dict[tuple[bytes, bytes], IssuerProfile]:
@@ -213,8 +215,8 @@ class TrustStore:
         return index
 
     def profile_of(self, issuer: ReadCertificate) -> IssuerProfile | None:
-        """The profile of this very CA, by subject and public key; None if it is no issuer."""
-        return self._profiles.get(issuer.authority)
+        """The profile of a CA of this store, by subject and key; None if it is no issuer."""
+        return self._by_der.get(issuer.der)
 
     def profile_named(self, unverified_issuer_name: bytes) -> IssuerProfile | None:
         """The profile of the CA that a certificate claims, by the DER of the issuer name.

@@ -137,13 +137,29 @@ def check_delegate(
     Raises:
         ResponderNotAuthorised, ResponderExpired: with the reason.
     """
+    # a-e. What is true of it at any time.
+    _check_delegation(read.certificate, issuer, allowed_hashes)
+    # f. In date (CVE-2026-42791).
+    try:
+        check_validity(read.certificate, PathMember.AUTHORITY, at)
+    except (CertificateExpired, CertificateNotYetValid) as e:
+        raise ResponderExpired(f"the delegate: {e}") from e
+
+
+# Reading and verifying the same bytes again gives the same facts at any time, so they are kept for
+# the few issuers and delegates there are; refusals are not kept.
+@lru_cache(maxsize=MAX_KEPT)
+def _check_delegation(
+    delegate: x509.Certificate, issuer: x509.Certificate, allowed_hashes: frozenset[str]
+) -> None:
+    extensions = _read(delegate).extensions
     # a. A CA certificate is never a delegate (the OCSPSigning-in-a-CA incident of 2020).
-    usage = _key_usage(read)
-    if read.is_ca or (usage is not None and (usage.key_cert_sign or usage.crl_sign)):
+    usage = _key_usage(extensions)
+    if _read(delegate).is_ca or (usage is not None and (usage.key_cert_sign or usage.crl_sign)):
         raise ResponderNotAuthorised("a CA certificate cannot be a delegate")
     # b. Made for this purpose: id-kp-OCSPSigning itself; anyExtendedKeyUsage does not count.
     try:
-        extended = read.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        extended = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound as e:
         raise ResponderNotAuthorised("the delegate has no ExtendedKeyUsage") from e
     if ExtendedKeyUsageOID.OCSP_SIGNING not in extended:
@@ -151,19 +167,14 @@ def check_delegate(
     if usage is not None and not usage.digital_signature:
         raise ResponderNotAuthorised("the delegate's KeyUsage lacks digitalSignature")
     # c. Issued directly by the same CA key, its signature really verified (CVE-2026-32144).
-    _check_issued_by(read.certificate, issuer, allowed_hashes)
-    # d. In date (CVE-2026-42791).
+    _check_issued_by(delegate, issuer, allowed_hashes)
+    # d. Its own status: nocheck says that nobody needs to ask; without it, refuse.
     try:
-        check_validity(read.certificate, PathMember.AUTHORITY, at)
-    except (CertificateExpired, CertificateNotYetValid) as e:
-        raise ResponderExpired(f"the delegate: {e}") from e
-    # e. Its own status: nocheck says that nobody needs to ask; without it, refuse.
-    try:
-        read.extensions.get_extension_for_class(x509.OCSPNoCheck)
+        extensions.get_extension_for_class(x509.OCSPNoCheck)
     except x509.ExtensionNotFound as e:
         raise ResponderNotAuthorised("the delegate lacks id-pkix-ocsp-nocheck") from e
-    # f. Nothing critical that is not understood here.
-    for extension in read.extensions:
+    # e. Nothing critical that is not understood here.
+    for extension in extensions:
         if extension.critical and extension.oid not in _PROCESSED_CRITICAL:
             oid = extension.oid.dotted_string
             raise ResponderNotAuthorised(f"the delegate has the critical extension {oid}")
@@ -173,8 +184,6 @@ def _read(certificate: x509.Certificate) -> ReadCertificate:
     return _read_der(certificate.public_bytes(serialization.Encoding.DER))
 
 
-# Reading and verifying the same bytes again gives the same facts at any time, so both are kept for
-# the few issuers and delegates there are; refusals are not kept.
 @lru_cache(maxsize=MAX_KEPT)
 def _read_der(der: bytes) -> ReadCertificate:
     try:
@@ -185,14 +194,13 @@ def _read_der(der: bytes) -> ReadCertificate:
     return read
 
 
-def _key_usage(read: ReadCertificate) -> x509.KeyUsage | None:
+def _key_usage(extensions: x509.Extensions) -> x509.KeyUsage | None:
     try:
-        return read.extensions.get_extension_for_class(x509.KeyUsage).value
+        return extensions.get_extension_for_class(x509.KeyUsage).value
     except x509.ExtensionNotFound:
         return None
 
 
-@lru_cache(maxsize=MAX_KEPT)
 def _check_issued_by(
     delegate: x509.Certificate, issuer: x509.Certificate, allowed_hashes: frozenset[str]
 ) -> None:

@@ -62,6 +62,7 @@ _FOREIGN = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 class _ReadAnswer:
     """A parsed, successful answer; nothing in it is verified."""
 
+    der: bytes
     response: x509_ocsp.OCSPResponse
     singles: tuple[x509_ocsp.OCSPSingleResponse, ...]
     certificates: tuple[x509.Certificate, ...]
@@ -118,18 +119,10 @@ def judge_answer(
     # 15. The nonce.
     nonce_matched = _check_nonce(answer.extensions, query, profile.nonce)
     # 16. The status; of contradictory answers the worst.
-    found = []
-    for single in matching:
-        evidence = OcspEvidence(
-            response_der=unverified_answer.body,
-            responder_name=responder.name,
-            responder_url=profile.responder_url,
-            this_update=single.this_update_utc,
-            next_update=single.next_update_utc,
-            produced_at=answer.response.produced_at_utc,
-            nonce_matched=nonce_matched,
-        )
-        found.append(_status(single, evidence))
+    found = [
+        _status(single, _evidence(single, answer, responder, profile, nonce_matched=nonce_matched))
+        for single in matching
+    ]
     return max(found, key=lambda status: _SEVERITY.index(type(status)))
 
 
@@ -146,6 +139,7 @@ def _read_answer(unverified_der: bytes) -> _ReadAnswer:
     try:
         singles = tuple(response.responses)
         read = _ReadAnswer(
+            der=unverified_der,
             response=response,
             singles=singles,
             certificates=tuple(response.certificates),
@@ -261,6 +255,25 @@ def _check_nonce(extensions: x509.Extensions, query: OcspQuery, mode: NonceMode)
     if echoed != query.nonce:
         raise NonceMismatch("the answer has another nonce")
     return True
+
+
+def _evidence(
+    single: x509_ocsp.OCSPSingleResponse,
+    answer: _ReadAnswer,
+    responder: AuthorisedResponder,
+    profile: IssuerProfile,
+    *,
+    nonce_matched: bool,
+) -> OcspEvidence:
+    return OcspEvidence(
+        response_der=answer.der,
+        responder_name=responder.name,
+        responder_url=profile.responder_url,
+        this_update=single.this_update_utc,
+        next_update=single.next_update_utc,
+        produced_at=answer.response.produced_at_utc,
+        nonce_matched=nonce_matched,
+    )
 
 
 def _status(single: x509_ocsp.OCSPSingleResponse, evidence: OcspEvidence) -> AnsweredStatus:
