@@ -43,6 +43,21 @@ _PROCESSED_CRITICAL = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A certificate that may turn out to be the responder's.
+
+    Attributes:
+        read: well-formed, its key strong enough.
+        key_hash: SHA-1 of its key, as a ResponderID has it.
+        name: its subject, RFC 4514.
+    """
+
+    read: ReadCertificate
+    key_hash: bytes
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResponderId:
     """How an answer names its signer (RFC 6960 section 4.2.1): exactly one of the two is set.
 
@@ -54,11 +69,11 @@ class ResponderId:
     key_hash: bytes | None
     name: x509.Name | None
 
-    def names(self, read: ReadCertificate) -> bool:
+    def names(self, candidate: Candidate) -> bool:
         """Whether the certificate is the one that is named."""
         if self.key_hash is not None:
-            return self.key_hash == responder_key_hash(read.public_key)
-        return self.name is not None and self.name == read.certificate.subject
+            return self.key_hash == candidate.key_hash
+        return self.name is not None and self.name == candidate.read.certificate.subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +83,12 @@ class AuthorisedResponder:
     Attributes:
         certificate: the issuer's or the delegate's.
         key: its public key, strong enough.
+        name: its subject, RFC 4514.
     """
 
     certificate: x509.Certificate
     key: PublicKey
-
-    @property
-    def name(self) -> str:
-        """Its subject, RFC 4514."""
-        return self.certificate.subject.rfc4514_string()
+    name: str
 
 
 def responder_key_hash(key: PublicKey) -> bytes:
@@ -109,17 +121,18 @@ def find_responder(
     """
     if len(unverified_certificates) > MAX_CERTIFICATES:
         raise ResponderNotAuthorised(f"more than {MAX_CERTIFICATES} certificates in the answer")
-    read_issuer = _read(issuer)
-    if responder_id.names(read_issuer):
+    own = _read(issuer)
+    if responder_id.names(own):
         # The issuer itself: same subject and same key, and its path is already validated.
-        return AuthorisedResponder(issuer, read_issuer.public_key)
+        return AuthorisedResponder(issuer, own.read.public_key, own.name)
     refusal = ResponderNotAuthorised("no certificate of the named responder")
     for unverified in unverified_certificates:
         try:
-            read = _read(unverified)
-            if responder_id.names(read):
+            found = _read(unverified)
+            if responder_id.names(found):
+                read = found.read
                 check_delegate(read, issuer=issuer, allowed_hashes=allowed_hashes, at=at)
-                return AuthorisedResponder(read.certificate, read.public_key)
+                return AuthorisedResponder(read.certificate, read.public_key, found.name)
         except ResponderNotAuthorised as e:
             refusal = e
     raise refusal
@@ -152,10 +165,11 @@ def check_delegate(
 def _check_delegation(
     delegate: x509.Certificate, issuer: x509.Certificate, allowed_hashes: frozenset[str]
 ) -> None:
-    extensions = _read(delegate).extensions
+    read = _read(delegate).read
+    extensions = read.extensions
     # a. A CA certificate is never a delegate (the OCSPSigning-in-a-CA incident of 2020).
     usage = _key_usage(extensions)
-    if _read(delegate).is_ca or (usage is not None and (usage.key_cert_sign or usage.crl_sign)):
+    if read.is_ca or (usage is not None and (usage.key_cert_sign or usage.crl_sign)):
         raise ResponderNotAuthorised("a CA certificate cannot be a delegate")
     # b. Made for this purpose: id-kp-OCSPSigning itself; anyExtendedKeyUsage does not count.
     try:
@@ -180,18 +194,24 @@ def _check_delegation(
             raise ResponderNotAuthorised(f"the delegate has the critical extension {oid}")
 
 
-def _read(certificate: x509.Certificate) -> ReadCertificate:
-    return _read_der(certificate.public_bytes(serialization.Encoding.DER))
+def _read(certificate: x509.Certificate) -> Candidate:
+    return read_candidate(certificate.public_bytes(serialization.Encoding.DER))
 
 
 @lru_cache(maxsize=MAX_KEPT)
-def _read_der(der: bytes) -> ReadCertificate:
+def read_candidate(unverified_der: bytes) -> Candidate:
+    """Read a certificate from an answer.
+
+    Raises:
+        ResponderNotAuthorised: it is malformed, or its key too weak.
+    """
     try:
-        read = read_certificate(der)
+        read = read_certificate(unverified_der)
         check_key_strength(read.public_key, min_rsa_bits=CA_MIN_RSA_BITS, allowed_curves=CA_CURVES)
     except CertificateRefused as e:
         raise ResponderNotAuthorised(f"a certificate in the answer is refused: {e}") from e
-    return read
+    name = read.certificate.subject.rfc4514_string()
+    return Candidate(read, responder_key_hash(read.public_key), name)
 
 
 def _key_usage(extensions: x509.Extensions) -> x509.KeyUsage | None:

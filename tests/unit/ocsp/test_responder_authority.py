@@ -8,12 +8,11 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from ocsp.certificate import read_certificate
 from ocsp.errors import (
     ResponderExpired,
     ResponderNotAuthorised,
 )
-from ocsp.responder_authority import MAX_CERTIFICATES, ResponderId
+from ocsp.responder_authority import MAX_CERTIFICATES, ResponderId, read_candidate
 from ocsp.status import Good
 from tests.support.certificates import (
     EXPLICIT_CA_FALSE,
@@ -126,10 +125,10 @@ def test_a_malformed_certificate_in_the_answer_is_not_the_responder() -> None:
 
 
 def test_a_responder_id_names_a_key_or_a_subject() -> None:
-    read = read_certificate(PKI.delegate.der)
-    assert not ResponderId(b"\x00" * 20, None).names(read)
-    assert not ResponderId(None, None).names(read)
-    assert ResponderId(None, PKI.delegate.certificate.subject).names(read)
+    candidate = read_candidate(PKI.delegate.der)
+    assert not ResponderId(b"\x00" * 20, None).names(candidate)
+    assert not ResponderId(None, None).names(candidate)
+    assert ResponderId(None, PKI.delegate.certificate.subject).names(candidate)
 
 
 @pytest.mark.parametrize("by_key", [True, False])
