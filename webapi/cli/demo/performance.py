@@ -203,7 +203,7 @@ def _tell_failure(console: Console, narrator: Narrator, error: Exception) -> Non
     if isinstance(error, DemoFailed):
         next_step = error.next_step
     else:
-        next_step = "If the text does not help, run `make clean demo`; it begins from nothing."
+        next_step = "Do what the reason says; else `make clean demo` begins from nothing."
     console.print(f"\n[red]Failed at: {failed}[/red]", highlight=False)
     console.print(f"  reason     {type(error).__name__}: {error}", markup=False, highlight=False)
     console.print(f"  next step  {next_step}", markup=False, highlight=False)
