@@ -96,7 +96,7 @@ class CardSession:
             # Such a key (PIV 9C) asks for the PIN at each signature.
             again = self._pins[certificate.slot_id] if key[Attribute.ALWAYS_AUTHENTICATE] else None
             signature = mechanisms.sign_once(key, call, again)
-        count_signature(session.token.label)
+        count_signature(self._module.path, session.token.label)
         return signature
 
     def close(self) -> None:

@@ -64,7 +64,7 @@ class TokenKey:
                     raise KeyNotFound("another key has taken this key's place")
                 pooled.keys[self.uri] = key
             signature = mechanisms.sign_once(key, call)
-        count_signature(self._sessions.label)
+        count_signature(self._sessions.config.module, self._sessions.label)
         return signature
 
 

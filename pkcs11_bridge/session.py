@@ -48,20 +48,29 @@ _RESTART_PAUSES = (0.05, 0.2)
 _RESTART_INTERVAL_SECONDS = 5.0
 _PASSAGE_ATTEMPTS = 5
 
-_counts: Counter[str] = Counter()
+
+@dataclass(frozen=True, slots=True)
+class SigningToken:
+    """A token that signed, and the module through which it did."""
+
+    module: Path
+    label: str
+
+
+_counts: Counter[SigningToken] = Counter()
 _counts_lock = threading.Lock()
 
 
-def sign_counts() -> dict[str, int]:
-    """Signatures made by this process so far, by token label."""
+def sign_counts() -> dict[SigningToken, int]:
+    """Signatures made by this process so far, by token."""
     with _counts_lock:
         return dict(_counts)
 
 
-def count_signature(token_label: str) -> None:
+def count_signature(module: Path, token_label: str) -> None:
     """Count one successful C_Sign."""
     with _counts_lock:
-        _counts[token_label] += 1
+        _counts[SigningToken(module, token_label)] += 1
 
 
 @dataclass(frozen=True, slots=True)

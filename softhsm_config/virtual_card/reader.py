@@ -83,6 +83,17 @@ class VirtualReader:
         """The APDU trace so far, one line per command (`>`) or answer (`<`), in hex."""
         return self._running().trace.read_text(encoding="ascii")
 
+    @property
+    def process_id(self) -> int:
+        """The process that holds the namespaces, pcscd and the card.
+
+        Raises:
+            ReaderFailed: the reader is not running.
+        """
+        if self._process is None:
+            raise ReaderFailed("the virtual reader is not running")
+        return self._process.pid
+
     def start(self) -> None:
         """Start pcscd and the card, and wait until programs can see it.
 

@@ -25,6 +25,7 @@ from softhsm_config.virtual_card.faults import Faults
 from softhsm_config.virtual_card.reader import VirtualReader
 from softhsm_config.virtual_card.slots import Slot
 from softhsm_config.zones import OCSP_CITIZEN_KEY, SERVICE_CA_KEY
+from tests.support.signatures import report_card
 
 NOW = datetime(2026, 11, 15, 12, 0, 0, tzinfo=UTC)
 PIN = "271828"
@@ -101,6 +102,7 @@ def _rig(directory: Path, keys: dict[Slot, CardAlgorithm]) -> Iterator[CardRig]:
     certificates = pki.issue_citizen_card(image, CITIZEN, NOW)
     with VirtualReader(image.directory, traced=True) as reader:
         yield CardRig(reader, image, certificates, pki)
+        report_card(opensc_module(), reader.process_id, "virtual card", reader.state().signatures)
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,9 @@ from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.errors import TokenError
 from pkcs11_bridge.keyring import open_key
 from pkcs11_bridge.pin import FilePinSource
-from pkcs11_bridge.session import TokenSessions, sign_counts
+from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.uri import Pkcs11Uri
+from tests.support.signatures import counts_by_label
 
 DIGEST = hashlib.sha256(b"text").digest()
 
@@ -72,7 +73,11 @@ def signed(sessions: TokenSessions, order: dict[str, Any]) -> dict[str, Any]:
     for thread in threads:
         thread.join()
     sessions.close()
-    return {"ok": told.count("ok"), "others": sorted(set(told) - {"ok"}), "counts": sign_counts()}
+    return {
+        "ok": told.count("ok"),
+        "others": sorted(set(told) - {"ok"}),
+        "counts": counts_by_label(),
+    }
 
 
 def signed_with_mischief(sessions: TokenSessions, order: dict[str, Any]) -> dict[str, Any]:
@@ -85,7 +90,7 @@ def signed_with_mischief(sessions: TokenSessions, order: dict[str, Any]) -> dict
         del os.environ["MISCHIEF_SIGN"]
         told.append(outcome(lambda: key.sign_digest(DIGEST, "sha256")))
     sessions.close()
-    return {"told": told, "counts": sign_counts()}
+    return {"told": told, "counts": counts_by_label()}
 
 
 def forked(sessions: TokenSessions, order: dict[str, Any]) -> dict[str, Any]:

@@ -230,7 +230,8 @@ with TokenCaKeys(done.hsm, (RECEIPTS,)) as keys:
             refusals.append(type(e).__name__)
 print(json.dumps({
     "tokens": len(done.tokens_made), "keys": len(done.keys_made), "issued": len(pki.issued),
-    "signatures": sign_counts(), "module": str(done.hsm.module), "refusals": refusals}))
+    "signatures": {token.label: count for token, count in sign_counts().items()},
+    "module": str(done.hsm.module), "refusals": refusals}))
 """
 
 

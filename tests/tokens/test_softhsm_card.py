@@ -16,7 +16,8 @@ from pkcs11_bridge.keyring import KeyAlgorithm, TokenKey, generate_key
 from pkcs11_bridge.module import load_module
 from pkcs11_bridge.objects import TokenCertificate
 from pkcs11_bridge.pin import Pin
-from pkcs11_bridge.session import TokenSessions, sign_counts
+from pkcs11_bridge.session import TokenSessions
+from tests.support.signatures import counts_by_label
 from tests.support.softhsm import PIN, softhsm, token
 
 __all__ = ["softhsm", "token"]
@@ -93,7 +94,7 @@ def test_a_signature_and_what_is_left_behind(card: Issued) -> None:
     assert module.generation == generation + 1  # C_Finalize
     assert isinstance(card.key.public_key, ec.EllipticCurvePublicKey)
     card.key.public_key.verify(raw_to_der(raw), b"text", ec.ECDSA(hashes.SHA256()))
-    assert sign_counts()[card.config.uri.token or ""] == 1
+    assert counts_by_label()[card.config.uri.token or ""] == 1
     with TokenSessions(card.config) as sessions:  # a C_Login that was left over would show
         sessions.open()
 

@@ -26,10 +26,11 @@ from pkcs11_bridge.errors import (
 )
 from pkcs11_bridge.keyring import KeyAlgorithm, TokenKey, generate_key, open_key
 from pkcs11_bridge.mechanisms import P256_PARAMETERS
-from pkcs11_bridge.session import TokenSessions, sign_counts
+from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.signing_keys import ec_signing_key, rsa_signing_key
 from pkcs11_bridge.uri import Pkcs11Uri
 from tests.support.certificates import NOW, citizen_spec, development_like_pki
+from tests.support.signatures import counts_by_label
 from tests.support.softhsm import PIN, softhsm, token
 
 __all__ = ["softhsm", "token"]
@@ -234,7 +235,7 @@ def test_digests_are_signed(
         signature = key.sign_digest(hashlib.new(name, b"text").digest(), name)
         assert len(signature) == size
         verify(key, signature, name)
-    assert sign_counts()[sessions.label] == len(names)
+    assert counts_by_label()[sessions.label] == len(names)
 
 
 def test_messages_are_signed_by_ed25519(sessions: TokenSessions) -> None:

@@ -1,0 +1,42 @@
+"""The run says which real modules signed, and fails if one that it needs did not."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.signatures import reports
+
+# These files sign with real tokens; a run that contains them must show signatures by both.
+_NEEDS = {"test_softhsm_keys.py": "libsofthsm2", "test_agent_card.py": "opensc-pkcs11"}
+_needed: set[str] = set()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    files = {item.path.name for item in items}
+    _needed.update(module for file, module in _NEEDS.items() if file in files)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    yield
+    if session.exitstatus == pytest.ExitCode.OK and _silent():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    found = reports()
+    if found:
+        terminalreporter.section("signatures by real modules")
+    for report in found:
+        terminalreporter.write_line(
+            f"{report.module} process {report.process_id}: "
+            f"{report.signatures} signatures by {report.token}"
+        )
+    for module in sorted(_silent()):
+        terminalreporter.write_line(f"FAILED: no signature by {module}", red=True)
+
+
+def _silent() -> set[str]:
+    """Modules that were needed and did not sign."""
+    signed = {report.module.name for report in reports() if report.signatures > 0}
+    return {module for module in _needed if not any(module in name for name in signed)}
