@@ -5,14 +5,14 @@ is opened only by the process that signs with it, and only after the fork.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import cached_property, partial
 from importlib.metadata import version
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from flask import Flask
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from ocsp.responder.answering import ResponderCa
 from pkcs11_bridge.config import TokenConfig
@@ -23,7 +23,7 @@ from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.signing_keys import ec_signing_key
 from pkcs11_bridge.uri import Pkcs11Uri
 from signer.backend import PermittedSigner
-from signer.errors import NoKeyForPurpose
+from signer.errors import ChallengeStockEmpty, NoKeyForPurpose
 from signer.hsm_backend import HsmBackend
 from signer.login.authenticate import LoginRules, authenticate
 from signer.login.challenge import StockPolicy, refill_stock
@@ -41,7 +41,7 @@ from webapi.login.limits import RateLimit, SourceLimiter
 from webapi.login.service import LoginService
 from webapi.login.sessions import SessionPolicy
 from webapi.ocsp_service import OcspService
-from webapi.operations.readiness import Readiness
+from webapi.operations.readiness import Check, Readiness
 from webapi.pki.routes import create_pki_app
 from webapi.settings_model import Settings, Zone
 from webapi.storage.certificates import SqlCertificateStore
@@ -165,7 +165,7 @@ class Wiring:
                 strict_transport=self.settings.service.mode == "production",
                 clock=clock.now,
                 login=self._login_service(),
-                readiness=Readiness({"database": self._check_database}),
+                readiness=Readiness(self._readiness_checks()),
                 areas=(
                     Area(
                         elections_blueprint(self.elections_service(), clock.now),
@@ -291,6 +291,13 @@ class Wiring:
             report_limiter=SourceLimiter(_CLIENT_REPORT_LIMIT),
         )
 
-    def _check_database(self) -> None:
-        with self.engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
+    def _readiness_checks(self) -> Mapping[str, Check]:
+        """What a web worker needs before a citizen can be signed in."""
+
+        def check_stock() -> None:
+            usable_until = clock.now() + self.stock_policy.challenge_life
+            origin = self.settings.service.origin
+            if not SqlChallengeStore(self.engine).count_stock(origin, usable_until=usable_until):
+                raise ChallengeStockEmpty("the worker has signed no challenge that is usable now")
+
+        return {"database": lambda: require_current(self.engine), "challenges": check_stock}
