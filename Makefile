@@ -33,7 +33,7 @@ test: setup-dev lint
 	$(PY) -m pytest --cov --cov-report=term:skip-covered
 
 test-long: setup-dev
-	$(PY) -m pytest -m long --no-cov
+	$(PY) -m pytest -m "long or hypothesis" --hypothesis-profile=long --no-cov --timeout=1200
 
 bench: setup-dev
 	$(PY) -m bench

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from bench import login_verify, receipt_verify
 
@@ -28,7 +28,9 @@ def main() -> None:
         for measurement in track((login_verify, receipt_verify), "measuring", console=console)
         for row in measurement.rows()
     ]
-    table = Table("name", "value", "unit", "reference", "ratio", "target", "ok")
+    table = Table(
+        Column("name", no_wrap=True), "value", "unit", "reference", "ratio", "target", "ok"
+    )
     for row in found:
         mark = "yes" if row.ok else "no"
         table.add_row(

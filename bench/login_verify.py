@@ -6,7 +6,7 @@ signature verifications: certificate, possession, delegate certificate, answer.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from cryptography import x509
@@ -38,6 +38,7 @@ from tests.support.login import (
 )
 from tests.support.ocsp_answers import answer, standard_spec
 
+NAME = "login-verify"
 MAX_MILLISECONDS = 0.5
 MAX_RATIO = 5.0
 
@@ -114,7 +115,7 @@ def _row(kind: KeyKind, algorithm: str) -> Row:
     value, least = seconds_each(login, reference)
     milliseconds, ratio = value * 1000, value / least
     return Row(
-        name=f"login-verify {kind}",
+        name=f"{NAME}-{kind}",
         value=round(milliseconds, 3),
         unit="ms",
         reference=round(least * 1000, 3),
@@ -154,5 +155,7 @@ def _raw_verifications(
 
 
 def rows() -> list[Row]:
-    """RSA-2048 and P-256."""
-    return [_row("rsa2048", "RS256"), _row("p256", "ES256")]
+    """The slower of the two kinds of card, and each by itself."""
+    by_kind = [_row("rsa2048", "RS256"), _row("p256", "ES256")]
+    worst = max(by_kind, key=lambda row: row.value)
+    return [replace(worst, name=NAME), *by_kind]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.support.signatures import reports
@@ -9,6 +10,12 @@ from tests.support.signatures import reports
 # These files sign with real tokens; a run that contains them must show signatures by both.
 _NEEDS = {"test_softhsm_keys.py": "libsofthsm2", "test_agent_card.py": "opensc-pkcs11"}
 _needed: set[str] = set()
+
+# `make test-long` looks a hundred times as long for bytes that a parser chokes on.
+hypothesis.settings.register_profile("long", max_examples=10_000, deadline=None, print_blob=True)
+# A slow machine is no failed test: speed is measured in bench/.
+hypothesis.settings.register_profile("default", deadline=None, database=None)
+hypothesis.settings.load_profile("default")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -102,7 +102,11 @@ def _rig(directory: Path, keys: dict[Slot, CardAlgorithm]) -> Iterator[CardRig]:
     certificates = pki.issue_citizen_card(image, CITIZEN, NOW)
     with VirtualReader(image.directory, traced=True) as reader:
         yield CardRig(reader, image, certificates, pki)
-        report_card(opensc_module(), reader.process_id, "virtual card", reader.state().signatures)
+        report_card(opensc_module(), reader.process_id, _kind_of(keys), reader.state().signatures)
+
+
+def _kind_of(keys: dict[Slot, CardAlgorithm]) -> str:
+    return f"virtual card with {keys[Slot.AUTHENTICATION].name} for login"
 
 
 @pytest.fixture(scope="session")

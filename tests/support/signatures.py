@@ -31,16 +31,9 @@ def report_card(module: Path, process_id: int, token: str, signatures: int) -> N
 
 
 def reports() -> list[SignatureReport]:
-    """Every token's figures: those of this process, summed by module, and the cards'."""
-    by_module: dict[Path, int] = {}
-    for token, count in sign_counts().items():
-        by_module[token.module] = by_module.get(token.module, 0) + count
+    """Every token's figures: those of this process, and the virtual cards' own."""
     own = [
-        SignatureReport(module, os.getpid(), f"{_tokens(module)} tokens", count)
-        for module, count in by_module.items()
+        SignatureReport(token.module, os.getpid(), f"token {token.label}", count)
+        for token, count in sign_counts().items()
     ]
     return own + _cards
-
-
-def _tokens(module: Path) -> int:
-    return sum(token.module == module for token in sign_counts())

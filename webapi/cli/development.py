@@ -4,6 +4,9 @@ The one file outside `softhsm_config` that knows it.
 """
 
 import secrets
+import shutil
+import subprocess
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -33,9 +36,11 @@ from softhsm_config.dev_pki import (
     DevelopmentPki,
     TlsFiles,
 )
+from softhsm_config.errors import IsolationUnavailable
 from softhsm_config.modules import opensc_module
 from softhsm_config.private_files import make_private_directory, write_private
 from softhsm_config.provision import SoftwareHsm, provision
+from softhsm_config.virtual_card import isolation
 from softhsm_config.virtual_card.card_file import CardImage
 from softhsm_config.virtual_card.chip_key import CardAlgorithm
 from softhsm_config.virtual_card.reader import VirtualReader
@@ -172,8 +177,27 @@ def _prepared(home: Home, ports: Ports) -> Prepared:
     return Prepared(card_serial=f"{serial:x}", certificates=len(pki.issued))
 
 
+def _ask_for_sudo() -> None:
+    """Where only sudo makes namespaces, say why and ask for it once.
+
+    Raises:
+        IsolationUnavailable: nothing helps, or nobody is there to ask.
+    """
+    try:
+        isolation.launcher(allow_sudo=True)
+    except IsolationUnavailable:
+        if shutil.which("sudo") is None or not sys.stdin.isatty():
+            raise
+    else:
+        return
+    click.echo("      sudo is needed: this system lets only root make the namespaces that keep")
+    click.echo("      the virtual card reader away from your own readers and network.")
+    subprocess.run(["sudo", "--validate"], check=False)
+
+
 def virtual_reader(home: Home) -> VirtualReader:
     """A reader with the citizen's card in it, not yet started."""
+    _ask_for_sudo()
     return VirtualReader(home.card, allow_sudo=True)
 
 
