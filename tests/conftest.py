@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.signatures import reports
 
+pytest_plugins = ["tests.support.card", "tests.support.softhsm"]
+
 # These files sign with real tokens; a run that contains them must show signatures by both.
 _NEEDS = {"test_softhsm_keys.py": "libsofthsm2", "test_agent_card.py": "opensc-pkcs11"}
 _needed: set[str] = set()
@@ -44,6 +46,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _silent() -> set[str]:
-    """Modules that were needed and did not sign."""
+    """Modules that were needed and did not sign, and cards that ran and did not."""
     signed = {report.module.name for report in reports() if report.signatures > 0}
-    return {module for module in _needed if not any(module in name for name in signed)}
+    missing = {module for module in _needed if not any(module in name for name in signed)}
+    idle = {report.token for report in reports() if report.signatures == 0}
+    return missing | idle if _needed else set()

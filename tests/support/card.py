@@ -1,6 +1,6 @@
 """Virtual cards for tests: a development PKI of software keys, and running readers.
 
-Use the fixtures by importing them into a ``conftest.py`` or a test file. They are never skipped:
+``tests/conftest.py`` registers the fixtures. They are never skipped:
 a machine without pcscd, OpenSC or namespaces fails the test.
 """
 

@@ -1,7 +1,7 @@
 """Real SoftHSM tokens for tests: one configuration per pytest process, a token per test.
 
 SoftHSM reads SOFTHSM2_CONF when the module is initialised, so the whole process shares one
-directory. Use the fixtures by importing them into a ``conftest.py`` or a test file.
+directory. ``tests/conftest.py`` registers the fixtures.
 """
 
 import itertools

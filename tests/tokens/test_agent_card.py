@@ -24,17 +24,7 @@ from pkcs11_bridge.agent.origins import OriginPins, origins_document
 from pkcs11_bridge.encoding import raw_to_der
 from softhsm_config.modules import opensc_module
 from softhsm_config.virtual_card.faults import Faults
-from tests.support.card import (
-    PIN,
-    WRONG_PIN,
-    CardRig,
-    card_rig,
-    ec_card_rig,
-    running_ec_card,
-    running_rsa_card,
-)
-
-__all__ = ["card_rig", "ec_card_rig", "running_ec_card", "running_rsa_card"]
+from tests.support.card import PIN, WRONG_PIN, CardRig
 
 ORIGIN = "https://login.example.mn"
 SERVICE_KEY = ec.generate_private_key(ec.SECP256R1())

@@ -18,9 +18,7 @@ from cryptography import x509
 from softhsm_config.errors import EnvironmentTaken
 from softhsm_config.modules import opensc_module, softhsm_module
 from softhsm_config.provision import provision
-from tests.support.card import NOW, CardRig, card_rig, running_rsa_card
-
-__all__ = ["card_rig", "running_rsa_card"]
+from tests.support.card import NOW, CardRig
 
 PREFIX = """
 import json, os, sys

@@ -18,9 +18,7 @@ from pkcs11_bridge.objects import TokenCertificate
 from pkcs11_bridge.pin import Pin
 from pkcs11_bridge.session import TokenSessions
 from tests.support.signatures import counts_by_label
-from tests.support.softhsm import PIN, softhsm, token
-
-__all__ = ["softhsm", "token"]
+from tests.support.softhsm import PIN
 
 DIGEST = hashlib.sha256(b"text").digest()
 

@@ -31,9 +31,7 @@ from pkcs11_bridge.signing_keys import ec_signing_key, rsa_signing_key
 from pkcs11_bridge.uri import Pkcs11Uri
 from tests.support.certificates import NOW, citizen_spec, development_like_pki
 from tests.support.signatures import counts_by_label
-from tests.support.softhsm import PIN, softhsm, token
-
-__all__ = ["softhsm", "token"]
+from tests.support.softhsm import PIN
 
 DIGEST = hashlib.sha256(b"text").digest()
 HASHES: dict[HashName, hashes.HashAlgorithm] = {

@@ -12,18 +12,7 @@ from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.keyring import KeyAlgorithm, generate_key
 from pkcs11_bridge.pin import FilePinSource
 from pkcs11_bridge.session import TokenSessions
-from tests.support.softhsm import (
-    PIN,
-    SoftHsm,
-    finish_worker,
-    mischief_module,
-    run_worker,
-    softhsm,
-    start_worker,
-    token,
-)
-
-__all__ = ["mischief_module", "softhsm", "token"]
+from tests.support.softhsm import PIN, SoftHsm, finish_worker, run_worker, start_worker
 
 CANT_LOCK, GENERAL_ERROR, ALREADY_INITIALIZED = "a", "5", "191"
 DEVICE_REMOVED, FUNCTION_FAILED = "32", "6"

@@ -21,17 +21,7 @@ from softhsm_config.virtual_card.faults import Faults
 from softhsm_config.virtual_card.reader import VirtualReader
 from softhsm_config.virtual_card.runner import RuntimeLayout
 from softhsm_config.virtual_card.slots import Slot
-from tests.support.card import (
-    PIN,
-    WRONG_PIN,
-    CardRig,
-    card_rig,
-    ec_card_rig,
-    running_ec_card,
-    running_rsa_card,
-)
-
-__all__ = ["card_rig", "ec_card_rig", "running_ec_card", "running_rsa_card"]
+from tests.support.card import PIN, WRONG_PIN, CardRig
 
 MESSAGE = b"what the card signs"
 # OpenSC numbers PIV objects 01 (9A), 02 (9C).
