@@ -26,6 +26,16 @@ _COMMANDS = {
 
 
 class _LazyGroup(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if _is_explained(error):
+                raise click.ClickException(str(error)) from error
+            raise
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
         return sorted(_COMMANDS)
@@ -40,6 +50,15 @@ class _LazyGroup(click.Group):
             msg = f"{_COMMANDS[cmd_name]} is not a command"
             raise TypeError(msg)
         return command
+
+
+def _is_explained(error: Exception) -> bool:
+    """Whether the error's text is enough; looked up only now, and only where the parts are."""
+    try:
+        explained = importlib.import_module("webapi.cli.explained").EXPLAINED
+    except ImportError:
+        return False
+    return isinstance(error, explained)
 
 
 @click.group(cls=_LazyGroup)

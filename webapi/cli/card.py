@@ -8,7 +8,6 @@ import click
 from cryptography import x509
 
 from pkcs11_bridge.card import open_card
-from pkcs11_bridge.errors import TokenError
 from pkcs11_bridge.readers import list_readers, pin_tries_left, wait_for_card
 
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
@@ -23,10 +22,7 @@ def card() -> None:
 @_json
 def list_cards(*, as_json: bool) -> None:
     """List the readers, and which of them hold a card."""
-    try:
-        readers = list_readers()
-    except TokenError as error:
-        raise click.ClickException(str(error)) from error
+    readers = list_readers()
     if as_json:
         members = [
             {"reader": reader.name, "atr": reader.atr.hex() if reader.atr else None}
@@ -52,15 +48,10 @@ def list_cards(*, as_json: bool) -> None:
 @_json
 def show(*, module: Path, reader_name: str | None, as_json: bool) -> None:
     """Show the certificates on a card, and the PIN tries left."""
-    try:
-        reader = wait_for_card(0, reader_name)
-        tries = pin_tries_left(reader.name)
-        with open_card(module, reader.name) as session:
-            found = [
-                _members(stored.label, stored.unverified_der) for stored in session.certificates()
-            ]
-    except TokenError as error:
-        raise click.ClickException(str(error)) from error
+    reader = wait_for_card(0, reader_name)
+    tries = pin_tries_left(reader.name)
+    with open_card(module, reader.name) as session:
+        found = [_members(stored.label, stored.unverified_der) for stored in session.certificates()]
     if as_json:
         members = {"reader": reader.name, "tries_left": tries, "certificates": found}
         click.echo(json.dumps(members, ensure_ascii=False))

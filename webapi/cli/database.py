@@ -5,9 +5,8 @@ from pathlib import Path
 
 import click
 
-from webapi.config import ConfigurationWrong, load_settings
+from webapi.config import load_settings
 from webapi.storage.engine import make_engine, upgrade
-from webapi.storage.errors import StorageError
 
 
 @click.group("db")
@@ -19,9 +18,5 @@ def database() -> None:
 @click.pass_obj
 def upgrade_tables(config: Path) -> None:
     """Create the tables that are missing; data that is there is never altered."""
-    try:
-        engine = make_engine(load_settings(config, os.environ).database.url)
-        upgrade(engine)
-    except (ConfigurationWrong, StorageError) as error:
-        raise click.ClickException(str(error)) from error
+    upgrade(make_engine(load_settings(config, os.environ).database.url))
     click.echo("The database is up to date.")

@@ -1,0 +1,216 @@
+"""The tamga command as an operator types it, on a home of its own."""
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from softhsm_config.modules import opensc_module
+from tests.support.card import CardRig
+from tests.support.processes import assert_none_left, free_ports, processes_naming
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A development home, and the command that uses it."""
+
+    directory: Path
+    ports: list[int]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "TAMGA_CONFIG": str(self.directory / "tamga.toml")}
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "webapi.cli", *arguments]
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env={**self.environment, **environment},
+        )
+
+    def get(self, path: str) -> tuple[int, dict[str, object]]:
+        context = ssl.create_default_context(cafile=str(self.directory / "pki" / "root-ca.pem"))
+        with urllib3.PoolManager(ssl_context=context, retries=False, timeout=5) as pool:
+            answer = pool.request("GET", f"https://localhost:{self.ports[0]}{path}")
+            return answer.status, answer.json()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    made = Installation(tmp_path_factory.mktemp("commands") / "home", free_ports(2))
+    done = made.run("init", "--https-port", str(made.ports[0]), "--ocsp-port", str(made.ports[1]))
+    assert done.returncode == 0, done.stderr
+    assert "tamga serve" in done.stdout
+    return made
+
+
+@pytest.fixture
+def serving(home: Installation) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        home.command("serve"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=home.environment,
+    ) as process:
+        try:
+            _await_ready(home, process)
+            yield process
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+            assert_none_left(str(home.directory))
+
+
+def _await_ready(home: Installation, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        try:
+            if home.get("/health/ready")[0] == 200:
+                return
+        except urllib3.exceptions.HTTPError:
+            pass
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("db", "upgrade"), ("pki", "list"), ("election", "list"), ("serve",)],
+)
+def test_without_a_home_each_command_says_what_to_do(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    done = Installation(tmp_path, []).run(*arguments)
+    assert done.returncode == 1
+    assert "tamga init" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_command_is_refused(home: Installation) -> None:
+    done = home.run("cook")
+    assert done.returncode == 2
+    assert "No such command" in done.stderr
+
+
+def test_help_names_every_command(home: Installation) -> None:
+    done = home.run("--help")
+    for command in ("init", "serve", "demo", "card", "receipt", "election", "pki", "db"):
+        assert f"  {command}" in done.stdout
+
+
+def test_a_second_upgrade_changes_nothing(home: Installation) -> None:
+    done = home.run("db", "upgrade")
+    assert (done.returncode, done.stdout) == (0, "The database is up to date.\n")
+
+
+def test_secrets_are_their_owners_alone(home: Installation) -> None:
+    secrets = [*home.directory.rglob("*pin"), *home.directory.rglob("*.key")]
+    secrets += [*home.directory.rglob("key.pem"), home.directory / "tamga.toml"]
+    assert len(secrets) >= 10
+    assert {path.stat().st_mode & 0o077 for path in secrets} == {0}
+
+
+def test_the_citizens_certificates_are_known_to_the_responder(home: Installation) -> None:
+    records = json.loads(home.run("pki", "list", "--json").stdout)
+    of_citizen = [record for record in records if "PNOMN" in record["subject"]]
+    assert [record["state"] for record in of_citizen] == ["good", "good"]
+
+
+def test_serve_is_ready_answers_and_stops(
+    home: Installation, serving: subprocess.Popen[str]
+) -> None:
+    assert home.get("/health/live")[0] == 200
+    status, described = home.get("/openapi.json")
+    assert status == 200
+    assert {"/auth/challenge", "/auth/login", "/elections"} <= set(described["paths"])  # type: ignore[call-overload]  # a JSON object
+    status, problem = home.get("/no/such/place")
+    assert (status, problem["code"]) == (404, "not_found")
+
+
+def test_when_one_process_dies_all_stop_and_it_says_so(home: Installation) -> None:
+    with subprocess.Popen(
+        home.command("serve"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=home.environment,
+    ) as process:
+        _await_ready(home, process)
+        _kill_worker(home)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "worker ended with -9" in output
+    assert_none_left(str(home.directory))
+
+
+def _kill_worker(home: Installation) -> None:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes()
+                environment = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if b"webapi.roles\0worker" in command and str(home.directory).encode() in environment:
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
+def test_a_role_alone(home: Installation) -> None:
+    with subprocess.Popen(
+        home.command("serve", "--role", "ocsp"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=home.environment,
+    ) as process:
+        deadline = time.monotonic() + 20
+        while not any("roles ocsp" in line for line in processes_naming(str(home.directory))):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert not any("roles web" in line for line in processes_naming(str(home.directory)))
+        process.terminate()
+        output, _ = process.communicate(timeout=30)
+    assert "(ocsp)" in output
+    assert_none_left(str(home.directory))
+
+
+def test_card_commands_show_what_is_in_the_reader(home: Installation, card_rig: CardRig) -> None:
+    environment = dict(card_rig.reader.environment)
+    listed = home.run("card", "list", **environment)
+    assert listed.returncode == 0, listed.stderr
+    assert "card, ATR 3bfd13" in listed.stdout
+    members = json.loads(home.run("card", "list", "--json", **environment).stdout)
+    assert [member["atr"] is not None for member in members] == [True, False]
+    module = str(opensc_module())
+    shown = home.run("card", "show", "--module", module, **environment)
+    assert "PIN tries left: 3" in shown.stdout
+    assert "PNOMN-100000000001" in shown.stdout
+    told = json.loads(home.run("card", "show", "--module", module, "--json", **environment).stdout)
+    assert told["tries_left"] == 3
+    assert len(told["certificates"]) == 2
+
+
+def test_card_commands_say_when_there_is_no_reader(home: Installation, tmp_path: Path) -> None:
+    nowhere = {"PCSCLITE_CSOCK_NAME": str(tmp_path / "no-such-socket")}
+    for arguments in (("card", "list"), ("card", "show", "--module", str(opensc_module()))):
+        done = home.run(*arguments, **nowhere)
+        assert done.returncode == 1
+        assert "PC/SC" in done.stderr
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,17 @@
+"""Errors whose text tells a person what is wrong and what to do: no stack is shown for them."""
+
+from ocsp.errors import ConfigurationInvalid
+from pkcs11_bridge.errors import TokenError
+from webapi.config import ConfigurationWrong
+from webapi.storage.errors import StorageError
+from webapi.trust_settings import CertificateFileWrong
+from webapi.wiring import ZoneNotConfigured
+
+EXPLAINED = (
+    CertificateFileWrong,
+    ConfigurationInvalid,
+    ConfigurationWrong,
+    StorageError,
+    TokenError,
+    ZoneNotConfigured,
+)
