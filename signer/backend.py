@@ -1,20 +1,23 @@
 """The signer: permit, spend, key, verification, in this order and no other."""
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Never, Protocol
 
+from signer.errors import OwnSignatureInvalid, SignatureInvalid
 from signer.payload import Payload, Purpose
 from signer.permit import PermitLedger, SigningPermit, issue_permit
-from signer.verify import PublicKey, raw_to_der
+from signer.verify import PublicKey, raw_to_der, verify_raw
 
-# A permit is spent in the same call that asks for it; the limit bounds a stalled token.
+# A permit is spent in the call that asks for it; one that a crash left behind is soon worthless.
 PERMIT_LIFE = timedelta(minutes=1)
+
+_SEAL = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A signature that was verified before it left the backend.
+    """A signature that was verified before it left the backend; made by `verified_signature`.
 
     Attributes:
         purpose: names the key.
@@ -23,10 +26,33 @@ class Signature:
 
     purpose: Purpose
     raw: bytes = field(repr=False)
+    seal: InitVar[object] = None
+
+    def __post_init__(self, seal: object) -> None:
+        if seal is not _SEAL:
+            msg = "a Signature is made by verified_signature() alone"
+            raise TypeError(msg)
+
+    def __reduce__(self) -> Never:
+        msg = "a Signature cannot be pickled"
+        raise TypeError(msg)
 
     def der(self) -> bytes:
         """DER Ecdsa-Sig-Value of a P-256 signature."""
         return raw_to_der(self.raw)
+
+
+def verified_signature(public_key: PublicKey, payload: Payload, unverified_raw: bytes) -> Signature:
+    """A token's answer as a signature, once it was verified.
+
+    Raises:
+        OwnSignatureInvalid: it does not verify; it must not leave.
+    """
+    try:
+        verify_raw(public_key, payload.message, unverified_raw)
+    except SignatureInvalid as error:
+        raise OwnSignatureInvalid(f"the token's signature by {payload.purpose}") from error
+    return Signature(payload.purpose, unverified_raw, _SEAL)
 
 
 class SigningBackend(Protocol):

@@ -7,11 +7,11 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from pkcs11_bridge.keyring import KeyAlgorithm, TokenKey
-from signer.backend import Signature
-from signer.errors import NoKeyForPurpose, OwnSignatureInvalid, SignatureInvalid
+from signer.backend import Signature, verified_signature
+from signer.errors import NoKeyForPurpose
 from signer.payload import Payload, Purpose
 from signer.permit import PermitLedger, SigningPermit, spend_permit
-from signer.verify import PublicKey, verify_raw
+from signer.verify import PublicKey
 
 _SERVICE_ALGORITHMS = frozenset({KeyAlgorithm.EC_P256, KeyAlgorithm.ED25519})
 
@@ -59,11 +59,7 @@ class HsmBackend:
             raw = key.sign_message(payload.message)
         else:
             raw = key.sign_digest(payload.digest, "sha256")
-        try:
-            verify_raw(public_key, payload.message, raw)
-        except SignatureInvalid as error:
-            raise OwnSignatureInvalid(f"the token's signature by {payload.purpose}") from error
-        return Signature(payload.purpose, raw)
+        return verified_signature(public_key, payload, raw)
 
     def _key(self, purpose: Purpose) -> TokenKey:
         try:

@@ -81,7 +81,15 @@ def _read_file(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as e:
         wrong = f"cannot be read ({e.strerror})"
-        raise ConfigurationWrong((Finding(str(path), wrong, "Run `tamga init`."),)) from e
+        raise ConfigurationWrong(
+            (
+                Finding(
+                    str(path),
+                    wrong,
+                    "Name the right one with --config; `tamga init` makes one for development.",
+                ),
+            )
+        ) from e
     except ValueError:
         # The parser's message could show a value of the line.
         remedy = 'Correct its syntax; keys and texts look like name = "text".'

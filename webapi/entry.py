@@ -12,11 +12,12 @@ from flask import Flask
 
 from webapi.config import CONFIG_VARIABLE, load_settings
 from webapi.logs import configure_logs
-from webapi.supervisor import protect_memory
+from webapi.supervisor import die_with_parent, protect_memory
 from webapi.wiring import Wiring
 
 
 def _wiring() -> Wiring:
+    die_with_parent()
     protect_memory()
     configure_logs()
     settings = load_settings(Path(os.environ[CONFIG_VARIABLE]), os.environ)

@@ -16,8 +16,9 @@ from webapi.config import CONFIG_VARIABLE, load_settings
 from webapi.settings_model import Settings
 from webapi.supervisor import die_with_parent, protect_memory
 
-WEB_THREADS = 8
-OCSP_THREADS = 4
+# A thread waits while a request's body comes in: many, for clients on poor lines.
+WEB_THREADS = 32
+OCSP_THREADS = 16
 WORKER_STOP_SECONDS = 5
 
 

@@ -7,6 +7,7 @@ none outlives it, not even when the parent is killed.
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -53,8 +54,6 @@ def protect_memory() -> None:
     Raises:
         OSError: the kernel refused.
     """
-    import resource  # noqa: PLC0415 - Unix only, and only the service's processes need it
-
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _prctl(_PR_SET_DUMPABLE, 0)
 
@@ -94,17 +93,19 @@ def supervise(roles: Sequence[Role]) -> None:
 
 
 def stop_all(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End processes: politely, then after ten seconds with their whole group by force."""
+    """End processes that lead groups of their own: politely, after ten seconds by force.
+
+    What is left of a group is ended in any case: a leader that was killed has put nothing away.
+    """
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + STOP_SECONDS
     for process in processes:
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @contextlib.contextmanager

@@ -53,12 +53,13 @@ from webapi.storage.permits import SqlPermitLedger
 from webapi.storage.registrations import SqlRegistrationStore
 from webapi.storage.salt_keys import FileSaltVault
 from webapi.storage.sessions import SqlSessionStore
+from webapi.supervisor import protect_memory
 from webapi.trust_settings import egress_of, read_certificate_file, trust_store_of
 
 SOFTHSM_VARIABLE = "SOFTHSM2_CONF"
 LOG_PURPOSES = (Purpose.RECEIPT_LOG, Purpose.RECEIPT_LOG_ED25519)
 RECEIPT_WAIT_SECONDS = 1.0
-RECEIPT_WAITERS = 4  # half of the threads of a web worker: the others stay free
+RECEIPT_WAITERS = 16  # half of the threads of a web worker: the others stay free
 REFILL_SECONDS = 0.5
 PURGE_SECONDS = 60.0
 _CLIENT_REPORT_LIMIT = RateLimit(burst=10, per_minute=10.0)
@@ -115,6 +116,7 @@ class Wiring:
             settings = self.settings.tokens.get(zone)
             if settings is None:
                 raise ZoneNotConfigured(f"there is no section [tokens.{zone}]")
+            protect_memory()
             self._sessions[zone] = TokenSessions(
                 TokenConfig(
                     module=settings.module,

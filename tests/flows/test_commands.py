@@ -16,7 +16,12 @@ import urllib3
 
 from softhsm_config.modules import opensc_module
 from tests.support.card import CardRig
-from tests.support.processes import assert_none_left, free_ports, processes_naming
+from tests.support.processes import (
+    assert_none_left,
+    free_ports,
+    numbered_processes,
+    processes_naming,
+)
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,38 @@ def test_a_second_upgrade_changes_nothing(home: Installation) -> None:
     assert (done.returncode, done.stdout) == (0, "The database is up to date.\n")
 
 
+def test_a_second_init_keeps_what_the_operator_changed(home: Installation) -> None:
+    config = home.directory / "tamga.toml"
+    changed = config.read_text().replace("workers = 2", "workers = 1")
+    assert changed != config.read_text()
+    config.write_text(changed)
+    assert home.run("init").returncode == 0
+    assert config.read_text() == changed
+
+
+def test_init_leaves_a_production_configuration_alone(tmp_path: Path) -> None:
+    made = Installation(tmp_path / "home", free_ports(2))
+    ports = ("--https-port", str(made.ports[0]), "--ocsp-port", str(made.ports[1]))
+    assert made.run("init", *ports).returncode == 0
+    config = made.directory / "tamga.toml"
+    text = config.read_text().replace('mode = "development"', 'mode = "production"')
+    start = text.index("[development]")
+    text = text[:start] + text[text.index("[trust]") :]
+    text = text.replace("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/vendor/hardware.so")
+    config.write_text(text)
+    done = made.run("init")
+    assert done.returncode == 1
+    assert "not a development configuration" in done.stderr
+    assert config.read_text() == text
+
+
+def test_init_writes_no_file_of_another_name(tmp_path: Path) -> None:
+    done = Installation(tmp_path, []).run("--config", str(tmp_path / "mine.toml"), "init")
+    assert done.returncode == 1
+    assert "tamga.toml" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_secrets_are_their_owners_alone(home: Installation) -> None:
     secrets = [*home.directory.rglob("*pin"), *home.directory.rglob("*.key")]
     secrets += [*home.directory.rglob("key.pem"), home.directory / "tamga.toml"]
@@ -144,7 +181,8 @@ def test_serve_is_ready_answers_and_stops(
     assert (status, problem["code"]) == (404, "not_found")
 
 
-def test_when_one_process_dies_all_stop_and_it_says_so(home: Installation) -> None:
+@pytest.mark.parametrize("role", ["web", "worker", "ocsp"])
+def test_when_one_process_dies_all_stop_and_it_says_so(home: Installation, role: str) -> None:
     with subprocess.Popen(
         home.command("serve"),
         stdout=subprocess.PIPE,
@@ -153,23 +191,22 @@ def test_when_one_process_dies_all_stop_and_it_says_so(home: Installation) -> No
         env=home.environment,
     ) as process:
         _await_ready(home, process)
-        _kill_worker(home)
+        _kill_role(home, role)
         output, _ = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "worker ended with -9" in output
+    assert f"{role} ended with -9" in output
     assert_none_left(str(home.directory))
 
 
-def _kill_worker(home: Installation) -> None:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes()
-                environment = (entry / "environ").read_bytes()
-            except OSError:
-                continue
-            if b"webapi.roles\0worker" in command and str(home.directory).encode() in environment:
-                os.kill(int(entry.name), signal.SIGKILL)
+def _kill_role(home: Installation, role: str) -> None:
+    """End the role's own process alone: it has put nothing away."""
+    leaders = [
+        number
+        for number, line in numbered_processes(str(home.directory))
+        if f"webapi.roles {role}" in line and os.getpgid(number) == number
+    ]
+    assert len(leaders) == 1
+    os.kill(leaders[0], signal.SIGKILL)
 
 
 def test_a_role_alone(home: Installation) -> None:

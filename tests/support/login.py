@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from signer.backend import Signature
+from signer.backend import Signature, verified_signature
 from signer.login.challenge import IssuedChallenge, StockedNonce, StockPolicy
 from signer.login.token import signed_message
 from signer.payload import Payload, Purpose
@@ -44,7 +44,8 @@ class SoftwareSigner:
     def sign(self, payload: Payload, *, owner: str, at: datetime) -> Signature:
         self.owners.append(owner)
         r, s = decode_dss_signature(self.key.sign(payload.message, ec.ECDSA(hashes.SHA256())))
-        return Signature(payload.purpose, r.to_bytes(32, "big") + s.to_bytes(32, "big"))
+        raw = r.to_bytes(32, "big") + s.to_bytes(32, "big")
+        return verified_signature(self.key.public_key(), payload, raw)
 
 
 class MemoryChallenges:

@@ -6,7 +6,12 @@ from pathlib import Path
 
 
 def processes_naming(text: str) -> list[str]:
-    """Command lines of the running processes that name this text, this one left out."""
+    """Command lines of the running processes that name this text."""
+    return [line for _, line in numbered_processes(text)]
+
+
+def numbered_processes(text: str) -> list[tuple[int, str]]:
+    """Process ids and command lines of the running processes that name this text."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -17,7 +22,8 @@ def processes_naming(text: str) -> list[str]:
         except OSError:
             continue
         if text.encode() in command or text.encode() in environment:
-            found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+            line = command.replace(b"\0", b" ").decode(errors="replace")
+            found.append((int(entry.name), line))
     return found
 
 

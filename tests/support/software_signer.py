@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from signer.backend import Signature
+from signer.backend import Signature, verified_signature
 from signer.errors import NoKeyForPurpose
 from signer.payload import Payload, Purpose
 from signer.verify import PublicKey
@@ -31,9 +31,10 @@ class SoftwareSigner:
             self.signed.append((payload, owner, at))
         key = self.keys[payload.purpose]
         if isinstance(key, ed25519.Ed25519PrivateKey):
-            return Signature(payload.purpose, key.sign(payload.message))
+            return verified_signature(key.public_key(), payload, key.sign(payload.message))
         r, s = decode_dss_signature(key.sign(payload.message, ec.ECDSA(hashes.SHA256())))
-        return Signature(payload.purpose, r.to_bytes(32, "big") + s.to_bytes(32, "big"))
+        raw = r.to_bytes(32, "big") + s.to_bytes(32, "big")
+        return verified_signature(key.public_key(), payload, raw)
 
 
 def log_signer() -> SoftwareSigner:

@@ -1,5 +1,6 @@
 """Permits meet real keys: what is signed, what is refused, what never leaves."""
 
+import pickle
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -26,7 +27,7 @@ from signer.payload import (
     login_challenge_payload,
 )
 from signer.permit import issue_permit
-from signer.verify import verify_raw
+from signer.verify import raw_to_der, verify_raw
 from tests.support.ledger import MemoryLedger
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -122,6 +123,17 @@ def test_a_wrong_signature_of_the_token_never_leaves(answer: bytes) -> None:
 
 
 def test_der_of_a_raw_signature() -> None:
-    assert Signature(
-        Purpose.RECEIPT_LOG, b"\x00" * 31 + b"\x01" + b"\x00" * 31 + b"\x02"
-    ).der() == (bytes.fromhex("3006020101020102"))
+    raw = b"\x00" * 31 + b"\x01" + b"\x00" * 31 + b"\x02"
+    assert raw_to_der(raw) == bytes.fromhex("3006020101020102")
+
+
+def test_a_signature_is_made_by_its_verification_alone(token: TokenConfig) -> None:
+    ledger = MemoryLedger()
+    with TokenSessions(token) as sessions:
+        key = generate_key(sessions, "login-challenge", KeyAlgorithm.EC_P256)
+        backend = HsmBackend({Purpose.LOGIN_CHALLENGE: key}, ledger)
+        signature = PermittedSigner(backend, ledger).sign(challenge(), owner="login", at=NOW)
+    with pytest.raises(TypeError):
+        Signature(signature.purpose, signature.raw)
+    with pytest.raises(TypeError):
+        pickle.dumps(signature)

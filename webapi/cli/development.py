@@ -3,6 +3,7 @@
 The one file outside `softhsm_config` that knows it.
 """
 
+import os
 import secrets
 import shutil
 import subprocess
@@ -39,7 +40,7 @@ from softhsm_config.dev_pki import (
 from softhsm_config.errors import IsolationUnavailable
 from softhsm_config.modules import opensc_module
 from softhsm_config.private_files import make_private_directory, write_private
-from softhsm_config.provision import SoftwareHsm, provision
+from softhsm_config.provision import SoftwareHsm, provision, software_hsm
 from softhsm_config.virtual_card import isolation
 from softhsm_config.virtual_card.card_file import CardImage
 from softhsm_config.virtual_card.chip_key import CardAlgorithm
@@ -62,6 +63,7 @@ from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.engine import make_engine, upgrade
 
 CITIZEN = profiles.Citizen(given_name="Болд", surname="Батын", civil_id="110000000017")
+_PORT = click.IntRange(1, 65_535)
 CARD_LIFE = timedelta(days=5 * 365)
 _CARD_PIN_DIGITS = 6
 _SERVICE_ZONES = {"login": zones.LOGIN, "receipts": zones.RECEIPTS, "pki": zones.PKI}
@@ -79,6 +81,8 @@ def prepare_home(home: Home, ports: Ports, at: datetime) -> DevelopmentPki:
         at: now, aware UTC.
     """
     make_private_directory(home.directory)
+    # A person's own SoftHSM stays theirs: this home's tokens have a configuration of their own.
+    os.environ.update(software_hsm(home.hsm).environment)
     hsm = provision(home.hsm).hsm
     with TokenCaKeys(hsm) as keys:
         pki = DevelopmentPki.open_or_create(home.pki, keys, base_url=ports.status_base, at=at)
@@ -87,7 +91,8 @@ def prepare_home(home: Home, ports: Ports, at: datetime) -> DevelopmentPki:
         pki.issue_citizen_card(_card(home, at), CITIZEN, at)
     _provide_election_key(home)
     _write_public_keys(home, hsm, ports)
-    write_private(home.config, render_settings(_facts(home, ports, hsm, pki, tls)).encode())
+    if not home.config.exists() or ports_of(home) != ports:
+        write_private(home.config, render_settings(_facts(home, ports, hsm, pki, tls)).encode())
     _write_root(home, pki)
     _upgrade_database(home, pki)
     return pki
@@ -116,28 +121,65 @@ def _upgrade_database(home: Home, pki: DevelopmentPki) -> None:
 
 
 def prepare_beside(config: Path, at: datetime) -> None:
-    """Make the development home whose configuration file is this one.
+    """Complete the development home whose configuration file is this one, or make it."""
+    home = _development_home(config)
+    prepare_home(home, ports_of(home) or Ports(), at)
+
+
+def _development_home(config: Path) -> Home:
+    """The home of a configuration file.
 
     Raises:
-        click.ClickException: the file is called otherwise, and would not be written.
+        click.ClickException: the file is called otherwise, or is not a development one.
     """
     home = Home(config.absolute().parent)
     if home.config != config.absolute():
         raise click.ClickException(f"a development home keeps its settings in {home.config.name}")
-    prepare_home(home, Ports(), at)
+    if home.config.exists() and load_settings(home.config, {}).service.mode != "development":
+        raise click.ClickException(f"{home.config} is not a development configuration")
+    return home
+
+
+def ports_of(home: Home) -> Ports | None:
+    """The ports that the home's configuration names; None if there is none yet."""
+    if not home.config.exists():
+        return None
+    settings = load_settings(home.config, {})
+    if settings.ocsp_listener is None:
+        return None
+    return Ports(settings.service.listen_port, settings.ocsp_listener.listen_port)
+
+
+def _chosen_ports(home: Home, https: int | None, ocsp: int | None) -> Ports:
+    """What was asked for; else what the home has; else the usual ones."""
+    present = ports_of(home) or Ports()
+    return Ports(https or present.https, ocsp or present.ocsp)
+
+
+_https_port = click.option(
+    "--https-port",
+    type=_PORT,
+    help=f"Port of the site.  [default: as before, or {DEFAULT_HTTPS_PORT}]",
+)
+_ocsp_port = click.option(
+    "--ocsp-port",
+    type=_PORT,
+    help=f"Port of the OCSP listener.  [default: as before, or {DEFAULT_OCSP_PORT}]",
+)
 
 
 @click.command()
-@click.option("--https-port", default=DEFAULT_HTTPS_PORT, show_default=True)
-@click.option("--ocsp-port", default=DEFAULT_OCSP_PORT, show_default=True)
+@_https_port
+@_ocsp_port
 @click.pass_obj
-def init(config: Path, *, https_port: int, ocsp_port: int) -> None:
+def init(config: Path, *, https_port: int | None, ocsp_port: int | None) -> None:
     """Make a development home: software HSM, PKI, a citizen's card, configuration, database.
 
-    A second run makes what is missing and changes nothing else.
+    A second run makes what is missing and changes nothing else; with other ports than before it
+    writes the configuration anew.
     """
-    home = Home(config.absolute().parent)
-    pki = prepare_home(home, Ports(https_port, ocsp_port), clock.now())
+    home = _development_home(config)
+    pki = prepare_home(home, _chosen_ports(home, https_port, ocsp_port), clock.now())
     click.echo(f"Development home in {home.directory}")
     click.echo(f"  settings      {home.config}")
     click.echo(f"  root          {home.root_pem}  (import it to open the site in a browser)")
@@ -147,18 +189,18 @@ def init(config: Path, *, https_port: int, ocsp_port: int) -> None:
 
 
 @click.command()
-@click.option("--https-port", default=DEFAULT_HTTPS_PORT, show_default=True)
-@click.option("--ocsp-port", default=DEFAULT_OCSP_PORT, show_default=True)
+@_https_port
+@_ocsp_port
 @click.option(
     "--directory",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("var/demo"),
     show_default=True,
 )
-def demo(*, https_port: int, ocsp_port: int, directory: Path) -> None:
+def demo(*, https_port: int | None, ocsp_port: int | None, directory: Path) -> None:
     """Show a login by ID card, its refusals and a ballot receipt, for real, step by step."""
     home = Home(directory.absolute())
-    ports = Ports(https_port, ocsp_port)
+    ports = _chosen_ports(home, https_port, ocsp_port)
     scenery = Scenery(
         prepare=lambda: _prepared(home, ports),
         reader=lambda: virtual_reader(home),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    URL,
     Column,
     Connection,
     Engine,
@@ -24,7 +25,6 @@ from sqlalchemy import (
     event,
     insert,
     inspect,
-    make_url,
     select,
 )
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -39,6 +39,8 @@ from webapi.storage.schema import metadata
 
 BUSY_TIMEOUT_MILLISECONDS = 10_000
 """How long a transaction waits for another writer before it fails."""
+
+URL_PREFIX = "sqlite:///"
 
 schema_tables = Table(
     "schema_tables",
@@ -62,7 +64,8 @@ def make_engine(url: str) -> Engine:
     path = _database_path(url)
     if path.parent.exists():
         _require_private(path.parent)
-    engine = create_engine(url)
+    # Not the text again: a % or ? in a folder's name means nothing to a file system.
+    engine = create_engine(URL.create("sqlite", database=str(path)))
     event.listen(engine, "connect", _prepare_connection)
     event.listen(engine, "begin", _begin_immediate)
     return engine
@@ -77,7 +80,7 @@ def upgrade(engine: Engine) -> None:
     Raises:
         DatabaseNotCurrent: a table exists with another definition; data is never altered here.
     """
-    path = _database_path(str(engine.url))
+    path = _path_of(engine)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _require_private(path.parent)
     with _exclusive(path.with_name(path.name + ".upgrade-lock")):
@@ -96,25 +99,30 @@ def require_current(engine: Engine) -> None:
     Raises:
         DatabaseNotCurrent: absent, incomplete or of another version.
     """
-    if not _database_path(str(engine.url)).exists():
-        raise DatabaseNotCurrent("there is no database yet; run `tamga init`")
+    if not _path_of(engine).exists():
+        raise DatabaseNotCurrent("there is no database yet; run `tamga db upgrade`")
     with engine.begin() as connection:
         if not inspect(connection).has_table(schema_tables.name):
-            raise DatabaseNotCurrent("the database is empty; run `tamga init`")
+            raise DatabaseNotCurrent("the database is empty; run `tamga db upgrade`")
         recorded = _recorded(connection)
         for name, digest in _definitions(connection).items():
             if recorded.get(name) != digest:
-                raise DatabaseNotCurrent(f"table {name} is not of this version; run `tamga init`")
+                raise DatabaseNotCurrent(
+                    f"table {name} is not of this version; run `tamga db upgrade`"
+                )
 
 
 def _database_path(url: str) -> Path:
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
+    name = url.removeprefix(URL_PREFIX)
+    if name == url:
         raise DatabaseUrlUnsupported("this version keeps its data in SQLite: sqlite:////path")
-    name = parsed.database or ""
-    if name in {"", ":memory:"} or name.startswith("file:") or not Path(name).is_absolute():
+    if not Path(name).is_absolute():
         raise DatabaseUrlUnsupported("the SQLite URL must hold an absolute path: sqlite:////path")
     return Path(name)
+
+
+def _path_of(engine: Engine) -> Path:
+    return Path(str(engine.url.database))
 
 
 def _require_private(directory: Path) -> None:

@@ -30,6 +30,8 @@ permits = Table(
     Column("issued_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Column("spent_at", BigInteger, nullable=True),
+    # A hidden row number would tell between which logins a ballot's checkpoint was signed.
+    sqlite_with_rowid=False,
 )
 
 

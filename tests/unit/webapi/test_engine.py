@@ -129,3 +129,12 @@ def test_the_engine_alone_knows_every_table() -> None:
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
     assert run.stdout.strip() == "[]", "add the module to webapi/storage/tables.py"
+
+
+@pytest.mark.parametrize("name", ["per%20cent", "a%2Fb", "what?mode=ro", "with space", "ө"])
+def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    directory = tmp_path / name
+    upgrade(make_engine(url_in(directory)))
+    assert (directory / "tamga.db").exists()
+    require_current(make_engine(url_in(directory)))
+    assert [path.name for path in tmp_path.iterdir()] == [name]

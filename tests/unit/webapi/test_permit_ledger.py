@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from signer.errors import PermitAlreadySpent, PermitExists, PermitUnknown
 from signer.payload import Purpose
@@ -62,3 +63,10 @@ def test_of_fifty_threads_exactly_one_spends_it(ledger: SqlPermitLedger) -> None
     answers = at_once(50, spend)
     assert answers.count("won") == 1
     assert answers.count("spent") == 49
+
+
+def test_no_hidden_number_tells_the_order_of_permits(tmp_path: Path) -> None:
+    engine = make_engine(f"sqlite:///{tmp_path}/tamga.db")
+    upgrade(engine)
+    with engine.begin() as connection, pytest.raises(OperationalError, match="rowid"):
+        connection.exec_driver_sql("SELECT rowid FROM permits")
