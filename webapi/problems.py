@@ -19,6 +19,7 @@ from werkzeug.exceptions import HTTPException
 
 from webapi.language import preferred_language
 from webapi.strict_json import (
+    BodyIncomplete,
     BodyNotUtf8,
     BodyTooLarge,
     ContentTypeWrong,
@@ -92,6 +93,12 @@ PROBLEMS: ProblemTable = {
         "body_too_large",
         "The body is larger than this address takes.",
         "Send a smaller body.",
+    ),
+    BodyIncomplete: Problem(
+        400,
+        "body_incomplete",
+        "The body ended before its Content-Length.",
+        "Send the whole body.",
     ),
     BodyNotUtf8: Problem(400, "body_not_utf8", "The body is not UTF-8.", "Encode it as UTF-8."),
     JsonMalformed: Problem(

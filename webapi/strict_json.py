@@ -9,7 +9,7 @@ from typing import Any, Never, TypeVar
 
 from flask import Request
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 MAX_DEPTH = 16
 """Nested objects and lists allowed in a JSON body."""
@@ -30,6 +30,10 @@ class ContentTypeWrong(BodyError):
 
 class BodyTooLarge(BodyError):
     """The body is larger than this route allows."""
+
+
+class BodyIncomplete(BodyError):
+    """Fewer bytes arrived than the Content-Length promised (RFC 9112 section 8)."""
 
 
 class BodyNotUtf8(BodyError):
@@ -66,6 +70,7 @@ def read_body(request: Request, content_type: str, max_bytes: int) -> bytes:
     Raises:
         ContentTypeWrong: another media type, a charset other than UTF-8, a content coding.
         BodyTooLarge: by its Content-Length or by what arrived.
+        BodyIncomplete: what arrived is not as long as its Content-Length.
     """
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     if request.mimetype != content_type or charset != "utf-8" or request.content_encoding:
@@ -76,8 +81,13 @@ def read_body(request: Request, content_type: str, max_bytes: int) -> bytes:
         body = request.get_data(cache=False)
     except RequestEntityTooLarge as e:
         raise BodyTooLarge(f"more than {max_bytes} bytes") from e
+    except ClientDisconnected as e:
+        raise BodyIncomplete("the client went away") from e
     if len(body) > max_bytes:
         raise BodyTooLarge(f"more than {max_bytes} bytes")
+    # A server that ends the stream itself ends it without a word when the client goes away.
+    if request.content_length not in {None, len(body)}:
+        raise BodyIncomplete(f"{len(body)} bytes instead of {request.content_length}")
     return body
 
 

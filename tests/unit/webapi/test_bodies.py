@@ -217,3 +217,20 @@ def test_a_body_is_bounded_to_the_byte_with_and_without_a_length(
     assert response.status_code == status
     if status == 413:
         assert code_of(response) == "body_too_large"
+
+
+@pytest.mark.parametrize("terminated", [False, True])
+@pytest.mark.parametrize(("sent", "length"), [(b'{"a": 1}', 100), (b"", 8), (b"{}", 3)])
+def test_a_body_cut_short_is_refused(
+    loose: FlaskClient, sent: bytes, length: int, terminated: bool
+) -> None:
+    # What arrived may well be JSON: the client meant to send more.
+    response = loose.post(
+        "/",
+        input_stream=io.BytesIO(sent),
+        content_type="application/json",
+        content_length=length,
+        environ_overrides={"wsgi.input_terminated": True} if terminated else {},
+    )
+    assert code_of(response) == "body_incomplete"
+    assert response.status_code == 400
