@@ -49,6 +49,18 @@ class LogState:
         """The newest checkpoint's size, 0 where there is none."""
         return self.signed.size if self.signed else 0
 
+    @property
+    def released_size(self) -> int:
+        """The size of the newest checkpoint whose receipts may go out, 0 where there is none."""
+        if self.signed is None:
+            return 0
+        return self.signed.size if self.signed.released else self.signed.previous_size
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the close record is signed and everything before it released."""
+        return self.closed and self.released_size == self.entries
+
 
 @dataclass(frozen=True, slots=True)
 class EntryPath:
@@ -106,7 +118,7 @@ class LogStore(Protocol):
         """Store the inclusion paths of a checkpoint's new entries, and let their receipts out."""
 
     def publish(self, election_id: str, published: Published) -> None:
-        """Let the public see a committed checkpoint; never a smaller one than before."""
+        """Record how an epoch was judged; the public never sees less than before."""
 
 
 class TileFiles(Protocol):

@@ -53,7 +53,7 @@ from signer.receipts.note import (
     open_note,
 )
 from signer.receipts.policy import LogKeys
-from signer.receipts.publication import Published, Signed, size_to_publish
+from signer.receipts.publication import Released, epoch_of, judge_publication
 from signer.receipts.tree_files import TreeFiles
 
 BATCH_LIMIT = 4096
@@ -165,24 +165,29 @@ class Sequencer:
     def publish_due(self, *, at: datetime, epoch: timedelta, least: int) -> int | None:
         """Let the public see more of the log, if its epoch has come.
 
+        Call it before `run_once`: an epoch is judged by what was signed before it began, and
+        the judgement is durable before anything is signed in it. Call it once more behind
+        `run_once` for the genesis and the close record, which do not wait.
+
         Args:
-            at: now.
+            at: now, as `run_once` is told.
             epoch: how often the public checkpoint may advance.
             least: fewest entries by which it advances.
 
         Returns:
-            The published size, None where nothing changed.
+            The published size, None where it stayed.
         """
         state = self._store.log_state(self.election_id)
-        if state.signed is None or not state.signed.released:
+        judged = judge_publication(
+            Released(state.released_size, state.is_closed),
+            state.published,
+            epoch=epoch_of(at, epoch),
+            least=least,
+        )
+        if judged is None:
             return None
-        closed = state.closed and state.signed_size == state.entries
-        present = int(at.timestamp()) // int(epoch.total_seconds())
-        signed = Signed(state.signed_size, closed)
-        size = size_to_publish(signed, state.published, epoch=present, least=least)
-        if size is not None:
-            self._store.publish(self.election_id, Published(size, present))
-        return size
+        self._store.publish(self.election_id, judged)
+        return judged.size if judged.size > state.published.size else None
 
     def _assign(self) -> int:
         def plan(view: BatchView) -> Sequence[NewEntry]:

@@ -105,8 +105,12 @@ class ReceiptLogs:
         if election_id not in self._open:
             self._open[election_id] = self._opened(Manifest.parse(stored.manifest), at=at)
         sequencer, _ = self._open[election_id]
+        epoch, least = self._publication.epoch, self._publication.least
+        # Before the batch: what an epoch publishes was signed before the epoch began.
+        sequencer.publish_due(at=at, epoch=epoch, least=least)
         sequencer.run_once(at=at)
-        sequencer.publish_due(at=at, epoch=self._publication.epoch, least=self._publication.least)
+        # Behind it: the genesis and the close record do not wait for an epoch.
+        sequencer.publish_due(at=at, epoch=epoch, least=least)
 
     def _opened(
         self, manifest: Manifest, *, at: datetime

@@ -37,6 +37,7 @@ elections = Table(
     Column("no_vote_size", BigInteger),
     # The close record's place in the log, once it has one.
     Column("close_seq", BigInteger),
+    # How far the public sees, and the beginning of the epoch that was judged last (unix time).
     Column("published_size", BigInteger, nullable=False),
     Column("published_epoch", BigInteger, nullable=False),
 )

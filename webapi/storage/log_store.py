@@ -153,13 +153,13 @@ class SqlLogStore:
             connection.execute(released)
 
     def publish(self, election_id: str, published: Published) -> None:
-        """Let the public see a committed checkpoint; never a smaller one than before."""
+        """Record how an epoch was judged; the public never sees less than before."""
         with self._engine.begin() as connection:
             connection.execute(
                 update(elections)
                 .where(
                     elections.c.election_id == election_id,
-                    elections.c.published_size < published.size,
+                    elections.c.published_size <= published.size,
                 )
                 .values(published_size=published.size, published_epoch=published.epoch)
             )

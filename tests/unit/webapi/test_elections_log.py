@@ -56,6 +56,37 @@ def test_the_public_log_stays_at_the_published_size(site: Site) -> None:
     assert site.client.get(f"{log}/tile/0/000.p/2").data == tile.data[:64]
 
 
+def published_size(site: Site) -> int:
+    size: int = json.loads(site.client.get(f"/elections/{ELECTION}").data)["published_size"]
+    return size
+
+
+def test_no_single_ballot_moves_the_public_log(site: Site) -> None:
+    site.register(0)
+    site.work()
+    # A long silence: each epoch is judged, and one ballot is too few.
+    for hour in (1, 2, 3):
+        site.at = NOW + timedelta(hours=hour)
+        site.work()
+    # The second ballot comes in mid-epoch: its receipt is out, and the public sees nothing of it.
+    site.at += timedelta(minutes=4, seconds=37)
+    site.register(1)
+    site.work()
+    assert site.fetch(1).status_code == 200
+    assert published_size(site) == 1
+    # Nor does a restart show it, nor a worker that is late at the next boundary.
+    site.logs.close()
+    site.logs = site.new_logs()
+    site.work()
+    assert published_size(site) == 1
+    # The first ballot of the new epoch is not in what the epoch publishes.
+    site.at += timedelta(minutes=10)
+    site.register(2)
+    site.work()
+    assert published_size(site) == 3
+    assert site.fetch(2).status_code == 200
+
+
 def test_no_public_answer_has_a_date_of_its_own(site: Site) -> None:
     for path in ("checkpoint", "tile/0/000.p/1", "policy"):
         headers = site.client.get(f"/log/{ELECTION}/{path}").headers

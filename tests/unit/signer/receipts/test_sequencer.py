@@ -268,13 +268,39 @@ def test_the_public_sees_epochs(disk: ReceiptDisk) -> None:
     assert publish(disk, 10) is None  # two ballots are no crowd
     disk.register(2)
     disk.sequencer().run_once(at=NOW)
-    assert publish(disk, 0) is None  # the epoch is not over
-    assert publish(disk, 10) == 4
+    assert publish(disk, 0) is None
+    assert publish(disk, 10) is None  # this epoch was judged: the third ballot must not show
+    assert publish(disk, 20) == 4
     disk.register(3)
     disk.close()
     disk.sequencer().run_once(at=NOW)
-    assert publish(disk, 10) == 6  # nothing comes after the close record
+    assert publish(disk, 20) == 6  # nothing comes after the close record
     assert publish(disk, 100) is None
+
+
+def test_a_batch_that_is_not_released_waits_for_another_epoch(disk: ReceiptDisk) -> None:
+    publish(disk, 0)
+    for number in range(3):
+        disk.register(number)
+    disk.sequencer().run_once(at=NOW)
+    for number in range(3, 6):
+        disk.register(number)
+    with pytest.raises(Crash):
+        disk.sequencer(observer=CrashBehind(Step.COMMITTED)).run_once(at=NOW)
+    assert publish(disk, 10) == 4
+    disk.sequencer().run_once(at=NOW)
+    assert publish(disk, 10) is None
+    assert publish(disk, 20) == 7
+
+
+def test_a_shorter_and_a_longer_epoch_after_a_restart(disk: ReceiptDisk) -> None:
+    publish(disk, 0)
+    for number in range(3):
+        disk.register(number)
+    disk.sequencer().run_once(at=NOW)
+    for hours, epoch in [(0, timedelta(days=1)), (24, timedelta(days=1))]:
+        size = disk.sequencer().publish_due(at=NOW + timedelta(hours=hours), epoch=epoch, least=3)
+        assert size == (4 if hours else None)
 
 
 def test_nothing_unreleased_is_published(tmp_path: Path) -> None:
