@@ -6,8 +6,8 @@ signature verifications: certificate, possession, delegate certificate, answer.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import replace
+from functools import cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -16,9 +16,8 @@ from cryptography.x509 import ocsp as x509_ocsp
 
 from bench.rows import Row, seconds_each
 from ocsp.chain import validate_path
-from ocsp.config import IssuerProfile, NonceMode, PersonAttribute, TrustStore
-from ocsp.transport import HttpAnswer
-from ocsp.trust import establish_trust
+from ocsp.config import NonceMode
+from ocsp.trust import TrustedCertificate, establish_trust
 from signer.login.challenge import (
     SpentChallenge,
     issue_challenge,
@@ -26,7 +25,7 @@ from signer.login.challenge import (
     take_challenge,
 )
 from signer.login.token import parse_token, prove_possession, signed_message
-from tests.support.certificates import CITIZEN_POLICY, NOW, KeyKind, Pki, development_like_pki
+from tests.support.certificates import NOW, KeyKind, Pki, development_like_pki
 from tests.support.login import (
     BROWSER,
     ORIGIN,
@@ -37,33 +36,11 @@ from tests.support.login import (
     web_eid_token,
 )
 from tests.support.ocsp_answers import answer, standard_spec
+from tests.support.trust import CannedPoster, trust_store
 
 NAME = "login-verify"
 MAX_MILLISECONDS = 0.5
 MAX_RATIO = 5.0
-
-
-@dataclass
-class _Cached:
-    """Gives the answer to the first question again: nonces are off in this measurement."""
-
-    pki: Pki
-    der: bytes = b""
-
-    def post(
-        self,
-        purpose: str,
-        url: str,
-        body: bytes,
-        *,
-        content_type: str,
-        accept: str,
-        max_bytes: int,
-        timeout: timedelta,
-    ) -> HttpAnswer:
-        del purpose, url, content_type, max_bytes, timeout
-        self.der = self.der or answer(standard_spec(self.pki, body))
-        return HttpAnswer(200, accept, self.der)
 
 
 def _spent() -> SpentChallenge:
@@ -85,28 +62,26 @@ def _verification(key: object, signature: bytes, message: bytes) -> Callable[[],
 
 def _row(kind: KeyKind, algorithm: str) -> Row:
     pki = development_like_pki(kind)
-    profile = IssuerProfile(
-        name="citizen-ca",
-        certificates=(pki.citizen_ca.der,),
-        responder_url="http://ocsp.example/citizen",
-        required_policies=frozenset({CITIZEN_POLICY}),
-        person_attribute=PersonAttribute("2.5.4.5", "PNOMN-[0-9]{12}"),
-        nonce=NonceMode.OFF,
-    )
-    store = TrustStore((pki.root.der,), (pki.national_ca.der,), (profile,))
+    store = trust_store(pki, nonce=NonceMode.OFF)
     spent = _spent()
     signature = card_signature(pki.leaf.key, algorithm, ORIGIN, spent.nonce)
     unverified_token = web_eid_token(pki.leaf.der, algorithm, signature)
-    egress = _Cached(pki)
 
-    def login() -> object:
+    @cache
+    def signed_before(request: bytes) -> bytes:
+        """Nonces are off, so that each request is the same and has one answer."""
+        return answer(standard_spec(pki, request))
+
+    egress = CannedPoster(signed_before)
+
+    def login() -> TrustedCertificate:
         token = parse_token(unverified_token)
         chain = validate_path(token.unverified_certificate, store, NOW)
         prove_possession(token, chain.leaf, spent)
         return establish_trust(chain, egress=egress, at=NOW)
 
-    login()
-    raw = _raw_verifications(pki, algorithm, spent, egress.der)
+    trusted = login()
+    raw = _raw_verifications(pki, algorithm, spent, trusted.evidence.response_der)
 
     def reference() -> None:
         for verification in raw:
