@@ -6,20 +6,21 @@ The order of `Sequencer.run_once`, where each step is durable before the next be
    is a pure function of them, so a restart never shuffles again.
 2. Entry bundles and tiles are written: temporary files, fsync, rename, fsync of folders.
 3. They are read back, the root is computed from them, and compared with the root that
-   the database's entries give.
+   the database's entries give. Damaged tiles are made anew from the database, once.
 4. The intent (log, size, root) is recorded: the fence between two sequencers.
 5. The intent is found to be still ours; each key signs once.
 6. Our own signatures are verified under the keys that the manifest pins.
 7. The signed bytes are committed to the database, from where alone they come ever after.
 8. The checkpoint file is written.
-9. The inclusion paths are stored and the receipts released.
+9. The inclusion paths, each verified, are stored and the receipts released. Here, too,
+   damaged tiles are made anew once; what is damaged still halts the log.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from signer.backend import PayloadSigner
 from signer.payload import Purpose, checkpoint_payload
@@ -38,12 +39,7 @@ from signer.receipts.errors import (
     TilesDamaged,
 )
 from signer.receipts.leaf import SLOT_SECONDS
-from signer.receipts.log_store import (
-    EntryPath,
-    LogStore,
-    SignedCheckpoint,
-    TileFiles,
-)
+from signer.receipts.log_store import LogStore, SignedCheckpoint, TileFiles
 from signer.receipts.merkle import Frontier, leaf_hash
 from signer.receipts.note import (
     NoteAlgorithm,
@@ -57,6 +53,8 @@ from signer.receipts.publication import Released, epoch_of, judge_publication
 from signer.receipts.tree_files import TreeFiles
 
 BATCH_LIMIT = 4096
+
+Read = TypeVar("Read")
 
 
 class Step(IntEnum):
@@ -201,14 +199,18 @@ class Sequencer:
         return self._store.assign(self.election_id, limit=BATCH_LIMIT, plan=plan)
 
     def _write_and_read_back(self, old_size: int, new_size: int, *, slot: int) -> Frontier:
-        # (2)
-        self._tree.grow(old_size, new_size, slot=slot)
-        self._reached(Step.TILES_WRITTEN)
-        # (3)
         entries = self._store.entries(self.election_id, old_size, new_size)
         expected = self._frontier.extended(leaf_hash(entry) for entry in entries)
-        if self._tree.read_back(old_size, new_size) != expected:
-            raise TilesDamaged("what was read back has another root than the database")
+
+        def read_back() -> None:
+            if self._tree.read_back(old_size, new_size) != expected:
+                raise TilesDamaged("what was read back has another root than the database")
+
+        # (2)
+        self._mending(lambda: self._tree.grow(old_size, new_size, slot=slot), new_size, slot=slot)
+        self._reached(Step.TILES_WRITTEN)
+        # (3)
+        self._mending(read_back, new_size, slot=slot)
         self._reached(Step.READ_BACK)
         return expected
 
@@ -249,13 +251,21 @@ class Sequencer:
         self._files.write_checkpoint(signed.note, slot=slot)
         self._reached(Step.CHECKPOINT_FILE_WRITTEN)
         # (9)
-        indexes = range(signed.previous_size, signed.size)
-        paths = [
-            EntryPath(seq, path)
-            for seq, path in zip(indexes, self._tree.paths(indexes, signed.size), strict=True)
-        ]
+        paths = self._mending(
+            lambda: self._tree.paths(signed.previous_size, signed.size, signed.root),
+            signed.size,
+            slot=slot,
+        )
         self._store.release(self.election_id, size=signed.size, paths=paths)
         self._reached(Step.RELEASED)
+
+    def _mending(self, read: Callable[[], Read], size: int, *, slot: int) -> Read:
+        """What is read from the tiles; if they are damaged, what is read from them made anew."""
+        try:
+            return read()
+        except TilesDamaged:
+            self._tree.rebuild(size, slot=slot)
+            return read()
 
     def _reached(self, step: Step) -> None:
         self._observer.reached(step, self.election_id)

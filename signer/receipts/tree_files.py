@@ -2,9 +2,15 @@
 
 from collections.abc import Callable, Sequence
 
-from signer.receipts.errors import TileMalformed, TilesDamaged
-from signer.receipts.log_store import TileFiles
-from signer.receipts.merkle import Frontier, frontier_at, inclusion_path, leaf_hash
+from signer.receipts.errors import InclusionInvalid, TileMalformed, TilesDamaged
+from signer.receipts.log_store import EntryPath, TileFiles
+from signer.receipts.merkle import (
+    Frontier,
+    frontier_at,
+    inclusion_path,
+    leaf_hash,
+    verify_inclusion,
+)
 from signer.receipts.tiles import (
     TILE_HEIGHT,
     TILE_WIDTH,
@@ -89,17 +95,30 @@ class TreeFiles:
         except TileMalformed as error:
             raise TilesDamaged("a tile is narrower than the log") from error
 
-    def paths(self, indexes: range, size: int) -> list[tuple[bytes, ...]]:
-        """The inclusion paths of entries in the tree of a size.
+    def paths(self, first: int, size: int, root: bytes) -> list[EntryPath]:
+        """The inclusion paths of the last entries of a tree, each verified.
+
+        Args:
+            first: index of the first entry that needs a path.
+            size: the tree's size.
+            root: the root that was signed for it, 32 bytes.
 
         Raises:
-            TilesDamaged: a tile is missing, malformed or too narrow.
+            TilesDamaged: a tile is missing, malformed or too narrow, or a path that was
+                read from tiles does not lead from the database's entry to the root.
         """
         nodes = TileNodes(self.hashes)
+        paths = []
         try:
-            return [inclusion_path(index, size, nodes) for index in indexes]
+            for seq, entry in enumerate(self._entries(first, size), first):
+                path = inclusion_path(seq, size, nodes)
+                verify_inclusion(seq, size, leaf_hash(entry), path, root)
+                paths.append(EntryPath(seq, path))
         except TileMalformed as error:
             raise TilesDamaged("a tile is narrower than the log") from error
+        except InclusionInvalid as error:
+            raise TilesDamaged("the tiles lead to another root than was signed") from error
+        return paths
 
     def has_more_than(self, size: int) -> bool:
         """Whether the folder holds an entry beyond a size."""

@@ -2,7 +2,6 @@
 
 import shutil
 import sqlite3
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,6 @@ from signer.receipts.errors import (
     TilesDamaged,
 )
 from signer.receipts.sequencer import Sequenced, Step
-from signer.receipts.tile_store import TileFolder
-from signer.receipts.tiles import TileAddress
 from tests.support.crashes import Crash, CrashBehind
 from tests.support.receipt_disk import ReceiptDisk
 from tests.support.receipts import ELECTION, NOW, TrialElection
@@ -132,46 +129,6 @@ def test_malformed_files_halt(disk: ReceiptDisk) -> None:
     (log / "tile" / "0" / "000.p" / "1").write_bytes(b"short")
     with pytest.raises(TilesDamaged, match="newest tile"):
         disk.sequencer()
-
-
-class DamagingFiles(TileFolder):
-    """A disk that flips a bit of what is written."""
-
-    kind: int | None = None
-
-    def write(self, files: Sequence[tuple[TileAddress, bytes]], *, slot: int) -> None:
-        super().write(
-            [
-                (address, data[:-1] + bytes([data[-1] ^ 1]) if address.level == self.kind else data)
-                for address, data in files
-            ],
-            slot=slot,
-        )
-
-
-@pytest.mark.parametrize("kind", [None, 0])
-def test_a_bit_flip_on_the_disk_is_found_before_signing(
-    disk: ReceiptDisk, kind: int | None
-) -> None:
-    disk.register(0)
-    files = DamagingFiles(disk.folder / "logs" / ELECTION)
-    files.kind = kind
-    disk.files = files
-    sequencer = disk.sequencer()
-    disk.election.signer.signed.clear()
-    with pytest.raises(TilesDamaged):
-        sequencer.run_once(at=NOW)
-    assert disk.election.signer.signed == []
-
-
-def test_a_bit_flip_in_an_upper_tile_is_found_before_signing(disk: ReceiptDisk) -> None:
-    files = DamagingFiles(disk.folder / "logs" / ELECTION)
-    files.kind = 1
-    disk.files = files
-    for number in range(256):
-        disk.register(number)
-    with pytest.raises(TilesDamaged, match="another root"):
-        disk.sequencer().run_once(at=NOW)
 
 
 def test_keys_that_the_manifest_does_not_pin(disk: ReceiptDisk) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signer.receipts.errors import SequencerRunning, TileMalformed, TilesDamaged
+from signer.receipts.log_store import EntryPath
 from signer.receipts.merkle import frontier_at, inclusion_path, leaf_hash, root_of, verify_inclusion
 from signer.receipts.tile_store import TileFolder
 from signer.receipts.tiles import (
@@ -179,7 +180,10 @@ def test_proofs_over_three_levels(tmp_path: Path) -> None:
     for index in (0, 255, 256, 65_535, 65_536, size - 1):
         path = inclusion_path(index, size, nodes)
         verify_inclusion(index, size, leaves[index], path, root)
-        assert made.paths(range(index, index + 1), size) == [path]
+    last = inclusion_path(size - 1, size, nodes)
+    assert made.paths(size - 1, size, root) == [EntryPath(size - 1, last)]
+    with pytest.raises(TilesDamaged, match="another root"):
+        made.paths(size - 1, size, bytes(32))
 
 
 def test_a_log_that_is_wider_than_its_tiles(tmp_path: Path) -> None:
@@ -188,7 +192,7 @@ def test_a_log_that_is_wider_than_its_tiles(tmp_path: Path) -> None:
     with pytest.raises(TilesDamaged, match="narrower"):
         made.frontier(11)
     with pytest.raises(TilesDamaged, match="narrower"):
-        made.paths(range(1), 11)
+        made.paths(0, 11, bytes(32))
     with pytest.raises(TilesDamaged, match="narrower"):
         made.read_back(0, 11)
     with pytest.raises(TilesDamaged, match="missing"):
