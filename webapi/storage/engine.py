@@ -65,7 +65,9 @@ def make_engine(url: str) -> Engine:
     if path.parent.exists():
         _require_private(path.parent)
     # Not the text again: a % or ? in a folder's name means nothing to a file system.
-    engine = create_engine(URL.create("sqlite", database=str(path)))
+    url_of_path = URL.create("sqlite", database=str(path))
+    # What statements are given names people; an error's text ends in logs.
+    engine = create_engine(url_of_path, hide_parameters=True)
     event.listen(engine, "connect", _prepare_connection)
     event.listen(engine, "begin", _begin_immediate)
     return engine

@@ -1,5 +1,7 @@
 """The table of problems: no contradictions, no internals, one log line per incident."""
 
+import re
+
 import pytest
 from flask import Flask, Response, abort
 from structlog.testing import capture_logs
@@ -8,6 +10,7 @@ from tests.support.web import code_of
 from webapi import browser_guard
 from webapi.login import problems as login_problems
 from webapi.problems import (
+    MAX_CAUSES,
     PROBLEMS,
     Problem,
     ProblemTableWrong,
@@ -33,7 +36,15 @@ def make_app() -> Flask:
 
     @app.get("/boom")
     def boom() -> Response:
-        raise RuntimeError("password=hunter2 in /srv/secret.py")
+        try:
+            raise KeyError("hunter2")
+        except KeyError as e:
+            raise RuntimeError("password=hunter2 in /srv/secret.py") from e
+
+    @app.get("/endless")
+    def endless() -> Response:
+        error = RuntimeError("its own cause")
+        raise error from error
 
     @app.get("/fire")
     def fire() -> Response:
@@ -89,7 +100,17 @@ def test_an_unexpected_error_shows_nothing_and_is_logged_once() -> None:
     (entry,) = logs
     assert entry["incident"] == response.get_json()["incident"]
     assert entry["log_level"] == "error"
-    assert "RuntimeError" in entry["traceback"]
+    outer, inner = entry["causes"]
+    assert (outer["error_class"], inner["error_class"]) == ("RuntimeError", "KeyError")
+    assert re.fullmatch(r".*test_problems\.py:\d+:boom", inner["frames"][-1])
+    assert "hunter2" not in str(entry)
+
+
+def test_an_error_that_causes_itself_is_logged_within_bounds() -> None:
+    with capture_logs() as logs:
+        make_app().test_client().get("/endless")
+    (entry,) = logs
+    assert len(entry["causes"]) == MAX_CAUSES
 
 
 def test_a_known_error_gives_its_row_and_not_its_text() -> None:
