@@ -62,7 +62,7 @@ class PinUnusable(NeedsPerson):
 
 
 class PinLatched(NeedsPerson):
-    """This PIN was refused before; it is not tried again until the PIN source changes."""
+    """This PIN was or may have been refused; it is not tried again until its source changes."""
 
 
 class NoReader(NeedsPerson):

@@ -7,11 +7,12 @@ source may try that one.
 
     no file      free
     refused      the token refused this PIN: PinLatched, without touching the token
-    attempting   a process died between writing the latch and learning the answer
+    attempting   between writing the latch and learning the answer the process died or the
+                 device failed
 
-After such a death nobody knows whether a try was spent. The same PIN is tried once more if the
+After such an end nobody knows whether a try was spent. The same PIN is tried once more if the
 token's flags tell of no wrong PIN; a second unknown end, or a flag, latches. So a wrong PIN is
-tried once, or twice if a process died in just that moment on a token that tells nothing.
+tried once, or twice if its first end was unknown on a token that tells nothing.
 A latch file that cannot be read latches too.
 """
 
@@ -20,7 +21,7 @@ import hmac
 import json
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -78,9 +79,7 @@ class PinLatch:
                 or refused_before
                 or unknown_ends > MAX_UNKNOWN_ENDS
             ):
-                raise PinLatched(
-                    f"the PIN was refused before: correct its source, or remove {self.path}"
-                )
+                raise PinLatched(f"the PIN may be wrong: correct its source, or remove {self.path}")
         salt = secrets.token_bytes(16)
         self._write(_Record(LatchState.ATTEMPTING, salt, _pin_hash(pin, salt), unknown_ends))
 
@@ -92,9 +91,20 @@ class PinLatch:
         self._write(_Record(LatchState.REFUSED, armed.salt, armed.pin_hash, armed.unknown_ends))
 
     def release(self) -> None:
-        """The login succeeded, or the token said for certain that no try was spent."""
+        """The login succeeded: nothing is held against the PIN any more."""
         self.path.unlink(missing_ok=True)
         self._sync_directory()
+
+    def disarm(self) -> None:
+        """The token said for certain that no try was spent: as before the last ``arm``.
+
+        An earlier unknown end of the same PIN still counts.
+        """
+        armed = self._read()
+        if armed is None or armed.unknown_ends == 0:
+            self.release()
+        else:
+            self._write(replace(armed, unknown_ends=armed.unknown_ends - 1))
 
     def _read(self) -> _Record | None:
         try:

@@ -29,8 +29,11 @@ from pkcs11_bridge.errors import (
     ForkedProcess,
     KeyGone,
     PinIncorrect,
+    PinLengthWrong,
     PinLocked,
+    PinUnusable,
     SessionsClosed,
+    TokenAlreadyOpen,
     TokenBusy,
     TokenError,
     TokenNotFound,
@@ -47,6 +50,8 @@ START_WAIT_SECONDS = 60.0
 _RESTART_PAUSES = (0.05, 0.2)
 _RESTART_INTERVAL_SECONDS = 5.0
 _PASSAGE_ATTEMPTS = 5
+_NO_TRY_SPENT = (PinLengthWrong, PinUnusable, TokenAlreadyOpen, TokenBusy)
+"""Answers to C_Login that come before the token compares the PIN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +333,9 @@ class TokenSessions:
         latch = PinLatch.of(
             self.config.latch_directory, module.path, token.label, objects.serial_of(token)
         )
+        with translating():
+            # A token that opens no session spends no try: found out before anything is counted.
+            token.open().close()
         latch.arm(pin, refused_before=pin_was_refused_before(int(token.flags)))
         try:
             with translating():
@@ -338,9 +346,10 @@ class TokenSessions:
         except PinLocked:
             latch.refused()
             raise
-        except TokenError:
-            # Not judged: a device that fails is no wrong PIN.
-            latch.release()
+        except _NO_TRY_SPENT:
+            latch.disarm()
             raise
+        # After any other error the latch stays as armed: a card counts down before it compares,
+        # so a device that failed may well have spent a try.
         latch.release()
         return session

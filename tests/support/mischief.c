@@ -1,6 +1,7 @@
 /* A PKCS#11 module that is SoftHSM with a bad character, for tests.
  *
- * Every call of C_Initialize, C_Finalize, C_Login and C_Sign appends its name to MISCHIEF_LOG.
+ * Every call of C_Initialize, C_Finalize, C_OpenSession, C_Login and C_Sign appends its name to
+ * MISCHIEF_LOG.
  * MISCHIEF_<NAME> makes that call answer the given code (hexadecimal) instead of being made;
  * MISCHIEF_LOGIN=kill ends the process in the middle of a login, MISCHIEF_SIGN=short takes a
  * byte off the signature. The environment is read at each call.
@@ -15,7 +16,15 @@
 typedef unsigned long CK_RV;
 typedef unsigned long CK_ULONG;
 
-enum { INITIALIZE = 0, FINALIZE = 1, FUNCTION_LIST = 3, LOGIN = 18, SIGN = 43, FUNCTIONS = 68 };
+enum {
+  INITIALIZE = 0,
+  FINALIZE = 1,
+  FUNCTION_LIST = 3,
+  OPEN_SESSION = 12,
+  LOGIN = 18,
+  SIGN = 43,
+  FUNCTIONS = 68
+};
 
 static struct function_list {
   unsigned char version[2];
@@ -45,6 +54,14 @@ static CK_RV finalize(void *reserved) {
   const char *wanted = mischief("FINALIZE");
   if (wanted != NULL) return strtoul(wanted, NULL, 16);
   return ((CK_RV(*)(void *))theirs->functions[FINALIZE])(reserved);
+}
+
+static CK_RV open_session(CK_ULONG slot, CK_ULONG flags, void *application, void *notify,
+                          CK_ULONG *session) {
+  const char *wanted = mischief("OPENSESSION");
+  if (wanted != NULL) return strtoul(wanted, NULL, 16);
+  return ((CK_RV(*)(CK_ULONG, CK_ULONG, void *, void *, CK_ULONG *))
+              theirs->functions[OPEN_SESSION])(slot, flags, application, notify, session);
 }
 
 static CK_RV login(CK_ULONG session, CK_ULONG user, unsigned char *pin, CK_ULONG length) {
@@ -77,6 +94,7 @@ CK_RV C_GetFunctionList(void **list) {
     ours.functions[INITIALIZE] = initialize;
     ours.functions[FINALIZE] = finalize;
     ours.functions[FUNCTION_LIST] = C_GetFunctionList;
+    ours.functions[OPEN_SESSION] = open_session;
     ours.functions[LOGIN] = login;
     ours.functions[SIGN] = sign;
   }

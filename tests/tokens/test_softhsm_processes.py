@@ -17,6 +17,8 @@ from tests.support.softhsm import PIN, SoftHsm, finish_worker, run_worker, start
 CANT_LOCK, GENERAL_ERROR, ALREADY_INITIALIZED = "a", "5", "191"
 DEVICE_REMOVED, FUNCTION_FAILED = "32", "6"
 PIN_INCORRECT, PIN_LOCKED, MECHANISM_INVALID = "a0", "a4", "70"
+DEVICE_ERROR, SESSION_COUNT, USER_ALREADY_LOGGED_IN = "30", "b1", "100"
+PIN_LEN_RANGE, USER_PIN_NOT_INITIALIZED = "a2", "102"
 
 
 @pytest.fixture
@@ -120,9 +122,49 @@ def test_a_right_pin_after_one_death_opens_and_clears(shim: Shim) -> None:
         assert shim.opened() == ["ok"]
 
 
-def test_a_locked_pin_is_latched_and_a_device_error_is_not(shim: Shim) -> None:
-    assert shim.opened(LOGIN=FUNCTION_FAILED) == ["DeviceUnavailable"]
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (DEVICE_ERROR, "DeviceUnavailable"),
+        (GENERAL_ERROR, "DeviceUnavailable"),
+        (FUNCTION_FAILED, "DeviceUnavailable"),
+        (DEVICE_REMOVED, "CardRemoved"),
+    ],
+)
+def test_a_device_that_fails_in_a_login_may_have_spent_a_try(
+    shim: Shim, code: str, error: str
+) -> None:
+    assert shim.opened(6, LOGIN=code) == [error] * 2 + ["PinLatched"] * 4
+    assert shim.calls()["LOGIN"] == 2
+
+
+def test_one_device_error_in_a_login_is_forgiven(shim: Shim) -> None:
+    for _ in range(2):
+        assert shim.opened(LOGIN=DEVICE_ERROR) == ["DeviceUnavailable"]
+        assert shim.opened() == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (PIN_LEN_RANGE, "PinLengthWrong"),
+        (USER_PIN_NOT_INITIALIZED, "PinUnusable"),
+        (USER_ALREADY_LOGGED_IN, "TokenAlreadyOpen"),
+        (SESSION_COUNT, "TokenBusy"),
+    ],
+)
+def test_an_answer_that_spends_no_try_is_not_counted(shim: Shim, code: str, error: str) -> None:
+    assert shim.opened(4, LOGIN=code) == [error] * 4
     assert shim.opened() == ["ok"]
+
+
+def test_a_token_that_opens_no_session_is_not_asked_for_a_login(shim: Shim) -> None:
+    assert shim.opened(4, OPENSESSION=DEVICE_ERROR) == ["DeviceUnavailable"] * 4
+    assert shim.calls()["LOGIN"] == 0
+    assert shim.opened() == ["ok"]
+
+
+def test_a_locked_pin_is_latched(shim: Shim) -> None:
     assert shim.opened(2, LOGIN=PIN_LOCKED) == ["PinLocked", "PinLatched"]
     shim.softhsm.pin_file(shim.config.uri.token or "", PIN)
     assert shim.opened() == ["PinLatched"]

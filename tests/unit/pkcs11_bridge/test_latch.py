@@ -53,6 +53,23 @@ def test_a_death_in_between_is_forgiven_so_often_and_no_more(latch: PinLatch) ->
         latch.arm(PIN, refused_before=False)
 
 
+def test_an_attempt_that_spent_nothing_does_not_forgive_an_unknown_end(latch: PinLatch) -> None:
+    for _ in range(MAX_UNKNOWN_ENDS + 1):
+        for _ in range(3):
+            latch.arm(PIN, refused_before=False)
+            latch.disarm()
+        latch.arm(PIN, refused_before=False)
+    with pytest.raises(PinLatched):
+        latch.arm(PIN, refused_before=False)
+
+
+def test_an_attempt_that_spent_nothing_leaves_nothing(latch: PinLatch) -> None:
+    latch.arm(PIN, refused_before=False)
+    latch.disarm()
+    latch.disarm()
+    assert list(latch.path.parent.iterdir()) == []
+
+
 def test_a_death_in_between_on_a_token_that_tells_of_a_wrong_pin(latch: PinLatch) -> None:
     latch.arm(PIN, refused_before=False)
     with pytest.raises(PinLatched):
