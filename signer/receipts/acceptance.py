@@ -109,7 +109,9 @@ def register(
     1. Look the id up: the same ballot is a retry and gets what is stored, even when
        the election is over; another ballot is a conflict.
     2. Only then judge the window.
-    3. Draw the salt, commit, insert. Who loses a race starts again at 1.
+    3. Draw the salt, commit, insert.
+    4. Who is refused by 2 or 3 looks once more: the twin of this request may have come in
+       between, and the end after it.
 
     Raises:
         SubmissionConflict: another ballot has this id.
@@ -118,29 +120,21 @@ def register(
     """
     # (1)
     stored = store.find(registration.election_id, registration.submission_id)
-    if stored is not None:
-        return _same_ballot(stored, registration)
-    # (2)
-    if at < manifest.opens_at:
-        raise ElectionNotYetOpen(f"ballots are taken from {manifest.opens_at:%Y-%m-%dT%H:%MZ}")
-    if at >= manifest.closes_at:
-        raise ElectionOver("the window for ballots is over")
-    # (3)
-    salt = draw_salt()
-    new = NewRegistration(
-        election_id=registration.election_id,
-        submission_id=registration.submission_id,
-        ballot_sha256=registration.ballot_sha256,
-        commitment=commit(salt, registration.ballot_sha256),
-        accepted_slot=slot_of(at),
-        sealed_salt=vault.seal(registration.election_id, registration.submission_id, salt),
-        evidence=registration.evidence,
-    )
-    try:
-        store.insert(new)
-    except SubmissionExists:
-        return _same_ballot(_found(store, new.election_id, new.submission_id), registration)
-    return StoredRegistration(new.submission_id, new.ballot_sha256, new.sealed_salt, None)
+    if stored is None:
+        try:
+            # (2)
+            _require_open(manifest, at=at)
+            # (3)
+            new = _drawn_up(registration, vault=vault, draw_salt=draw_salt, at=at)
+            store.insert(new)
+        except (SubmissionExists, ElectionOver):
+            # (4)
+            stored = store.find(registration.election_id, registration.submission_id)
+            if stored is None:
+                raise
+        else:
+            return StoredRegistration(new.submission_id, new.ballot_sha256, new.sealed_salt, None)
+    return _same_ballot(stored, registration)
 
 
 def fetch(request: ReceiptRequest, *, store: RegistrationStore) -> StoredRegistration:
@@ -149,7 +143,10 @@ def fetch(request: ReceiptRequest, *, store: RegistrationStore) -> StoredRegistr
     Raises:
         SubmissionNotFound: there is none.
     """
-    return _found(store, request.election_id, request.submission_id)
+    stored = store.find(request.election_id, request.submission_id)
+    if stored is None:
+        raise SubmissionNotFound("no ballot was registered under this id")
+    return stored
 
 
 def receipt_of(
@@ -169,11 +166,30 @@ def receipt_of(
     )
 
 
-def _found(store: RegistrationStore, election_id: str, submission_id: str) -> StoredRegistration:
-    stored = store.find(election_id, submission_id)
-    if stored is None:
-        raise SubmissionNotFound("no ballot was registered under this id")
-    return stored
+def _require_open(manifest: Manifest, *, at: datetime) -> None:
+    if at < manifest.opens_at:
+        raise ElectionNotYetOpen(f"ballots are taken from {manifest.opens_at:%Y-%m-%dT%H:%MZ}")
+    if at >= manifest.closes_at:
+        raise ElectionOver("the window for ballots is over")
+
+
+def _drawn_up(
+    registration: Registration,
+    *,
+    vault: SaltVault,
+    draw_salt: Callable[[], bytes],
+    at: datetime,
+) -> NewRegistration:
+    salt = draw_salt()
+    return NewRegistration(
+        election_id=registration.election_id,
+        submission_id=registration.submission_id,
+        ballot_sha256=registration.ballot_sha256,
+        commitment=commit(salt, registration.ballot_sha256),
+        accepted_slot=slot_of(at),
+        sealed_salt=vault.seal(registration.election_id, registration.submission_id, salt),
+        evidence=registration.evidence,
+    )
 
 
 def _same_ballot(stored: StoredRegistration, asked: Registration) -> StoredRegistration:

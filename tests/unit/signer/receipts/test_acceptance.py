@@ -75,6 +75,22 @@ def test_who_loses_the_race_gets_what_is_stored(disk: ReceiptDisk, *, same: bool
             disk.register(0, content=b"another")
 
 
+@pytest.mark.parametrize("closing", ["order", "window"])
+def test_a_twin_whose_ballot_came_in_before_the_end(disk: ReceiptDisk, closing: str) -> None:
+    first = disk.register(0)
+    if closing == "order":
+        disk.close()
+    at = NOW if closing == "order" else disk.manifest.closes_at
+    LateStore.looked = 0
+    disk.registrations = LateStore(disk.engine)
+    assert disk.register(0, at=at).sealed_salt == first.sealed_salt
+    LateStore.looked = 0
+    with pytest.raises(SubmissionConflict):
+        disk.register(0, content=b"another", at=at)
+    with pytest.raises(ElectionOver):
+        disk.register(1, at=at)
+
+
 def test_what_was_never_registered(disk: ReceiptDisk) -> None:
     token = sign_receipt_request(
         private_key=disk.election.system_key,
