@@ -18,6 +18,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from webapi.language import preferred_language
+from webapi.storage.errors import DatabaseBusy, DatabaseUnavailable
 from webapi.strict_json import (
     BodyIncomplete,
     BodyNotUtf8,
@@ -126,8 +127,27 @@ PROBLEMS: ProblemTable = {
         "Compare the named fields with /openapi.json.",
         facts=_wrong_fields,
     ),
+    DatabaseBusy: Problem(
+        503,
+        "database_busy",
+        "The service is too busy.",
+        "Try again in a few seconds.",
+        retry_after_seconds=2,
+        title_mn="Үйлчилгээний ачаалал их байна.",
+        next_step_mn="Хэдэн секундын дараа дахин оролдоно уу.",
+    ),
+    DatabaseUnavailable: Problem(
+        503,
+        "database_unavailable",
+        "The service cannot reach its data.",
+        "Try again in a few minutes; if it happens again, tell the operator the incident number.",
+        retry_after_seconds=120,
+        title_mn="Үйлчилгээ өгөгдөлдөө хүрч чадахгүй байна.",
+        next_step_mn="Хэдэн минутын дараа дахин оролдоно уу; давтагдвал дугаарыг хэлж тусламж "
+        "авна уу.",
+    ),
 }
-"""Rows that every area needs: the request bodies."""
+"""Rows that every area needs: the request bodies and the database."""
 
 _HTTP_STEPS = {
     400: ("bad_request", "Correct the request."),

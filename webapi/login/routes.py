@@ -59,7 +59,7 @@ def _add_sign_in(blueprint: Blueprint, service: LoginService, clock: Clock) -> N
     def challenge() -> Response:
         read_json(request, SMALL_BODY, EmptyBody)
         known = cookies.browser_secret(request)
-        secret = known if known is not None and is_secret(known) else new_secret()
+        secret = known if is_secret(known) else new_secret()
         issued = service.begin(secret, source=source_of(request.remote_addr), at=clock())
         answer = ChallengeResponse(
             challenge_id=issued.challenge_id,

@@ -14,6 +14,7 @@ from webapi.login.sessions import (
     SessionPolicy,
     SessionStore,
     digest_of_secret,
+    is_secret,
     new_secret,
 )
 
@@ -141,6 +142,9 @@ class LoginService:
         Raises:
             NotSignedIn: there is none.
         """
+        if not is_secret(unverified_session_secret):
+            # Not worth a query: every query waits for the database's one lock.
+            raise NotSignedIn("no cookie of ours")
         digest = digest_of_secret(unverified_session_secret)
         session = self.sessions.resume(digest, policy=self.session_policy, at=at)
         if session is None:
@@ -149,7 +153,8 @@ class LoginService:
 
     def sign_out(self, unverified_session_secret: str | None) -> None:
         """End the session, if there is one."""
-        self.sessions.end(digest_of_secret(unverified_session_secret))
+        if is_secret(unverified_session_secret):
+            self.sessions.end(digest_of_secret(unverified_session_secret))
 
 
 def _evidence_of(citizen: AuthenticatedCitizen) -> LoginEvidence:

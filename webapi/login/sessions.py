@@ -5,7 +5,7 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 TOUCHES_PER_IDLE_LIMIT = 10
@@ -17,9 +17,9 @@ def new_secret() -> str:
     return secrets.token_urlsafe(32)
 
 
-def is_secret(unverified: str) -> bool:
-    """Whether a cookie's value has the shape of one of ours; says nothing about its origin."""
-    return _SECRET.fullmatch(unverified) is not None
+def is_secret(unverified: str | None) -> TypeGuard[str]:
+    """Whether a cookie is there in the shape of one of ours; says nothing about its origin."""
+    return unverified is not None and _SECRET.fullmatch(unverified) is not None
 
 
 def digest_of_secret(unverified_secret: str | None) -> bytes:
@@ -27,7 +27,7 @@ def digest_of_secret(unverified_secret: str | None) -> bytes:
 
     An absent or misshapen cookie gives the digest of the empty text, which nothing is kept under.
     """
-    if unverified_secret is None or not is_secret(unverified_secret):
+    if not is_secret(unverified_secret):
         return sha256(b"").digest()
     return sha256(unverified_secret.encode("ascii")).digest()
 

@@ -8,6 +8,7 @@ write-ahead logging happens only in `upgrade`, under a file lock.
 import fcntl
 import hashlib
 import os
+import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
+    ExceptionContext,
     String,
     Table,
     create_engine,
@@ -31,9 +33,12 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from webapi.storage import tables  # noqa: F401 - makes `metadata` complete
 from webapi.storage.errors import (
+    DatabaseBusy,
     DatabaseDirectoryUnsafe,
     DatabaseNotCurrent,
+    DatabaseUnavailable,
     DatabaseUrlUnsupported,
+    StorageError,
 )
 from webapi.storage.schema import metadata
 
@@ -41,6 +46,18 @@ BUSY_TIMEOUT_MILLISECONDS = 10_000
 """How long a transaction waits for another writer before it fails."""
 
 URL_PREFIX = "sqlite:///"
+
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_UNAVAILABLE = frozenset(
+    {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
 
 schema_tables = Table(
     "schema_tables",
@@ -54,7 +71,8 @@ schema_tables = Table(
 def make_engine(url: str) -> Engine:
     """An engine for `sqlite:////absolute/path`; opens nothing yet.
 
-    Make it after the fork of a worker: SQLite connections must not cross one.
+    Make it after the fork of a worker: SQLite connections must not cross one. Whatever is done
+    with it can raise DatabaseBusy and DatabaseUnavailable.
 
     Raises:
         DatabaseUrlUnsupported: another engine, or SQLite in memory (every connection would see
@@ -70,6 +88,7 @@ def make_engine(url: str) -> Engine:
     engine = create_engine(url_of_path, hide_parameters=True)
     event.listen(engine, "connect", _prepare_connection)
     event.listen(engine, "begin", _begin_immediate)
+    event.listen(engine, "handle_error", _name_the_failure, retval=True)
     return engine
 
 
@@ -148,6 +167,18 @@ def _prepare_connection(driver_connection: Any, _record: object) -> None:
 def _begin_immediate(connection: Connection) -> None:
     # A deferred transaction that turns writer fails at once, without the busy timeout.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _name_the_failure(context: ExceptionContext) -> StorageError | None:
+    """What SQLAlchemy raises instead of its own error; None leaves that as it is."""
+    # The driver gives no code to errors that it found by itself, hence the default.
+    extended_code: int = getattr(context.original_exception, "sqlite_errorcode", 0)
+    code = extended_code & 0xFF  # https://www.sqlite.org/rescode.html, section 2
+    if code in _BUSY:
+        return DatabaseBusy("another writer holds the database")
+    if code in _UNAVAILABLE:
+        return DatabaseUnavailable("the database's file cannot be opened, read or written")
+    return None
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Ways in which the database can be unusable before the first query."""
+"""Ways in which the database can be unusable: before the first query, and in the midst of one."""
 
 
 class StorageError(Exception):
@@ -15,3 +15,11 @@ class DatabaseDirectoryUnsafe(StorageError):
 
 class DatabaseNotCurrent(StorageError):
     """The database lacks tables, or has tables of another version of the service."""
+
+
+class DatabaseBusy(StorageError):
+    """Other writers held the database for as long as we may wait; trying again helps."""
+
+
+class DatabaseUnavailable(StorageError):
+    """The database's file cannot be opened, read or written; the operator must see to it."""

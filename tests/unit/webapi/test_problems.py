@@ -18,6 +18,7 @@ from webapi.problems import (
     install_problem_handlers,
     merge_problems,
 )
+from webapi.storage.errors import StorageError
 
 
 class TokenOnFire(Exception):
@@ -37,8 +38,8 @@ def make_app() -> Flask:
     @app.get("/boom")
     def boom() -> Response:
         try:
-            raise KeyError("hunter2")
-        except KeyError as e:
+            return Response(str(int("hunter2")))
+        except ValueError as e:
             raise RuntimeError("password=hunter2 in /srv/secret.py") from e
 
     @app.get("/endless")
@@ -101,7 +102,7 @@ def test_an_unexpected_error_shows_nothing_and_is_logged_once() -> None:
     assert entry["incident"] == response.get_json()["incident"]
     assert entry["log_level"] == "error"
     outer, inner = entry["causes"]
-    assert (outer["error_class"], inner["error_class"]) == ("RuntimeError", "KeyError")
+    assert (outer["error_class"], inner["error_class"]) == ("RuntimeError", "ValueError")
     assert re.fullmatch(r".*test_problems\.py:\d+:boom", inner["frames"][-1])
     assert "hunter2" not in str(entry)
 
@@ -160,7 +161,10 @@ def test_all_tables_of_the_application_agree_and_speak_both_languages() -> None:
         assert problem.title.endswith(".")
         assert problem.next_step.endswith(".")
         assert problem.code == problem.code.lower()
-        assert bool(problem.title_mn) == (error_class in login_problems.PROBLEMS)
+        for_citizens = error_class in login_problems.PROBLEMS or issubclass(
+            error_class, StorageError
+        )
+        assert bool(problem.title_mn) == for_citizens
         assert bool(problem.title_mn) == bool(problem.next_step_mn)
         if problem.facts is not None:
             assert problem.facts(ValueError("another class")) == {}
