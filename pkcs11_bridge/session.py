@@ -108,10 +108,11 @@ class PooledSession:
     login: Login
     keys: dict[Pkcs11Uri, pkcs11.Object] = field(default_factory=dict)
 
-    def discard(self) -> None:
-        """Close; a session that is dead already is no error."""
-        with suppress(PKCS11Error):
-            self.raw.close()
+    def discard(self, generation: int) -> None:
+        """Close, unless the module was initialised anew; a dead session is no error."""
+        if self.login.generation == generation:
+            with suppress(PKCS11Error):
+                self.raw.close()
 
 
 class TokenSessions:
@@ -177,18 +178,17 @@ class TokenSessions:
         except queue.Empty:
             raise TokenBusy("all sessions on the token are in use") from None
         try:
-            with self._passage() as login:
-                if pooled is None or pooled.login is not login:
-                    pooled = self._renewed(pooled, login)
-                try:
-                    with translating():
-                        yield pooled
-                except BaseException as e:
-                    pooled.discard()
+            with self._passage() as login, self._watching(login):
+                if pooled is not None and pooled.login is not login:
+                    pooled.discard(login.generation)
                     pooled = None
-                    # A key that vanished may mean that the token logged us out unasked.
-                    if isinstance(e, DeviceUnavailable | CardRemoved | KeyGone):
-                        self._forget(login)
+                if pooled is None:
+                    pooled = PooledSession(login.token.open(), login)
+                try:
+                    yield pooled
+                except BaseException:
+                    pooled.discard(login.generation)
+                    pooled = None
                     raise
         finally:
             self._pool.put(pooled)
@@ -200,7 +200,7 @@ class TokenSessions:
         with module.gate.exclusive(self.config.wait_seconds):
             if login.generation != module.generation:
                 raise TokenBusy("the module was initialised anew meanwhile")
-            with translating():
+            with self._watching(login):
                 session = login.token.open(rw=True)
                 try:
                     yield session
@@ -256,11 +256,16 @@ class TokenSessions:
                 raise TokenBusy("the module is initialised anew again and again")
             yield login
 
-    def _renewed(self, pooled: PooledSession | None, login: Login) -> PooledSession:
-        if pooled is not None and pooled.login.generation == login.generation:
-            pooled.discard()
-        with translating():
-            return PooledSession(login.token.open(), login)
+    @contextmanager
+    def _watching(self, login: Login) -> Iterator[None]:
+        """Binding errors leave as TokenError; one that may mean a dead login has it forgotten."""
+        try:
+            with translating():
+                yield
+        except (DeviceUnavailable, CardRemoved, KeyGone):
+            # A key that vanished may mean that the token logged us out unasked.
+            self._forget(login)
+            raise
 
     def _forget(self, login: Login) -> None:
         """Mark a login as lost; it is ended at the next call, when nobody is inside any more."""

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Never, cast
 
+import pkcs11
 import pytest
+from pkcs11.exceptions import DeviceRemoved
 
 from pkcs11_bridge import session as session_module
 from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.errors import (
+    CardRemoved,
     DeviceUnavailable,
     ForkedProcess,
     KeyNotFound,
@@ -233,6 +237,34 @@ def test_after_a_device_error_everything_is_opened_anew(
     assert len(key.sign_digest(DIGEST, "sha256")) == 64
     with sessions.session() as pooled:
         assert pooled.login is not login
+
+
+class DeadToken:
+    """A token whose connection broke: it opens no session any more."""
+
+    def open(self, **_: object) -> Never:
+        raise DeviceRemoved
+
+
+def test_a_token_that_opens_no_session_is_looked_up_anew(sessions: TokenSessions) -> None:
+    key = generate_key(sessions, "key", KeyAlgorithm.EC_P256)
+    assert sessions._login is not None
+    for _ in range(3):
+        login = replace(sessions._login, token=cast("pkcs11.Token", DeadToken()))
+        sessions._login = login
+        with pytest.raises(CardRemoved):
+            key.sign_digest(DIGEST, "sha256")
+        assert len(key.sign_digest(DIGEST, "sha256")) == 64
+        assert sessions._login is not login
+
+
+def test_a_token_that_cannot_be_written_to_is_looked_up_anew(sessions: TokenSessions) -> None:
+    sessions.open()
+    assert sessions._login is not None
+    sessions._login = replace(sessions._login, token=cast("pkcs11.Token", DeadToken()))
+    with pytest.raises(CardRemoved), sessions.writing_session():
+        pass
+    assert generate_key(sessions, "key", KeyAlgorithm.EC_P256).algorithm is KeyAlgorithm.EC_P256
 
 
 def test_a_login_that_was_ended_behind_our_back(sessions: TokenSessions) -> None:
