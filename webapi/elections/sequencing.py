@@ -14,6 +14,7 @@ from signer.receipts.errors import FenceLost, SequencerHalted, SequencerRunning
 from signer.receipts.opening import open_sequencer
 from signer.receipts.sequencer import Sequencer, StepObserver
 from signer.receipts.tile_store import TileFolder
+from webapi.elections.backoff import Backoff
 from webapi.storage.elections import SqlElectionStore, StoredElection
 from webapi.storage.log_store import SqlLogStore
 
@@ -66,6 +67,8 @@ class ReceiptLogs:
         self._observer = observer
         self._open: dict[str, tuple[Sequencer, contextlib.ExitStack]] = {}
         self._halted: dict[str, str] = {}
+        self._busy: dict[str, str] = {}
+        self._backoff = Backoff()
 
     @property
     def halted(self) -> Mapping[str, str]:
@@ -75,31 +78,42 @@ class ReceiptLogs:
     def run_once(self, *, at: datetime) -> None:
         """Sequence and publish what is due, log by log.
 
-        A log that halts leaves the others running. An error that may pass by itself (a busy
-        token, a full disk) is raised once all logs had their turn.
+        A log that halts, or fails for a while (a busy token, a full disk), leaves the others
+        running at their pace.
         """
-        first_error: Exception | None = None
         for stored in self._elections.list_all():
             election_id = stored.election_id
             if election_id in self._halted or self._is_finished(election_id, stored):
                 continue
-            try:
-                self._run_log(election_id, stored, at=at)
-            except (SequencerRunning, FenceLost) as error:
-                # Another process had or has the log; the records are compared anew next time.
-                self._release(election_id)
-                _log.warning("log_busy", election_id=election_id, reason=type(error).__name__)
-            except SequencerHalted as error:
-                self._halt(election_id, error)
-            except Exception as error:  # noqa: BLE001 - raised below, after the other logs
-                first_error = first_error or error
-        if first_error is not None:
-            raise first_error
+            if not self._backoff.is_pausing(election_id, at=at):
+                self._try_log(election_id, stored, at=at)
 
     def close(self) -> None:
         """Release the locks of all logs."""
         for election_id in list(self._open):
             self._release(election_id)
+
+    def _try_log(self, election_id: str, stored: StoredElection, *, at: datetime) -> None:
+        try:
+            self._run_log(election_id, stored, at=at)
+        except (SequencerRunning, FenceLost) as error:
+            # Another process had or has the log; the records are compared anew next time.
+            self._release(election_id)
+            self._tell_busy(election_id, type(error).__name__)
+        except SequencerHalted as error:
+            self._halt(election_id, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other logs go on
+            failures = self._backoff.failed(election_id, at=at)
+            # The class alone: the text of an error may hold what no log may.
+            _log.error(
+                "log_failed",
+                election_id=election_id,
+                error_class=type(error).__qualname__,
+                failures=failures,
+            )
+        else:
+            self._backoff.succeeded(election_id)
+            self._busy.pop(election_id, None)
 
     def _run_log(self, election_id: str, stored: StoredElection, *, at: datetime) -> None:
         if election_id not in self._open:
@@ -134,6 +148,11 @@ class ReceiptLogs:
             return False
         self._release(election_id)
         return True
+
+    def _tell_busy(self, election_id: str, reason: str) -> None:
+        if self._busy.get(election_id) != reason:
+            self._busy[election_id] = reason
+            _log.warning("log_busy", election_id=election_id, reason=reason)
 
     def _halt(self, election_id: str, error: SequencerHalted) -> None:
         self._halted[election_id] = type(error).__name__

@@ -5,11 +5,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from signer.backend import Signature
+from signer.payload import Payload
 from signer.receipts.checkpoint import Checkpoint
 from signer.receipts.errors import FenceLost
 from signer.receipts.merkle import leaf_hash, root_of
@@ -17,7 +20,9 @@ from signer.receipts.note import UnverifiedNote, open_note
 from signer.receipts.tiles import decode_bundle, decode_hashes
 from tests.support.election_site import Site, problem
 from tests.support.receipt_disk import ReceiptDisk
-from tests.support.receipts import ELECTION, NOW, PURPOSES, TrialElection
+from tests.support.receipts import ELECTION, NOW, TrialElection
+from tests.support.software_signer import SoftwareSigner
+from webapi.elections.backoff import Backoff
 
 
 @pytest.fixture
@@ -122,36 +127,88 @@ def test_elections_are_listed_and_shown(site: Site) -> None:
 def test_a_second_worker_leaves_the_log_alone(site: Site) -> None:
     other = site.new_logs()
     site.register(0)
-    other.run_once(at=NOW)
+    with capture_logs() as logs:
+        for _ in range(3):
+            other.run_once(at=NOW)
+    # It is told once, not at every tick.
+    assert [(entry["event"], entry["reason"]) for entry in logs] == [
+        ("log_busy", "SequencerRunning")
+    ]
     assert site.fetch(0).status_code == 202
     site.logs.close()
     other.run_once(at=NOW)
     assert site.fetch(0).status_code == 200
+    with capture_logs() as logs:
+        site.work()
+    assert [entry["event"] for entry in logs] == ["log_busy"]
     other.close()
     assert other.halted == {}
 
 
 def test_one_halted_log_leaves_the_others_running(site: Site) -> None:
-    second = ReceiptDisk(site.disk.folder, TrialElection(signer=site.disk.election.signer))
-    second.election.election_id = "second"
-    second.manifest = second.election.manifest()
-    second.create()
+    other = other_election(site)
     site.logs.close()
     (site.disk.folder / "logs" / ELECTION / "checkpoint").write_bytes(b"damaged")
     site.work()
     assert site.logs.halted == {ELECTION: "TilesDamaged"}
     site.work()
-    assert second.log.log_state("second").published.size == 1
+    assert other.log.log_state("other").published.size == 1
 
 
-def test_an_error_that_may_pass_is_raised_and_tried_again(site: Site) -> None:
-    site.register(0)
-    key = site.disk.election.signer.keys.pop(PURPOSES[0])
-    with pytest.raises(KeyError):
-        site.work()
-    site.disk.election.signer.keys[PURPOSES[0]] = key
+def other_election(site: Site) -> ReceiptDisk:
+    other = ReceiptDisk(
+        site.disk.folder,
+        TrialElection(signer=site.disk.election.signer, election_id="other"),
+    )
+    return other.create()
+
+
+def test_an_error_that_may_pass_delays_its_own_log_alone(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = other_election(site)
     site.work()
+    sign = SoftwareSigner.sign
+
+    def refuse(self: SoftwareSigner, payload: Payload, *, owner: str, at: datetime) -> Signature:
+        if owner == ELECTION:
+            raise PermissionError
+        return sign(self, payload, owner=owner, at=at)
+
+    monkeypatch.setattr(SoftwareSigner, "sign", refuse)
+    site.register(0)
+    with capture_logs() as logs:
+        for tick in range(80):  # forty seconds
+            other.register(tick)
+            site.work(NOW + timedelta(milliseconds=500 * tick))
+    assert other.log.log_state("other").signed_size == 81
+    assert [entry["failures"] for entry in logs] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert {(entry["event"], entry["election_id"], entry["error_class"]) for entry in logs} == {
+        ("log_failed", ELECTION, "PermissionError")
+    }
+    monkeypatch.undo()
+    site.work(NOW + timedelta(seconds=40))
+    assert site.fetch(0).status_code == 202
+    site.work(NOW + timedelta(seconds=70))
     assert site.fetch(0).status_code == 200
+
+
+def test_pauses_double_up_to_half_a_minute_and_end() -> None:
+    backoff, at = Backoff(), NOW
+    seconds = []
+    for _ in range(10):
+        backoff.failed(ELECTION, at=at)
+        later = at
+        while backoff.is_pausing(ELECTION, at=later):
+            later += timedelta(milliseconds=250)
+        seconds.append((later - at).total_seconds())
+        at = later
+    assert seconds == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    assert backoff.is_pausing(ELECTION, at=at - timedelta(seconds=1))
+    assert not backoff.is_pausing(ELECTION, at=at - timedelta(hours=1))  # the clock was set back
+    assert not backoff.is_pausing("other", at=at)
+    backoff.succeeded(ELECTION)
+    assert backoff.failed(ELECTION, at=at) == 1
 
 
 def test_a_lost_fence_is_compared_anew(site: Site) -> None:
