@@ -3,10 +3,10 @@
 Every field has a description, which the error for a wrong value repeats as advice.
 """
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -33,15 +33,33 @@ ResolvedPath = Annotated[Path, AfterValidator(_resolve)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Oid = Annotated[str, Field(pattern=r"^[0-2](\.(0|[1-9][0-9]*))+$")]
 
+MAX_ORIGIN_LENGTH = 255
+_ORIGIN = re.compile(
+    r"https://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?"
+)
+
+MAX_PROOF_LIFE = timedelta(hours=24)
+"""The agent refuses a challenge whose proof lasts longer (its `challenge_proof.MAX_LIFE`)."""
+
+_SOFTWARE_MODULES = ("softhsm", "p11-kit")
+"""Software tokens, and p11-kit's proxy and client, which lead to any module."""
+
 
 def check_origin(origin: str) -> str:
-    """An origin as a card signs it (RFC 6454): `https://host[:port]`, nothing behind it."""
-    parts = urlsplit(origin)
-    wrong = parts.scheme != "https" or not parts.hostname or origin != origin.lower()
-    if wrong or origin != f"https://{parts.netloc}" or "@" in parts.netloc:
-        raise ValueError("is not https://host[:port] in lower case")
-    if parts.port == 443:
+    """An origin in the very form that a browser writes (RFC 6454 section 6.2).
+
+    As strict as the agent on the citizen's computer, which signs for no other form.
+    """
+    match = _ORIGIN.fullmatch(origin)
+    if match is None or len(origin) > MAX_ORIGIN_LENGTH:
+        raise ValueError(
+            "is not https://host[:port] in lower-case ASCII (a name in another script as Punycode)"
+        )
+    port = int(match["port"] or 0)
+    if port == 443:
         raise ValueError("names the default port 443, which an origin leaves out")
+    if port > 65_535:
+        raise ValueError("names a port above 65535")
     return origin
 
 
@@ -127,6 +145,14 @@ class LoginSettings(_Section):
     def _idle_within_absolute(self) -> Self:
         if self.session_idle_seconds > self.session_absolute_seconds:
             raise ValueError("session_idle_seconds is longer than session_absolute_seconds")
+        return self
+
+    @model_validator(mode="after")
+    def _proof_within_what_the_agent_bears(self) -> Self:
+        if self.shelf_life + self.challenge_life > MAX_PROOF_LIFE:
+            raise ValueError(
+                "shelf_life_seconds and challenge_life_seconds are together longer than 24 hours"
+            )
         return self
 
     @property
@@ -306,9 +332,13 @@ class Settings(_Section):
         if self.development is not None:
             raise ValueError("[development] must not be present when service.mode is production")
         for zone, token in self.tokens.items():
-            # A symbolic link must not hide the name.
-            if any(
-                "softhsm" in str(path).lower() for path in (token.module, token.module.resolve())
-            ):
+            # A name proves nothing: the opened token is asked what it is as well.
+            if _is_software(token.module):
                 raise ValueError(f"tokens.{zone}.module is a software token; production refuses it")
         return self
+
+
+def _is_software(module: Path) -> bool:
+    """Whether the path, or what a symbolic link hides behind it, names a software token."""
+    paths = f"{module} {module.resolve()}".lower()
+    return any(name in paths for name in _SOFTWARE_MODULES)

@@ -178,6 +178,21 @@ def test_production_refuses_a_software_token_behind_a_link(file: Path, tmp_path:
     assert "software token" in findings["configuration"]
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        "/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so",
+        "/usr/lib/x86_64-linux-gnu/p11-kit-proxy.so",
+        "/usr/lib/x86_64-linux-gnu/libp11-kit.so.0",
+    ],
+)
+def test_production_refuses_a_module_that_leads_to_any_other(file: Path, module: str) -> None:
+    change(file, '[development]\nsofthsm2_conf = "softhsm2.conf"\n', "")
+    change(file, "/usr/lib/softhsm/libsofthsm2.so", module)
+    findings = refused(file, {"TAMGA_SERVICE__MODE": "production"})
+    assert "software token" in findings["configuration"]
+
+
 def test_production_refuses_the_development_section(file: Path) -> None:
     change(file, "/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/vendor/libhsm.so")
     findings = refused(file, {"TAMGA_SERVICE__MODE": "production"})
