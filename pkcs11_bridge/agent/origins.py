@@ -88,8 +88,8 @@ class PinnedOrigins:
         """Read the file.
 
         Raises:
-            OriginsFileInvalid: missing, too large, writable by everybody, owned by a stranger, or
-                not exactly of the format.
+            OriginsFileInvalid: missing, too large, writable by its group or everybody, owned by a
+                stranger, or not exactly of the format.
         """
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -136,7 +136,7 @@ def origins_document(pins: Mapping[str, OriginPins]) -> str:
 def _require_trustworthy(status: os.stat_result, path: Path) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise OriginsFileInvalid(f"{path} is not a plain file")
-    if status.st_uid not in (0, os.geteuid()) or status.st_mode & stat.S_IWOTH:
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise OriginsFileInvalid(f"{path} can be changed by others")
 
 

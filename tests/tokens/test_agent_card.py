@@ -54,6 +54,7 @@ class Agent:
         self, nonce: str, *options: str, pin: str = PIN, origin: str = ORIGIN, module: str = ""
     ) -> list[str]:
         origins = self.directory / "origins.json"
+        origins.touch(mode=0o600)
         origins.write_text(origins_document({ORIGIN: OriginPins(SERVICE_KEY.public_key(), None)}))
         pin_file = self.directory / "pin"
         pin_file.touch(mode=0o600)

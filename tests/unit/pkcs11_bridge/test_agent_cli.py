@@ -29,6 +29,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     path = tmp_path / "origins.json"
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    path.touch(mode=0o600)
     path.write_text(origins_document({ORIGIN: OriginPins(key, None)}))
     return ["authenticate", REQUEST, "--origins", str(path), "--module", "/usr/lib/module.so"]
 

@@ -145,9 +145,10 @@ def test_file_that_cannot_be_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(OriginsFileInvalid):
         PinnedOrigins.load(tmp_path / "pipe")
     path.write_text(origins_document({ORIGIN: OriginPins(CURRENT, None)}))
-    path.chmod(0o646)
-    with pytest.raises(OriginsFileInvalid):
-        PinnedOrigins.load(path)
+    for mode in (0o646, 0o664):
+        path.chmod(mode)
+        with pytest.raises(OriginsFileInvalid, match="changed by others"):
+            PinnedOrigins.load(path)
     path.chmod(0o644)
     assert PinnedOrigins.load(path).of(ORIGIN).keys == (CURRENT,)
     os.chown(path, 12345, -1)
