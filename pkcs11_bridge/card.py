@@ -73,7 +73,7 @@ class CardSession:
             with translating():
                 self._logins[slot_id] = token.open(user_pin=pin.reveal())
         except PinIncorrect as e:
-            raise PinIncorrect(self.tries_left(slot_id)) from e
+            raise objects.pin_refusal(token, self._module.description) from e
         self._pins[slot_id] = pin
 
     def sign_digest(

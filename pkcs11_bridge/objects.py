@@ -12,6 +12,7 @@ from pkcs11_bridge.errors import (
     ExtractableKey,
     KeyAmbiguous,
     KeyNotFound,
+    PinIncorrect,
     TokenAmbiguous,
     TokenNotFound,
     UriInvalid,
@@ -71,6 +72,16 @@ def pin_tries_left(token: pkcs11.Token, library_description: str) -> int | None:
     """PIN tries left by the token's flags, read anew; None for unknown."""
     flags = int(token.slot.get_token().flags)
     return tries_left(flags, count_low_means_two=library_description in _COUNT_LOW_MEANS_TWO)
+
+
+def pin_refusal(token: pkcs11.Token, library_description: str) -> PinIncorrect:
+    """The error for a PIN that the token has just refused, with the tries left if it tells."""
+    try:
+        tries = pin_tries_left(token, library_description)
+    except PKCS11Error:
+        # Gone or broken since: that must not hide that the PIN was wrong.
+        tries = None
+    return PinIncorrect(tries)
 
 
 def find_private_key(session: pkcs11.Session, uri: Pkcs11Uri) -> pkcs11.Object:

@@ -347,7 +347,7 @@ class TokenSessions:
                 session = token.open(user_pin=pin.reveal())
         except PinIncorrect as e:
             latch.refused()
-            raise PinIncorrect(objects.pin_tries_left(token, module.description)) from e
+            raise objects.pin_refusal(token, module.description) from e
         except PinLocked:
             latch.refused()
             raise

@@ -165,7 +165,10 @@ def authenticate(
         try:
             card.login(slot_id, pin_source.read())
         except PinIncorrect as e:
-            told = cards.readers.pin_tries_left(reader.name)
+            told = None
+            # A card that is gone by now must not hide that the PIN was wrong.
+            with suppress(TokenError):
+                told = cards.readers.pin_tries_left(reader.name)
             raise PinIncorrect(e.tries_left if told is None else told) from e
         digest = message_hash(chosen.algorithm, origin, nonce)
         signature = card.sign_digest(chosen.stored, chosen.key_algorithm, digest, "sha256")

@@ -254,6 +254,18 @@ def test_a_wrong_pin_tells_the_card_s_count_or_the_module_s_or_unknown(
     assert desk.calls[-2:] == ["close", "reset_card"]
 
 
+def test_a_card_pulled_after_a_wrong_pin_hides_nothing() -> None:
+    desk = Desk(flags=2)
+
+    def wrong() -> str:
+        desk.fails["pin_tries_left"] = CardRemoved("out")
+        return "000000"
+
+    with pytest.raises(PinIncorrect) as caught:
+        run(desk, pin=wrong)
+    assert caught.value.tries_left == 2
+
+
 @pytest.mark.parametrize(("present", "error"), [(False, CardRemoved), (True, DeviceUnavailable)])
 def test_a_device_error_is_called_by_its_cause(present: bool, error: type[TokenError]) -> None:
     desk = Desk(present=present, fails={"sign": DeviceUnavailable("general error")})

@@ -6,10 +6,15 @@ from typing import Any, cast
 import pkcs11._pkcs11
 import pytest
 from pkcs11 import Attribute, Object
-from pkcs11.exceptions import AttributeTypeInvalid, TokenNotPresent, TokenNotRecognised
+from pkcs11.exceptions import (
+    AttributeTypeInvalid,
+    DeviceRemoved,
+    TokenNotPresent,
+    TokenNotRecognised,
+)
 
 from pkcs11_bridge.errors import ExtractableKey, TokenAmbiguous, TokenNotFound
-from pkcs11_bridge.objects import find_token, pin_tries_left, require_unextractable
+from pkcs11_bridge.objects import find_token, pin_refusal, pin_tries_left, require_unextractable
 from pkcs11_bridge.uri import Pkcs11Uri
 
 SAFE = {
@@ -89,3 +94,13 @@ def test_count_low_means_two_to_one_module_alone() -> None:
     token = cast("pkcs11.Token", Token("card", b"1", flags=0x10000))
     assert pin_tries_left(token, "PKCS#11 PIV Library (SP-800-73)") == 2
     assert pin_tries_left(token, "OpenSC smartcard framework") is None
+
+
+def test_a_refused_pin_is_told_with_the_tries_left() -> None:
+    token = cast("pkcs11.Token", Token("card", b"1", flags=0x20000))
+    assert pin_refusal(token, "OpenSC smartcard framework").tries_left == 1
+
+
+def test_a_token_that_is_gone_after_a_wrong_pin_hides_nothing() -> None:
+    token = cast("pkcs11.Token", Token("card", b"1", error=DeviceRemoved()))
+    assert pin_refusal(token, "OpenSC smartcard framework").tries_left is None
