@@ -8,17 +8,16 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from signer.receipts.durable import FILE_MODE, make_folder, make_folders, sync_folder
 from signer.receipts.errors import SequencerRunning
 from signer.receipts.leaf import SLOT_SECONDS
 from signer.receipts.tiles import TILE_WIDTH, TileAddress
 
 _TEMPORARY = ".tmp-"
 _PARTIAL = ".p"
-_FILE_MODE = 0o600
-_FOLDER_MODE = 0o700
 
 
 class TileFolder:
@@ -43,8 +42,9 @@ class TileFolder:
         Raises:
             SequencerRunning: another process holds it.
         """
-        self._folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        make_folder(self._folder)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        descriptor = os.open(self._folder / "lock", flags, FILE_MODE)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,7 +81,7 @@ class TileFolder:
         """Move all tiles out of the way, where a person can look at them."""
         if self._tiles.exists():
             self._tiles.rename(self._folder / f"tile.damaged-{secrets.token_hex(4)}")
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
 
     def write_checkpoint(self, note: bytes, *, slot: int) -> None:
         """Write the newest checkpoint's file, as durably as tiles."""
@@ -98,28 +98,21 @@ class TileFolder:
         coarse = (slot * SLOT_SECONDS, slot * SLOT_SECONDS)
         folders: dict[Path, None] = {}
         written = []
-        for target, data in files:
-            for folder in self._make_folders(target.parent):
-                folders[folder] = None
-            temporary = target.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
-            _write_file(temporary, data, coarse)
-            written.append((temporary, target))
-        for temporary, target in written:
-            temporary.rename(target)
+        with ExitStack() as failed:
+            for target, data in files:
+                for folder in make_folders(target.parent):
+                    folders[folder] = None
+                temporary = target.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
+                # A full disk is not filled further by what each new try leaves behind.
+                failed.callback(temporary.unlink, missing_ok=True)
+                _write_file(temporary, data, coarse)
+                written.append((temporary, target))
+            for temporary, target in written:
+                temporary.rename(target)
+            failed.pop_all()
         for folder in folders:
             os.utime(folder, coarse)
-            _sync_folder(folder)
-
-    def _make_folders(self, folder: Path) -> list[Path]:
-        """Make a folder; all folders that must be synchronised for it to be durable."""
-        missing = []
-        present = folder
-        while not present.exists():
-            missing.append(present)
-            present = present.parent
-        for new in reversed(missing):
-            new.mkdir(mode=_FOLDER_MODE, exist_ok=True)
-        return [*missing, present]
+            sync_folder(folder)
 
     def _remove_narrower(self, address: TileAddress, *, slot: int) -> None:
         full = self._tiles / TileAddress(address.level, address.number, TILE_WIDTH).path()
@@ -144,17 +137,9 @@ def _widths(full: Path) -> list[int]:
 
 
 def _write_file(path: Path, data: bytes, times: tuple[int, int]) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
         os.utime(descriptor, times)
         os.fsync(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,5 +1,7 @@
 """Tiles: paths, contents, and the folder that they are kept in."""
 
+import errno
+import os
 import threading
 from pathlib import Path
 
@@ -223,6 +225,27 @@ def test_one_sequencer_holds_the_lock_and_leftovers_go(tmp_path: Path) -> None:
     leftover.touch()
     with folder.locked():
         assert not leftover.exists()
+
+
+def test_a_full_disk_is_not_filled_with_leftovers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = TileFolder(tmp_path)
+    synchronise = os.fsync
+    left = 1
+
+    def full(descriptor: int) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        synchronise(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    tiles = [(TileAddress(0, 0, 1), bytes(32)), (TileAddress(1, 0, 1), bytes(32))]
+    with pytest.raises(OSError, match="no space"):
+        folder.write(tiles, slot=5)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
