@@ -7,6 +7,7 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from signer.receipts.election import Manifest, draw_up_manifest
+from signer.receipts.errors import ElectionExists
 from signer.receipts.note import NotePublicKey
 from webapi.storage.elections import SqlElectionStore, StoredElection
 from webapi.storage.salt_keys import FileSaltVault
@@ -69,6 +70,9 @@ class ElectionOffice:
             standby_keys=plan.standby_keys,
             no_vote_proof=plan.no_vote_proof,
         )
+        # Before its key: the key of an election that exists may have been erased for good.
+        if self.elections.exists(plan.election_id):
+            raise ElectionExists("an election of this id exists")
         self.vault.ensure_key(plan.election_id)
         self.elections.create(manifest)
         return manifest

@@ -98,6 +98,12 @@ class SqlElectionStore:
         with self._engine.begin() as connection:
             return _stored(election_row(connection, election_id))
 
+    def exists(self, election_id: str) -> bool:
+        """Whether there is an election of this id."""
+        query = select(elections.c.election_id).where(elections.c.election_id == election_id)
+        with self._engine.begin() as connection:
+            return connection.execute(query).one_or_none() is not None
+
     def list_all(self) -> Sequence[StoredElection]:
         """All elections, by id."""
         with self._engine.begin() as connection:

@@ -1,15 +1,19 @@
 """One key file per election, owner-only: erasing it erases the election's salts."""
 
+import fcntl
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from signer.receipts.durable import FILE_MODE, make_folder
 from signer.receipts.errors import ReceiptsError, SaltErased
 from signer.receipts.leaf import is_election_id
 from signer.receipts.salt import KEY_BYTES, open_salt, seal_salt
 
 _OTHERS = 0o077
+_TEMPORARY = ".tmp-"
 
 
 class SaltKeyUnsafe(ReceiptsError):
@@ -30,22 +34,14 @@ class FileSaltVault:
         """Draw a new election's key and write its file durably; keep one that is there.
 
         Call it before the election is stored: a crash in between leaves a key that no salt
-        was encrypted with.
+        was encrypted with. Never call it for an election that is stored: its key may have
+        been erased.
         """
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._folder)
         path = self._path(election_id)
-        temporary = self._folder / f".tmp-{secrets.token_hex(8)}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(temporary, flags, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-            file.flush()
-            os.fsync(descriptor)
-        # A link appears whole or not at all, and never replaces a key that is in use.
-        with suppress(FileExistsError):
-            path.hardlink_to(temporary)
-        temporary.unlink()
-        self._sync()
+        with self._changing():
+            if not path.exists():
+                self._write_key(path)
         self._key(election_id)
 
     def erase_key(self, election_id: str) -> None:
@@ -53,8 +49,8 @@ class FileSaltVault:
 
         A disk may keep the old bytes for a while: keep the folder on an encrypted one.
         """
-        self._path(election_id).unlink(missing_ok=True)
-        self._sync()
+        with self._changing():
+            self._path(election_id).unlink(missing_ok=True)
 
     def seal(self, election_id: str, submission_id: str, salt: bytes) -> bytes:
         """Encrypt a salt; raises SaltErased or SaltKeyUnsafe."""
@@ -82,9 +78,28 @@ class FileSaltVault:
             raise ValueError("not an election id")
         return self._folder / f"{election_id}.key"
 
-    def _sync(self) -> None:
+    def _write_key(self, path: Path) -> None:
+        temporary = self._folder / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(temporary, flags, FILE_MODE)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(descriptor)
+        temporary.rename(path)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Change keys: one process at a time, without a crash's leftovers, and durably.
+
+        A leftover may hold the bytes of a key, so it goes when keys are erased, too.
+        """
         descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            for leftover in self._folder.glob(f"{_TEMPORARY}*"):
+                leftover.unlink()
+            yield
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

@@ -84,6 +84,13 @@ def test_an_election_is_created_once(desk: Desk) -> None:
     assert "exists" in again.output
 
 
+def test_creating_an_election_again_makes_no_new_key(desk: Desk) -> None:
+    desk.create()
+    desk.disk.vault.erase_key(TRIAL.election_id)
+    assert desk.create().exit_code == 1
+    assert list((desk.folder / "salts").iterdir()) == []
+
+
 def test_plans_that_are_refused(desk: Desk) -> None:
     assert "window ends before" in desk.create("--closes-at=2026-11-20T08:00:00Z").output
     p384 = ec.generate_private_key(ec.SECP384R1()).public_key()

@@ -1,6 +1,8 @@
 """Accepting a ballot once; the salts of receipts."""
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +26,8 @@ from signer.receipts.registration import (
     verify_receipt_request,
     verify_registration,
 )
+from signer.receipts.tile_store import TileFolder
+from tests.support.crashes import Crash
 from tests.support.receipt_disk import ReceiptDisk, ballot, submission_id
 from tests.support.receipts import AUDIENCE, ELECTION, NOW
 from webapi.storage.registrations import SqlRegistrationStore
@@ -151,6 +155,54 @@ def test_salts_are_bound_to_their_submission(tmp_path: Path) -> None:
     with pytest.raises(SaltDamaged):
         vault.open(ELECTION, submission_id(1), sealed)
     assert [path.name for path in (tmp_path / "salts").iterdir()] == [f"{ELECTION}.key"]
+
+
+def test_a_key_that_a_crash_left_a_second_link_to_is_erased_whole(tmp_path: Path) -> None:
+    vault = FileSaltVault(tmp_path)
+    vault.ensure_key(ELECTION)
+    (tmp_path / ".tmp-1").hardlink_to(tmp_path / f"{ELECTION}.key")
+    vault.erase_key(ELECTION)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_crash_while_a_key_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(_self: Path, _target: Path) -> None:
+        raise Crash
+
+    vault = FileSaltVault(tmp_path)
+    monkeypatch.setattr(Path, "rename", crash)
+    with pytest.raises(Crash):
+        vault.ensure_key(ELECTION)
+    assert [path.name[:5] for path in tmp_path.iterdir()] == [".tmp-"]
+    monkeypatch.undo()
+    vault.ensure_key(ELECTION)
+    assert [path.name for path in tmp_path.iterdir()] == [f"{ELECTION}.key"]
+
+
+def test_who_makes_a_key_at_once_makes_one(tmp_path: Path) -> None:
+    vault = FileSaltVault(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        for made in [pool.submit(vault.ensure_key, ELECTION) for _ in range(40)]:
+            made.result()
+        sealed = vault.seal(ELECTION, submission_id(0), bytes(32))
+    vault.ensure_key(ELECTION)
+    assert vault.open(ELECTION, submission_id(0), sealed) == bytes(32)
+
+
+def test_new_folders_are_synchronised_with_their_parents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synchronised: list[Path] = []
+
+    def record(descriptor: int) -> None:
+        synchronised.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    monkeypatch.setattr(os, "fsync", record)
+    FileSaltVault(tmp_path / "one" / "salts").ensure_key(ELECTION)
+    assert {tmp_path, tmp_path / "one"} <= set(synchronised)
+    synchronised.clear()
+    with TileFolder(tmp_path / "two" / "log").locked():
+        assert {tmp_path, tmp_path / "two"} <= set(synchronised)
 
 
 @pytest.mark.parametrize("change", [lambda p: p.chmod(0o640), lambda p: p.write_bytes(b"short")])
