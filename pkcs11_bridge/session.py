@@ -50,6 +50,8 @@ START_WAIT_SECONDS = 60.0
 _RESTART_PAUSES = (0.05, 0.2)
 _RESTART_INTERVAL_SECONDS = 5.0
 _PASSAGE_ATTEMPTS = 5
+_SOFTHSM_MANUFACTURER, _SOFTHSM_MODEL = "SoftHSM project", "SoftHSM"
+"""What SoftHSM 2.6 writes into CK_TOKEN_INFO: its manufacturerID, and how its model begins."""
 _NO_TRY_SPENT = (PinLengthWrong, PinUnusable, TokenAlreadyOpen, TokenBusy)
 """Answers to C_Login that come before the token compares the PIN."""
 
@@ -89,6 +91,14 @@ class TokenDescription:
     model: str
     manufacturer: str
     process_id: int
+
+    @property
+    def is_software(self) -> bool:
+        """A token known to be a program: SoftHSM, by what it says itself whatever loads it.
+
+        False is no proof of hardware: a token is free to say what it likes.
+        """
+        return self.manufacturer == _SOFTHSM_MANUFACTURER or self.model.startswith(_SOFTHSM_MODEL)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

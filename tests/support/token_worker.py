@@ -57,6 +57,13 @@ def opened(sessions: TokenSessions, order: dict[str, Any]) -> dict[str, Any]:
     return {"opened": told, "closed": closed}
 
 
+def described(sessions: TokenSessions, order: dict[str, Any]) -> dict[str, Any]:
+    """What the token says that it is."""
+    with sessions:
+        told = sessions.describe()
+    return {"manufacturer": told.manufacturer, "is_software": told.is_software}
+
+
 def signed(sessions: TokenSessions, order: dict[str, Any]) -> dict[str, Any]:
     """Sign in several threads; every signature that verifies counts."""
     key = open_key(sessions, Pkcs11Uri(object=order["key"]))
@@ -125,6 +132,7 @@ def loaded_after_fork(sessions: TokenSessions, order: dict[str, Any]) -> dict[st
 
 TASKS: dict[str, Callable[[TokenSessions, dict[str, Any]], dict[str, Any]]] = {
     "open": opened,
+    "describe": described,
     "sign": signed,
     "mischief": signed_with_mischief,
     "fork": forked,

@@ -270,9 +270,26 @@ def test_certificates_are_signed(sessions: TokenSessions, algorithm: KeyAlgorith
     certificate.verify_directly_issued_by(certificate)
 
 
+@pytest.mark.parametrize(
+    ("manufacturer", "model", "is_software"),
+    [
+        ("SoftHSM project", "", True),
+        ("", "SoftHSM v2", True),
+        ("", "SoftHSM v3", True),
+        ("Yubico (www.yubico.com)", "YubiKey YK5", False),
+    ],
+)
+def test_software_is_known_by_what_the_token_says(
+    sessions: TokenSessions, manufacturer: str, model: str, is_software: bool
+) -> None:
+    told = replace(sessions.describe(), manufacturer=manufacturer, model=model)
+    assert told.is_software is is_software
+
+
 def test_the_token_tells_what_it_is(sessions: TokenSessions) -> None:
     told = sessions.describe()
     assert told.label == sessions.label
     assert told.manufacturer == "SoftHSM project"
+    assert told.is_software
     assert len(told.serial) == 16
     assert PIN not in repr(sessions.config)

@@ -194,6 +194,12 @@ def test_a_refused_pin_is_told_also_by_a_module_that_does_not_stop(shim: Shim) -
     assert shim.opened(FINALIZE=GENERAL_ERROR, LOGIN=PIN_INCORRECT) == ["PinIncorrect"]
 
 
+def test_softhsm_is_known_for_software_through_a_module_of_another_name(shim: Shim) -> None:
+    assert "softhsm" not in str(shim.config.module).lower()
+    told = run_worker(shim.softhsm, shim.config, "describe", shim.environment())
+    assert told == {"manufacturer": "SoftHSM project", "is_software": True}
+
+
 def test_the_module_is_finalized_at_exit_and_when_closed(shim: Shim) -> None:
     for close in (True, False):
         run_worker(shim.softhsm, shim.config, "open", shim.environment(), close=close)
