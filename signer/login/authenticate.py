@@ -41,6 +41,9 @@ class AuthenticatedCitizen:
         certificate_sha256: fingerprint, 32 bytes.
         token_sha256: SHA-256 of the canonical token, 32 bytes.
         algorithm: the JOSE algorithm of the proof.
+        signature: what the card signed with that algorithm, as it is in the token.
+        origin: `https://host[:port]`, signed.
+        nonce: the challenge's text, signed.
         certificates: DER, leaf first, anchor last.
         evidence: why the certificate's status was found good.
         authenticated_at: aware UTC.
@@ -51,6 +54,9 @@ class AuthenticatedCitizen:
     certificate_sha256: bytes
     token_sha256: bytes
     algorithm: str
+    signature: bytes = field(repr=False)
+    origin: str
+    nonce: str
     certificates: tuple[bytes, ...] = field(repr=False)
     evidence: OcspEvidence = field(repr=False)
     authenticated_at: datetime
@@ -129,6 +135,9 @@ def authenticate(
         certificate_sha256=proof.certificate_sha256,
         token_sha256=token.token_sha256,
         algorithm=proof.algorithm,
+        signature=token.signature,
+        origin=challenge.origin,
+        nonce=challenge.nonce,
         certificates=tuple(c.public_bytes(Encoding.DER) for c in chain.certificates),
         evidence=trusted.evidence,
         authenticated_at=at,

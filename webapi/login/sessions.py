@@ -90,13 +90,20 @@ class Session:
 class LoginEvidence:
     """Why a login was accepted, enough to judge it again offline.
 
+    The card's signature is over the hashes of `origin` and `nonce` (Web eID), by the key of the
+    first certificate. Our OCSP nonce is the one in `ocsp_response` where that matched.
+
     Attributes:
         evidence_id: 32 hexadecimal digits, random.
         subject: the person's identifier.
         token_sha256: SHA-256 of the token in canonical JSON, 32 bytes.
         algorithm: JOSE algorithm of the proof.
+        signature: the card's, as in the token: raw r || s or RSA.
+        origin: `https://host[:port]`, signed.
+        nonce: the challenge's text, signed.
         certificates: DER, leaf first, anchor last.
         ocsp_response: the raw DER answer.
+        ocsp_nonce_matched: the answer repeats the nonce of our request.
         responder: who gave it.
         this_update: when the status was known to be good, aware UTC.
         decided_at: aware UTC.
@@ -106,8 +113,12 @@ class LoginEvidence:
     subject: str = field(repr=False)
     token_sha256: bytes = field(repr=False)
     algorithm: str
+    signature: bytes = field(repr=False)
+    origin: str
+    nonce: str
     certificates: tuple[bytes, ...] = field(repr=False)
     ocsp_response: bytes = field(repr=False)
+    ocsp_nonce_matched: bool
     responder: str
     this_update: datetime
     decided_at: datetime

@@ -20,7 +20,6 @@ from tests.support.web import Site, code_of, draw, login_body, make_site, send
 from webapi.login.client_failures import ADVICE
 from webapi.login.cookies import BROWSER, SESSION
 from webapi.login.sessions import digest_of_secret
-from webapi.storage.evidence import SqlEvidenceStore
 from webapi.storage.sessions import sessions
 
 
@@ -211,23 +210,6 @@ def test_two_tokens_at_once_are_refused(site: Site, client: FlaskClient) -> None
     body = login_body(draw(client), site.pki.leaf)
     body["authToken"] = body["auth_token"]
     assert code_of(send(client, "/auth/login", body)) == "json_shape_wrong"
-
-
-def test_the_decision_can_be_judged_again_from_its_evidence(
-    site: Site, client: FlaskClient
-) -> None:
-    send(client, "/auth/login", login_body(draw(client), site.pki.leaf))
-    with site.engine.begin() as connection:
-        evidence_id = connection.execute(select(sessions.c.evidence_id)).scalar_one()
-    store = SqlEvidenceStore(site.engine)
-    evidence = store.find(evidence_id)
-    assert evidence is not None
-    pki = site.pki
-    expected = [item.der for item in (pki.leaf, pki.citizen_ca, pki.national_ca, pki.root)]
-    assert list(evidence.certificates) == expected
-    assert evidence.ocsp_response.startswith(b"\x30")
-    assert evidence.decided_at == NOW
-    assert store.find("0" * 32) is None
 
 
 def test_a_planted_session_is_worth_nothing_after_the_login(site: Site) -> None:

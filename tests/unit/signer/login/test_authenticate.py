@@ -170,8 +170,12 @@ def test_a_certificate_that_names_nobody_is_refused(serial_number: str | None) -
 
 
 def test_a_good_login_keeps_its_evidence() -> None:
-    citizen = Site().login(PKI.leaf)
+    site = Site()
+    challenge = site.challenge()
+    citizen = site.login(PKI.leaf, challenge)
     assert citizen.subject == "PNOMN-123456789012"
+    assert (citizen.origin, citizen.nonce) == (ORIGIN, challenge.nonce)
+    assert len(citizen.signature) == 64
     assert citizen.display_name == "Bat Bold p256"
     assert citizen.certificates[0] == PKI.leaf.der
     assert citizen.certificates[-1] == PKI.root.der
