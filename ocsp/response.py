@@ -283,9 +283,19 @@ def _status(single: x509_ocsp.OCSPSingleResponse, evidence: OcspEvidence) -> Ans
     revoked_at = single.revocation_time_utc
     if single.certificate_status is x509_ocsp.OCSPCertStatus.UNKNOWN or revoked_at is None:
         return Unknown(responder, evidence)
-    reason = single.revocation_reason
+    reason = _reason(single)
     if reason is x509.ReasonFlags.certificate_hold:
         if revoked_at == NEVER_ISSUED_AT:
             return Unknown(responder, evidence)
         return Suspended(revoked_at, evidence)
     return Revoked(revoked_at, None if reason is None else str(reason.value), evidence)
+
+
+def _reason(single: x509_ocsp.OCSPSingleResponse) -> x509.ReasonFlags | None:
+    try:
+        return single.revocation_reason
+    except ValueError:
+        # A CRLReason that RFC 5280 section 5.3.1 does not define, under a good signature. That the
+        # certificate is revoked does not hang on why; to refuse the answer would only promise the
+        # user that a later try may help.
+        return None

@@ -48,7 +48,7 @@ class Revoked:
 
     Attributes:
         at: when.
-        reason: CRLReason in its ASN.1 spelling, None if not given.
+        reason: CRLReason in its ASN.1 spelling, None if not given or not defined.
         evidence: the answer that says so.
     """
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from hashlib import sha1
 from typing import Any, Literal
 
-from asn1crypto import algos, core, ocsp
+from asn1crypto import algos, core, crl, ocsp
 from asn1crypto import x509 as asn1_x509
 from asn1crypto.keys import PublicKeyInfo
 from cryptography.hazmat.primitives import serialization
@@ -26,7 +26,7 @@ class SingleSpec:
 
     status: Status = "good"
     revoked_at: datetime = NOW - timedelta(days=2)
-    reason: str | None = None
+    reason: str | int | None = None  # an int: any CRLReason at all, named or not
     this_update: datetime = NOW - timedelta(seconds=2)
     next_update: datetime | None = NOW + timedelta(minutes=10)
     cert_id: dict[str, Any] = field(default_factory=dict)
@@ -75,7 +75,7 @@ def _single(request: bytes, spec: SingleSpec) -> ocsp.SingleResponse:
         case "revoked":
             info: dict[str, Any] = {"revocation_time": spec.revoked_at}
             if spec.reason is not None:
-                info["revocation_reason"] = spec.reason
+                info["revocation_reason"] = _reason(spec.reason)
             status = ocsp.CertStatus("revoked", ocsp.RevokedInfo(info))
         case _:
             status = ocsp.CertStatus(spec.status, core.Null())
@@ -89,6 +89,12 @@ def _single(request: bytes, spec: SingleSpec) -> ocsp.SingleResponse:
     if spec.critical_extension is not None:
         fields["single_extensions"] = [_unknown(spec.critical_extension)]
     return ocsp.SingleResponse(fields)
+
+
+def _reason(reason: str | int) -> crl.CRLReason:
+    if isinstance(reason, str):
+        return crl.CRLReason(reason)
+    return crl.CRLReason(contents=core.Integer(reason).contents)
 
 
 def _unknown(oid: str) -> dict[str, Any]:

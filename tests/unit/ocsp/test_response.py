@@ -1,8 +1,8 @@
-"""Answers that must be refused, one changed field each; then the statuses."""
+"""Answers that must be refused, one changed field each; then the question."""
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -28,7 +28,7 @@ from ocsp.errors import (
     ResponderDeclined,
 )
 from ocsp.response import MAX_SINGLE_RESPONSES, judge_answer
-from ocsp.status import Good, Revoked, Suspended, Unknown
+from ocsp.status import Good, Revoked, Suspended
 from ocsp.transport import HttpAnswer
 from tests.support.certificates import (
     NOW,
@@ -46,7 +46,7 @@ from tests.support.ocsp_judging import (
     query,
     signed_by,
 )
-from tests.support.trust import RESPONDER_URL, citizen_profile
+from tests.support.trust import citizen_profile
 
 
 def _one(**changes: Any) -> AnswerSpec:
@@ -289,47 +289,7 @@ def test_a_nonce_that_was_not_asked_for_is_ignored() -> None:
     assert not status.evidence.nonce_matched
 
 
-# --- 16: statuses ---------------------------------------------------------------------------------
-
-
-def test_good_carries_its_evidence() -> None:
-    body = answer(SPEC)
-    status = judge(body)
-    assert isinstance(status, Good)
-    evidence = status.evidence
-    assert evidence.response_der == body
-    assert len(evidence.sha256) == 64
-    assert evidence.responder_name == "CN=OCSP delegate,O=Tamga Test,C=MN"
-    assert evidence.responder_url == RESPONDER_URL
-    assert evidence.this_update == NOW - timedelta(seconds=2)
-    assert evidence.produced_at == NOW - timedelta(seconds=1)
-    assert evidence.nonce_matched
-    assert body.hex() not in repr(status)
-
-
-@pytest.mark.parametrize(("reason", "name"), [(None, None), ("key_compromise", "keyCompromise")])
-def test_revoked_says_when_and_why(reason: str | None, name: str | None) -> None:
-    status = judge(_one(status="revoked", reason=reason))
-    assert isinstance(status, Revoked)
-    assert (status.at, status.reason) == (NOW - timedelta(days=2), name)
-
-
-def test_a_certificate_on_hold_is_suspended() -> None:
-    status = judge(_one(status="revoked", reason="certificate_hold"))
-    assert isinstance(status, Suspended)
-    assert status.since == NOW - timedelta(days=2)
-
-
-def test_unknown_names_the_responder() -> None:
-    status = judge(_one(status="unknown"))
-    assert isinstance(status, Unknown)
-    assert status.responder.startswith("CN=OCSP delegate")
-
-
-def test_on_hold_since_1970_means_never_issued() -> None:
-    never = datetime(1970, 1, 1, tzinfo=UTC)
-    status = judge(_one(status="revoked", reason="certificate_hold", revoked_at=never))
-    assert isinstance(status, Unknown)
+# --- the question ---------------------------------------------------------------------------------
 
 
 def test_a_sha1_certid_is_asked_when_the_profile_says_so() -> None:
