@@ -6,7 +6,7 @@ from typing import Never
 
 from cryptography import x509
 
-from ocsp.certificate import ReadCertificate, check_validity, read_certificate
+from ocsp.certificate import ReadCertificate, check_validity, policies_of, read_certificate
 from ocsp.config import IssuerProfile, TrustStore
 from ocsp.errors import CertificateNotTrusted, PathMember
 from ocsp.leaf import check_leaf, person_identifier
@@ -79,8 +79,9 @@ def validate_path(
     check_leaf(read, claimed, at)
     if claimed is None:
         raise CertificateNotTrusted("no profile for the claimed issuer")
-    # 8. RFC 5280 path, policies included, over fixed certificates to a root.
-    path = store.engine.find_path(read, policies=claimed.required_policies, at=at)
+    # 8. RFC 5280 path over fixed certificates to a root, valid for a policy found in step 6.
+    policies = policies_of(read.extensions) & claimed.required_policies
+    path = store.engine.find_path(read, policies=policies, at=at)
     certificates = tuple(member.certificate for member in path)
     #    The issuer that signed must be the one whose rules were applied, by name and key.
     if store.profile_of(path[1]) is not claimed:

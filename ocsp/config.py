@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 
 from ocsp.certificate import ReadCertificate, check_key_strength, read_certificate
 from ocsp.errors import ConfigurationInvalid, TrustError
+from ocsp.known_issuers import ANY_POLICY
 from ocsp.path_engine import PathEngine
 
 MAX_STORE = 64
@@ -84,7 +85,8 @@ class IssuerProfile:
         name: for logs and evidence.
         certificates: DER of the CA's certificates, one per generation.
         responder_url: where its responder answers; the certificate's own AIA is never dialled.
-        required_policies: at least one must be valid for the path; never empty.
+        required_policies: at least one must be named by the certificate and valid for the path;
+            never empty, never anyPolicy.
         disallowed_policies: each refuses a certificate that has it, by exact match.
         person_attribute: how a subject names the person.
         certid_hash: of the CertID in requests.
@@ -130,6 +132,8 @@ class IssuerProfile:
                 )
         for oid in self.required_policies | self.disallowed_policies:
             _require_oid(oid)
+        if ANY_POLICY in self.required_policies:
+            raise ConfigurationInvalid(f"{self.name}: anyPolicy is no policy that can be required")
         if self.required_policies & self.disallowed_policies:
             raise ConfigurationInvalid(f"{self.name}: a policy is required and refused")
         self._check_numbers()

@@ -57,7 +57,7 @@ class CertificatePolicyDisallowed(CertificateRefused):
 
 
 class CertificatePolicyMissing(CertificateRefused):
-    """None of the issuer profile's policies is valid for the path (RFC 5280 section 6.1)."""
+    """No policy of the issuer's profile is named by the certificate and valid for its path."""
 
 
 class CertificateExtensionUnknown(CertificateRefused):

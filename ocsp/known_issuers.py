@@ -61,7 +61,7 @@ class KnownIssuer:
         if ANY_POLICY in asserted:
             return False
         valid = asserted if self.policies is None else asserted & self.policies
-        return bool(valid if ANY_POLICY in required else valid & required)
+        return bool(valid & required)
 
     def _is_identified_by(self, read: ReadCertificate) -> bool:
         """The authority key identifier is the issuer's, so that path building would take it."""

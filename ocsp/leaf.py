@@ -70,18 +70,21 @@ def check_purpose(read: ReadCertificate) -> None:
 
 
 def check_policies(read: ReadCertificate, profile: IssuerProfile) -> None:
-    """Step 6: no refused policy, and any policy at all (the path decides which one is valid).
+    """Step 6: no refused policy, and a required one in so many words.
+
+    The lists name policies; anyPolicy (RFC 5280 section 4.2.1.4) names none, and would satisfy
+    the one list and slip by the other. Whether the path passes the policy on is decided later.
 
     Raises:
         CertificatePolicyDisallowed: one is on the deny-list.
-        CertificatePolicyMissing: there is none.
+        CertificatePolicyMissing: none is on the list of required ones.
     """
     policies = policies_of(read.extensions)
     refused = sorted(policies & profile.disallowed_policies)
     if refused:
         raise CertificatePolicyDisallowed(refused[0])
-    if not policies:
-        raise CertificatePolicyMissing("the certificate has no policy")
+    if not policies & profile.required_policies:
+        raise CertificatePolicyMissing("the certificate names no required policy")
 
 
 def check_leaf(read: ReadCertificate, profile: IssuerProfile | None, at: datetime) -> None:

@@ -43,7 +43,7 @@ from ocsp.errors import (
     PathUndecided,
     SignatureAlgorithmRefused,
 )
-from ocsp.known_issuers import ANY_POLICY, KnownIssuer, known_issuer
+from ocsp.known_issuers import KnownIssuer, known_issuer
 
 MAX_PATHS = 8
 """Candidate paths tried for one certificate; a fixed store with cross-certificates has 2 or 3."""
@@ -189,9 +189,8 @@ class PathEngine:
             time_tolerance=timedelta(0),
         )
         # The library names anyPolicy in words and every other policy by its dotted OID.
-        accepted = frozenset("any_policy" if p == ANY_POLICY else p for p in policies)
         parameters = PKIXValidationParams(
-            user_initial_policy_set=accepted or frozenset({"any_policy"}),
+            user_initial_policy_set=policies or frozenset({"any_policy"}),
             initial_explicit_policy=bool(policies),
         )
         await async_validate_path(context, path, parameters=parameters)

@@ -22,8 +22,6 @@ from ocsp.errors import (
     CertificateNotTrusted,
     CertificateNotYetValid,
     CertificatePersonMissing,
-    CertificatePolicyDisallowed,
-    CertificatePolicyMissing,
     CertificatePurposeMissing,
     CertificatePurposeWrong,
     ConfigurationInvalid,
@@ -140,30 +138,6 @@ def test_an_unknown_critical_extension_is_refused() -> None:
     with pytest.raises(CertificateExtensionUnknown) as caught:
         validate_path(PKI.leaf_with(more_extensions=((unknown, True),)).der, STORE, NOW)
     assert caught.value.oid == "1.2.3.4"
-
-
-def test_a_certificate_without_policy_is_refused() -> None:
-    with pytest.raises(CertificatePolicyMissing):
-        validate_path(PKI.leaf_with(policies=()).der, STORE, NOW)
-
-
-def test_a_certificate_with_another_policy_is_refused() -> None:
-    with pytest.raises(CertificatePolicyMissing):
-        validate_path(PKI.leaf_with(policies=("1.2.3.4",)).der, STORE, NOW)
-
-
-def test_a_policy_that_an_authority_does_not_pass_on_is_refused() -> None:
-    citizen = issue(replace(authority_spec("Test Citizen CA", PKI.national_ca), policies=()))
-    with pytest.raises(CertificatePolicyMissing):
-        validate_path(PKI.leaf.der, _store_with(PKI.national_ca, citizen), NOW)
-
-
-def test_a_disallowed_policy_is_refused() -> None:
-    store = trust_store(PKI, disallowed_policies=frozenset({"1.2.3.4"}))
-    leaf = PKI.leaf_with(policies=(CITIZEN_POLICY, "1.2.3.4"))
-    with pytest.raises(CertificatePolicyDisallowed) as caught:
-        validate_path(leaf.der, store, NOW)
-    assert caught.value.policy == "1.2.3.4"
 
 
 @pytest.mark.parametrize("kind", ["rsa1024", "p384"])
@@ -338,12 +312,6 @@ def test_a_cross_certified_issuer_is_reached_by_the_path_that_holds() -> None:
     )
     chain = validate_path(PKI.leaf.der, store, NOW)
     assert chain.certificates[2] == PKI.national_ca.certificate
-
-
-def test_any_policy_as_the_required_one_takes_every_policy() -> None:
-    store = trust_store(PKI, required_policies=frozenset({"2.5.29.32.0"}))
-    leaf = PKI.leaf_with(policies=("1.2.3.4",))
-    assert validate_path(leaf.der, store, NOW).leaf == leaf.certificate
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ PKI = development_like_pki()
         {"allowed_curves": frozenset()},
         {"answer_hashes": frozenset()},
         {"required_policies": frozenset({"not an oid"})},
+        {"required_policies": frozenset({CITIZEN_POLICY, "2.5.29.32.0"})},
         {"disallowed_policies": frozenset({"1..2"})},
         {"disallowed_policies": frozenset({CITIZEN_POLICY})},
         {"skew": timedelta(seconds=-1)},
