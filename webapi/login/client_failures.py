@@ -26,9 +26,12 @@ class Advice:
     en: str
     reportable: bool = False
 
-    def text(self, language: Language) -> str:
-        """In that language."""
-        return self.mn if language == "mn" else self.en
+    def text(self, language: Language, tries_left: int | None) -> str:
+        """In that language, with the PIN tries left where the card program told them."""
+        words, tries = (
+            (self.mn, "Үлдсэн оролдлого") if language == "mn" else (self.en, "Tries left")
+        )
+        return words if tries_left is None else f"{words} {tries}: {tries_left}."
 
 
 UNKNOWN = Advice(
@@ -78,8 +81,8 @@ ADVICE: Mapping[str, Advice] = MappingProxyType(
             reportable=True,
         ),
         "pin-incorrect": Advice(
-            mn="ПИН код буруу байна. Хэд оролдож болохыг картын программ хэлнэ.",
-            en="The PIN is wrong. The card program tells how many tries are left.",
+            mn="ПИН код буруу байна. Олон удаа буруу оруулбал карт түгжигдэнэ.",
+            en="The PIN is wrong. Too many wrong PINs lock the card.",
         ),
         "pin-locked": Advice(
             mn="ПИН код түгжигдсэн. Карт олгосон газарт хандаж тайлуулна уу.",

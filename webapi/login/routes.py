@@ -128,7 +128,7 @@ def _add_report(blueprint: Blueprint, service: LoginService, clock: Clock) -> No
         _log.info("client_failure", incident=incident, **failure.model_dump())
         answer = ClientFailureAdvice(
             code=failure.code,
-            text=advice.text(preferred_language(request)),
+            text=advice.text(preferred_language(request), failure.tries_left),
             incident=incident,
             reportable=advice.reportable,
         )

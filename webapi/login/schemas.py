@@ -79,6 +79,8 @@ class ClientFailure(_Body):
     """A failure on the citizen's computer; nothing in it can name a person."""
 
     code: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+    # ISO/IEC 7816-4 counts verification tries in four bits.
+    tries_left: Annotated[int, Field(ge=0, le=15)] | None = None
     duration_milliseconds: Annotated[int, Field(ge=0, le=3_600_000)] | None = None
     versions: ClientVersions = ClientVersions()
 

@@ -329,6 +329,33 @@ def test_a_failure_of_the_citizens_computer_gets_advice(
     assert answer["incident"]
 
 
+@pytest.mark.parametrize(
+    ("language", "tries_left", "told"),
+    [
+        ("mn", 2, "Үлдсэн оролдлого: 2."),
+        ("en", 2, "Tries left: 2."),
+        ("en", 0, "Tries left: 0."),
+    ],
+)
+def test_the_tries_left_are_told(
+    client: FlaskClient, language: str, tries_left: int, told: str
+) -> None:
+    def advice(report: dict[str, object]) -> str:
+        headers = {"Accept-Language": language}
+        response = client.post("/auth/error", json=report, headers=headers, base_url=ORIGIN)
+        text: str = response.get_json()["text"]
+        return text
+
+    known = advice({"code": "pin-incorrect", "tries_left": tries_left})
+    assert known == advice({"code": "pin-incorrect"}) + " " + told
+
+
+@pytest.mark.parametrize("tries_left", [-1, 16, "2", 2.5, True])
+def test_tries_that_no_card_counts_are_refused(client: FlaskClient, tries_left: object) -> None:
+    report = {"code": "pin-incorrect", "tries_left": tries_left}
+    assert code_of(send(client, "/auth/error", report)) == "json_shape_wrong"
+
+
 def test_failure_reports_are_limited_and_take_no_free_text(tmp_path: Path) -> None:
     client = make_site(tmp_path, burst=2).client()
     report = {"code": "no-card", "message": "a name could be in here"}

@@ -20,9 +20,10 @@
   }
 
   class CardFailure extends Error {
-    constructor(code) {
+    constructor(code, triesLeft = null) {
       super(code);
       this.code = code;
+      this.triesLeft = triesLeft;
     }
   }
 
@@ -65,8 +66,10 @@
           const { unverifiedCertificate, algorithm, signature, format, appVersion } = data;
           finish(resolve, { unverifiedCertificate, algorithm, signature, format, appVersion });
         } else if (data.action === ACTION + "-failure") {
-          const code = data.error && data.error.code;
-          finish(reject, new CardFailure(typeof code === "string" ? code : "UNKNOWN"));
+          const { code, tries_left: tries } = data.error || {};
+          finish(reject, new CardFailure(
+            typeof code === "string" ? code : "UNKNOWN",
+            Number.isInteger(tries) && tries >= 0 && tries <= 15 ? tries : null));
         }
       }
 
@@ -94,6 +97,7 @@
     try {
       const advice = await post("/auth/error", {
         code: /^[A-Za-z][A-Za-z0-9_-]{0,63}$/.test(error.code) ? error.code : "UNKNOWN",
+        tries_left: error.triesLeft,
         duration_milliseconds: Math.min(Math.round(performance.now() - startedAt), 3600000),
         versions: { library: LIBRARY_VERSION },
       });
