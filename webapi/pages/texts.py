@@ -17,8 +17,8 @@ _MN = {
     "step_reader": "Карт уншигчаа компьютерт залгана уу.",
     "step_card": "Картаа чиптэй талаар нь уншигчид хийнэ үү.",
     "step_pin": "Доорх товчийг дараад, картын программ асуухад ПИН кодоо оруулна уу.",
-    "origin_check": "Картын программ дараах хаягийг харуулах ёстой. Өөр хаяг гарвал "
-    "ПИН кодоо бүү оруул:",
+    "origin_check": "Картын программ дараах хаягийг харуулах ёстой:",
+    "origin_other": "Өөр хаяг гарвал ПИН кодоо бүү оруул.",
     "login_button": "Нэвтрэх",
     "pin_note": "ПИН кодыг зөвхөн картын программ асууна. Энэ хуудас хэзээ ч асуухгүй.",
     "noscript": "Картаар нэвтрэхэд JavaScript шаардлагатай. Хөтчийнхөө тохиргоонд "
@@ -48,8 +48,8 @@ _EN = {
     "step_reader": "Plug the card reader into the computer.",
     "step_card": "Put your card into the reader, chip first.",
     "step_pin": "Press the button below, then enter your PIN when the card program asks for it.",
-    "origin_check": "The card program must show this address. If it shows another, do not enter "
-    "your PIN:",
+    "origin_check": "The card program must show this address:",
+    "origin_other": "If it shows another, do not enter your PIN.",
     "login_button": "Sign in",
     "pin_note": "Only the card program asks for the PIN. This page never does.",
     "noscript": "Signing in with a card needs JavaScript. Allow it in the settings of your "
