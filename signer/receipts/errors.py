@@ -202,6 +202,14 @@ class DatabaseBehind(SequencerHalted):
     """The database knows less than was written or signed: a restored backup, perhaps."""
 
 
+class CheckpointFileMissing(SequencerHalted):
+    """The log has released receipts, and its folder does not hold a checkpoint."""
+
+
+class CheckpointFileMalformed(SequencerHalted):
+    """The folder's checkpoint is not one, so it does not tell how far the log had grown."""
+
+
 class LogForked(SequencerHalted):
     """Two records of the same log and size differ."""
 

@@ -1,7 +1,10 @@
 """What a sequencer does before its first batch: compare what database and disk say of a log.
 
-What a person must look at raises and is not mended; what follows from the database
-(tiles, the checkpoint file) is made anew.
+What a person must look at raises and is not mended; tiles follow from the database and are
+made anew. The checkpoint file is the folder's own word on how far the log had grown, the one
+thing that gives a restored database away, so without it the log halts: a person finds the
+newest checkpoint that anyone has of the log, and puts it into the folder. That a whole host was
+restored, database and folder from one snapshot, cannot be detected without a witness.
 """
 
 import secrets
@@ -15,6 +18,8 @@ from signer.receipts.batch import PendingBallot, Shuffle
 from signer.receipts.checkpoint import Checkpoint
 from signer.receipts.election import Manifest
 from signer.receipts.errors import (
+    CheckpointFileMalformed,
+    CheckpointFileMissing,
     DatabaseBehind,
     FormatRefused,
     KeysChanged,
@@ -26,7 +31,6 @@ from signer.receipts.merkle import Frontier
 from signer.receipts.note import UnverifiedNote, VerifierKey
 from signer.receipts.policy import LogKeys
 from signer.receipts.sequencer import Sequencer, StepObserver, tree_of, verify_own
-from signer.receipts.tree_files import TreeFiles
 
 
 def open_sequencer(
@@ -42,8 +46,7 @@ def open_sequencer(
 ) -> Sequencer:
     """Compare database, tiles and last signed bytes; then a sequencer may run.
 
-    The caller holds the log's lock. What a person must look at raises and is not mended;
-    what follows from the database (tiles, the checkpoint file) is made anew.
+    The caller holds the log's lock.
 
     Args:
         manifest: the election's.
@@ -57,20 +60,15 @@ def open_sequencer(
 
     Raises:
         KeysChanged: the signer's keys are not the manifest's.
+        CheckpointFileMissing, CheckpointFileMalformed: the disk does not say how far the log
+            had grown.
         DatabaseBehind: the database knows less than the disk, or less than it signed.
         LogForked: two records of one size differ.
+        TilesDamaged: tiles differ from the database as soon as they are made anew.
     """
     election_id = manifest.election_id
     keys = [(purpose, _pinned(signer, purpose, manifest)) for purpose in purposes]
-    state = store.log_state(election_id)
-    _compare_with_checkpoint_file(state, files.read_checkpoint(), store, election_id)
-    tree = tree_of(store, files, election_id)
-    _compare_with_tiles(state, tree)
-    frontier = _signed_frontier(state, tree, slot=slot_of(at))
-    if state.signed is not None:
-        checkpoint = Checkpoint(manifest.origin, state.signed.size, state.signed.root)
-        verify_own(state.signed.note, checkpoint, LogKeys(manifest.origin, manifest.log_keys))
-        files.write_checkpoint(state.signed.note, slot=slot_of(at))
+    frontier = _compared(manifest, store, files, slot=slot_of(at))
     holder = secrets.token_hex(16)
     store.take_over(election_id, holder=holder)
     return Sequencer(
@@ -84,6 +82,43 @@ def open_sequencer(
         observer=observer,
         frontier=frontier,
     )
+
+
+def _compared(manifest: Manifest, store: LogStore, files: TileFiles, *, slot: int) -> Frontier:
+    """Compare all records of a log; the tree that was signed last.
+
+    1. The checkpoint file is there, well-formed, and one that the database committed.
+    2. No tile holds more than the database.
+    3. The database's entries have the root that was signed last.
+    4. All bundles and tiles are what these entries give; if not, they are made anew.
+    5. The checkpoint that was signed last verifies under the pinned keys. Its file is written.
+    """
+    state = store.log_state(manifest.election_id)
+    # (1)
+    _compare_with_checkpoint_file(state, files.read_checkpoint(), store, manifest.election_id)
+    # (2)
+    tree = tree_of(store, files, manifest.election_id)
+    if tree.has_more_than(state.entries):
+        raise DatabaseBehind(
+            f"the disk has entries beyond the database's {state.entries}: was a backup restored?"
+        )
+    if state.signed is None:
+        return Frontier.empty()
+    # (3)
+    size = state.signed.size
+    frontier = tree.frontier_of_entries(size)
+    if frontier.root != state.signed.root:
+        raise LogForked("the database's entries do not have the root that was signed")
+    # (4)
+    if not tree.is_whole(size):
+        tree.rebuild(size, slot=slot)
+        if not tree.is_whole(size):
+            raise TilesDamaged("tiles that were made anew differ from the database")
+    # (5)
+    checkpoint = Checkpoint(manifest.origin, size, state.signed.root)
+    verify_own(state.signed.note, checkpoint, LogKeys(manifest.origin, manifest.log_keys))
+    files.write_checkpoint(state.signed.note, slot=slot)
+    return frontier
 
 
 def system_shuffle(pending: list[PendingBallot]) -> None:
@@ -105,11 +140,16 @@ def _compare_with_checkpoint_file(
     if state.signed_size > state.entries:
         raise DatabaseBehind("the database signed more entries than it holds")
     if file is None:
+        # Between the first signature and its release, the file is yet to be written.
+        if state.released_size > 0:
+            raise CheckpointFileMissing(
+                f"the log was signed up to size {state.signed_size}: was its folder lost?"
+            )
         return
     try:
         written = Checkpoint.parse(UnverifiedNote.parse(file).text)
     except FormatRefused as error:
-        raise TilesDamaged("the checkpoint file is malformed") from error
+        raise CheckpointFileMalformed("the checkpoint file is malformed") from error
     if written.size > state.signed_size:
         raise DatabaseBehind(
             f"the disk has a checkpoint of size {written.size}, "
@@ -118,30 +158,3 @@ def _compare_with_checkpoint_file(
     committed = store.checkpoint(election_id, written.size)
     if committed is None or committed.root != written.root:
         raise LogForked(f"disk and database differ at size {written.size}")
-
-
-def _compare_with_tiles(state: LogState, tree: TreeFiles) -> None:
-    try:
-        ahead = tree.has_more_than(state.entries)
-    except FormatRefused as error:
-        raise TilesDamaged("the newest tile is malformed") from error
-    if ahead:
-        raise DatabaseBehind(
-            f"the disk has entries beyond the database's {state.entries}: was a backup restored?"
-        )
-
-
-def _signed_frontier(state: LogState, tree: TreeFiles, *, slot: int) -> Frontier:
-    """The tree at the last signed size, from tiles or, where they are damaged, made anew."""
-    if state.signed is None:
-        return Frontier.empty()
-    try:
-        frontier = tree.frontier(state.signed.size)
-    except TilesDamaged:
-        frontier = None
-    if frontier is None or frontier.root != state.signed.root:
-        tree.rebuild(state.entries, slot=slot)
-        frontier = tree.read_back(0, state.signed.size)
-    if frontier.root != state.signed.root:
-        raise LogForked("the database's entries do not have the root that was signed")
-    return frontier

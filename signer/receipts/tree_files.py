@@ -1,6 +1,7 @@
 """The tree on disk: growing it tile by tile, reading it back, proving from it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from signer.receipts.errors import InclusionInvalid, TileMalformed, TilesDamaged
 from signer.receipts.log_store import EntryPath, TileFiles
@@ -17,6 +18,7 @@ from signer.receipts.tiles import (
     TileAddress,
     TileNodes,
     addresses_of_growth,
+    cut,
     decode_bundle,
     decode_hashes,
     encode_bundle,
@@ -121,12 +123,28 @@ class TreeFiles:
         return paths
 
     def has_more_than(self, size: int) -> bool:
-        """Whether the folder holds an entry beyond a size."""
-        bundle = self._files.read(None, size // TILE_WIDTH)
-        tile = self._files.read(0, size // TILE_WIDTH)
-        entries = len(decode_bundle(bundle)) if bundle else 0
-        hashes = len(decode_hashes(tile)) if tile else 0
-        return max(entries, hashes) > size % TILE_WIDTH
+        """Whether the folder holds a well-formed bundle or tile with an entry beyond a size."""
+        address = TileAddress(None, size // TILE_WIDTH, size % TILE_WIDTH + 1)
+        return any(self._cut(wider) is not None for wider in (address, replace(address, level=0)))
+
+    def is_whole(self, size: int) -> bool:
+        """Whether the folder holds exactly what follows from the first entries of the database.
+
+        Every bundle and tile is compared, level by level, so a level above is compared with
+        what was found good below.
+        """
+        return all(
+            self._cut(address) == self._content(address, old_size=0)
+            for address in addresses_of_growth(0, size)
+        )
+
+    def frontier_of_entries(self, size: int) -> Frontier:
+        """The tree of a size, hashed from the entries of the database."""
+        frontier = Frontier.empty()
+        for start in range(0, size, REBUILD_STEP):
+            entries = self._entries(start, min(size, start + REBUILD_STEP))
+            frontier = frontier.extended(leaf_hash(entry) for entry in entries)
+        return frontier
 
     def hashes(self, level: int, number: int) -> tuple[bytes, ...]:
         """The hashes of a tile, as wide as it is; raises TilesDamaged."""
@@ -140,6 +158,16 @@ class TreeFiles:
         if data is None:
             raise TilesDamaged(f"tile {level}/{number} is missing")
         return data
+
+    def _cut(self, address: TileAddress) -> bytes | None:
+        """What the folder holds under an address; None if it is missing, malformed or narrower."""
+        widest = self._files.read(address.level, address.number)
+        if widest is None:
+            return None
+        try:
+            return cut(address, widest)
+        except TileMalformed:
+            return None
 
     def _content(self, address: TileAddress, old_size: int) -> bytes:
         first = address.number * TILE_WIDTH

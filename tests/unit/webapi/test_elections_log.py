@@ -150,7 +150,7 @@ def test_one_halted_log_leaves_the_others_running(site: Site) -> None:
     site.logs.close()
     (site.disk.folder / "logs" / ELECTION / "checkpoint").write_bytes(b"damaged")
     site.work()
-    assert site.logs.halted == {ELECTION: "TilesDamaged"}
+    assert site.logs.halted == {ELECTION: "CheckpointFileMalformed"}
     site.work()
     assert other.log.log_state("other").published.size == 1
 

@@ -1,14 +1,16 @@
 """Disks that lose and change bytes: found before a signature and before a receipt goes out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
-from signer.receipts.errors import TilesDamaged
+from signer.receipts.errors import DatabaseBehind, TilesDamaged
 from signer.receipts.sequencer import Sequenced, Step
 from signer.receipts.tile_store import TileFolder
 from signer.receipts.tiles import TileAddress
+from tests.support.crashes import Crash, CrashBehind
 from tests.support.receipt_disk import ReceiptDisk
 from tests.support.receipts import ELECTION, NOW
 
@@ -23,6 +25,60 @@ def disk(tmp_path: Path) -> ReceiptDisk:
 def flip(path: Path) -> None:
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, empty, Path.unlink])
+def test_any_damaged_tile_is_made_anew_at_the_opening(
+    disk: ReceiptDisk, damage: Callable[[Path], None]
+) -> None:
+    for number in range(300):
+        disk.register(number)
+    disk.sequencer().run_once(at=NOW)
+    log = disk.folder / "logs" / ELECTION
+    names = ["entries/000", "0/000", "1/000.p/1", "entries/001.p/45", "0/001.p/45"]
+    for name in names:
+        good = (log / "tile" / name).read_bytes()
+        damage(log / "tile" / name)
+        disk.sequencer()
+        assert (log / "tile" / name).read_bytes() == good
+    assert len(list(log.glob("tile.damaged-*"))) == len(names)
+    disk.register(300)
+    assert disk.sequencer().run_once(at=NOW) == Sequenced(302, 1)
+    assert disk.verified(300).size == 302
+
+
+def test_whole_tiles_stay_where_they_are(disk: ReceiptDisk) -> None:
+    disk.register(0)
+    disk.sequencer().run_once(at=NOW)
+    disk.sequencer()
+    assert not list((disk.folder / "logs" / ELECTION).glob("tile.damaged-*"))
+
+
+def test_a_malformed_tile_does_not_hide_that_the_database_is_behind(disk: ReceiptDisk) -> None:
+    disk.register(0)
+    with pytest.raises(Crash):
+        disk.sequencer(observer=CrashBehind(Step.TILES_WRITTEN)).run_once(at=NOW)
+    with disk.engine.begin() as connection:
+        connection.execute(text("delete from log_entries where seq = 1"))
+    truncate(disk.folder / "logs" / ELECTION / "tile" / "0" / "000.p" / "2")
+    with pytest.raises(DatabaseBehind, match="entries beyond"):
+        disk.sequencer()
+
+
+def test_a_disk_that_damages_what_is_made_anew_halts(disk: ReceiptDisk) -> None:
+    (disk.folder / "logs" / ELECTION / "tile" / "0" / "000.p" / "1").unlink()
+    disk.files = files = DamagingFiles(disk.folder / "logs" / ELECTION)
+    files.kind = 0
+    with pytest.raises(TilesDamaged, match="made anew"):
+        disk.sequencer()
 
 
 class DamagingFiles(TileFolder):

@@ -9,11 +9,12 @@ from sqlalchemy import text
 
 from signer.payload import Purpose
 from signer.receipts.errors import (
+    CheckpointFileMalformed,
+    CheckpointFileMissing,
     DatabaseBehind,
     ElectionNotFound,
     KeysChanged,
     LogForked,
-    TilesDamaged,
 )
 from signer.receipts.sequencer import Sequenced, Step
 from tests.support.crashes import Crash, CrashBehind
@@ -80,9 +81,10 @@ def test_a_database_with_another_root_halts(disk: ReceiptDisk) -> None:
 def test_a_database_with_another_entry_halts(disk: ReceiptDisk) -> None:
     with disk.engine.begin() as connection:
         connection.execute(text("update log_entries set entry = x'80'"))
-    shutil.rmtree(disk.folder / "logs" / ELECTION / "tile")
     with pytest.raises(LogForked, match="entries do not have the root"):
         disk.sequencer()
+    # What the person needs to see is still there.
+    assert not list((disk.folder / "logs" / ELECTION).glob("tile.damaged-*"))
 
 
 def test_a_checkpoint_that_says_something_else_than_its_record(disk: ReceiptDisk) -> None:
@@ -109,7 +111,6 @@ def test_missing_and_damaged_tiles_are_made_anew(disk: ReceiptDisk) -> None:
     disk.sequencer().run_once(at=NOW)
     log = disk.folder / "logs" / ELECTION
     (log / "tile" / "1" / "000.p" / "1").write_bytes(bytes(32))
-    (log / "checkpoint").unlink()
     disk.register(300)
     assert disk.sequencer().run_once(at=NOW) == Sequenced(302, 1)
     assert disk.verified(300).size == 302
@@ -119,16 +120,51 @@ def test_missing_and_damaged_tiles_are_made_anew(disk: ReceiptDisk) -> None:
     assert disk.sequencer().run_once(at=NOW) == Sequenced(303, 1)
 
 
-def test_malformed_files_halt(disk: ReceiptDisk) -> None:
-    log = disk.folder / "logs" / ELECTION
-    good = (log / "checkpoint").read_bytes()
-    (log / "checkpoint").write_bytes(b"damaged")
-    with pytest.raises(TilesDamaged, match="checkpoint file"):
+@pytest.mark.parametrize("data", [b"", b"damaged"])
+def test_a_malformed_checkpoint_file_halts(disk: ReceiptDisk, data: bytes) -> None:
+    (disk.folder / "logs" / ELECTION / "checkpoint").write_bytes(data)
+    with pytest.raises(CheckpointFileMalformed):
         disk.sequencer()
-    (log / "checkpoint").write_bytes(good)
-    (log / "tile" / "0" / "000.p" / "1").write_bytes(b"short")
-    with pytest.raises(TilesDamaged, match="newest tile"):
-        disk.sequencer()
+
+
+def test_a_restored_backup_without_its_folder_halts(disk: ReceiptDisk, tmp_path: Path) -> None:
+    copy_database(disk, tmp_path / "backup.db")
+    disk.register(0)
+    disk.sequencer().run_once(at=NOW)
+    newest = disk.files.read_checkpoint()
+    assert newest is not None
+    again = restored(disk, tmp_path / "backup.db")
+    shutil.rmtree(disk.folder / "logs")
+    again.register(1)
+    disk.election.signer.signed.clear()
+    with pytest.raises(CheckpointFileMissing, match="size 1"):
+        again.sequencer()
+    # A person brings the newest checkpoint that anyone has; it tells what happened.
+    again.files.write_checkpoint(newest, slot=1)
+    with pytest.raises(DatabaseBehind, match="size 2"):
+        again.sequencer()
+    assert disk.election.signer.signed == []
+
+
+def test_a_folder_that_was_lost_is_made_anew_from_an_older_checkpoint(disk: ReceiptDisk) -> None:
+    older = disk.files.read_checkpoint()
+    assert older is not None
+    disk.register(0)
+    disk.sequencer().run_once(at=NOW)
+    newest = disk.files.read_checkpoint()
+    shutil.rmtree(disk.folder / "logs")
+    disk.files.write_checkpoint(older, slot=1)
+    assert disk.sequencer().run_once(at=NOW) is None
+    assert disk.files.read_checkpoint() == newest
+
+
+def test_a_crash_before_the_first_checkpoint_file_is_no_loss(tmp_path: Path) -> None:
+    disk = ReceiptDisk(tmp_path).create()
+    with pytest.raises(Crash):
+        disk.sequencer(observer=CrashBehind(Step.COMMITTED)).run_once(at=NOW)
+    assert disk.files.read_checkpoint() is None
+    disk.sequencer().run_once(at=NOW)
+    assert disk.files.read_checkpoint() is not None
 
 
 def test_keys_that_the_manifest_does_not_pin(disk: ReceiptDisk) -> None:
