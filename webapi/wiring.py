@@ -71,6 +71,10 @@ _ZONE_OF: dict[Purpose, Zone] = {
 }
 
 
+class SoftwareTokenInProduction(Exception):
+    """In production a token said of itself that it is software."""
+
+
 class ZoneNotConfigured(Exception):
     """A key is asked for whose zone has no section in the settings."""
 
@@ -107,27 +111,35 @@ class Wiring:
             self.engine.dispose()
 
     def token(self, zone: Zone) -> TokenSessions:
-        """The sessions on a zone's token, opened at first use.
+        """The sessions on a zone's token.
 
         Raises:
             ZoneNotConfigured: the settings have no such token.
+            SoftwareTokenInProduction: it is a program, whatever its module is called.
+            pkcs11_bridge.errors.TokenError: in production, where it is opened here.
         """
         if zone not in self._sessions:
-            settings = self.settings.tokens.get(zone)
-            if settings is None:
-                raise ZoneNotConfigured(f"there is no section [tokens.{zone}]")
-            protect_memory()
-            self._sessions[zone] = TokenSessions(
-                TokenConfig(
-                    module=settings.module,
-                    uri=Pkcs11Uri(token=settings.token),
-                    pin_source=FilePinSource(settings.pin_file),
-                    latch_directory=settings.pin_latch_directory,
-                    sessions=settings.sessions,
-                    wait_seconds=settings.wait_seconds,
-                )
+            self._sessions[zone] = self._new_sessions(zone)
+        sessions = self._sessions[zone]
+        if self.settings.service.mode == "production" and sessions.describe().is_software:
+            raise SoftwareTokenInProduction(f"the token of [tokens.{zone}] is a software token")
+        return sessions
+
+    def _new_sessions(self, zone: Zone) -> TokenSessions:
+        settings = self.settings.tokens.get(zone)
+        if settings is None:
+            raise ZoneNotConfigured(f"there is no section [tokens.{zone}]")
+        protect_memory()
+        return TokenSessions(
+            TokenConfig(
+                module=settings.module,
+                uri=Pkcs11Uri(token=settings.token),
+                pin_source=FilePinSource(settings.pin_file),
+                latch_directory=settings.pin_latch_directory,
+                sessions=settings.sessions,
+                wait_seconds=settings.wait_seconds,
             )
-        return self._sessions[zone]
+        )
 
     def signer(self, purposes: Iterable[Purpose]) -> PermittedSigner:
         """A signer for these purposes; their keys are looked up now.

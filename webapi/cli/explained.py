@@ -5,12 +5,13 @@ from pkcs11_bridge.errors import TokenError
 from webapi.config import ConfigurationWrong
 from webapi.storage.errors import StorageError
 from webapi.trust_settings import CertificateFileWrong
-from webapi.wiring import ZoneNotConfigured
+from webapi.wiring import SoftwareTokenInProduction, ZoneNotConfigured
 
 EXPLAINED = (
     CertificateFileWrong,
     ConfigurationInvalid,
     ConfigurationWrong,
+    SoftwareTokenInProduction,
     StorageError,
     TokenError,
     ZoneNotConfigured,
