@@ -29,7 +29,7 @@ CHECKPOINT_CACHE = "public, max-age=5"
 TILE_CACHE = "public, max-age=31536000, immutable"
 TEXT = "text/plain; charset=utf-8"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
-_BEARER = "Bearer "
+_BEARER = "bearer"
 
 
 def elections_blueprint(service: ElectionsService, clock: Callable[[], datetime]) -> Blueprint:
@@ -116,11 +116,14 @@ def _add_log(blueprint: Blueprint, service: ElectionsService) -> None:
 
 
 def _bearer_token() -> bytes:
-    """The token of the Authorization header (RFC 6750, section 2.1)."""
-    header = request.headers.get("Authorization", "")
-    if not header.startswith(_BEARER):
+    """The token of the Authorization header (RFC 6750, section 2.1).
+
+    The scheme's name is case-insensitive, and spaces follow it (RFC 9110, sections 11.1 and 11.4).
+    """
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != _BEARER or not token.strip(" "):
         raise BearerMissing("no bearer token")
-    return header.removeprefix(_BEARER).encode("utf-8", "surrogateescape")
+    return token.strip(" ").encode("utf-8", "surrogateescape")
 
 
 def _receipt_answer(election_id: str, submission_id: str, ready: ReadyReceipt | None) -> Response:
