@@ -143,6 +143,10 @@ class RequestExpired(RequestRefused):
     """The request's time is over."""
 
 
+class VotersExceedBallots(RequestRefused):
+    """The order to close states more voters than there are ballots."""
+
+
 class ElectionNotFound(ReceiptsError):
     """There is no such election."""
 

@@ -239,6 +239,8 @@ def verify_close(
     _check_not_future(_number(claims, "iat"), at)
     if not no_vote_proof and (size, root) != (0, EMPTY_ROOT):
         raise RequestMalformed("this election has no tree of voters: size 0, the empty root")
+    if size == 0 and root != EMPTY_ROOT:
+        raise RequestMalformed("a tree without leaves has the empty root")
     return CloseOrder(system.election_id, root, size, unverified_order, _SEAL)
 
 

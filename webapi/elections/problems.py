@@ -65,6 +65,12 @@ PROBLEMS: ProblemTable = {
         "Another ballot is registered under this id.",
         "Draw a new submission id for another ballot.",
     ),
+    errors.VotersExceedBallots: Problem(
+        409,
+        "voters_exceed_ballots",
+        "The order to close states more voters than there are ballots.",
+        "Compare no_vote_size with the number of registered ballots.",
+    ),
     errors.CloseConflict: Problem(
         409,
         "close_conflict",

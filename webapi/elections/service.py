@@ -12,7 +12,7 @@ from signer.receipts.acceptance import (
     register,
 )
 from signer.receipts.election import Manifest
-from signer.receipts.errors import ElectionNotFound, TileMalformed
+from signer.receipts.errors import ElectionNotFound, TileMalformed, VotersExceedBallots
 from signer.receipts.leaf import is_election_id
 from signer.receipts.log_store import SignedCheckpoint
 from signer.receipts.registration import (
@@ -125,7 +125,8 @@ class ElectionsService:
             The closing checkpoint, None while what is pending goes into the log.
 
         Raises:
-            RequestRefused, ElectionNotFound, CloseConflict: as they say.
+            RequestRefused, ElectionNotFound, CloseConflict: as they say; VotersExceedBallots
+                is one of the first.
         """
         manifest = self._manifest(election_id)
         order = verify_close(
@@ -134,6 +135,10 @@ class ElectionsService:
             no_vote_proof=manifest.no_vote_proof,
             at=at,
         )
+        # Each voter has one ballot or more. Until the order is recorded ballots only come in,
+        # so that what is plausible now stays so.
+        if order.no_vote_size > self.registrations.count(election_id):
+            raise VotersExceedBallots("the order states more voters than there are ballots")
         self.elections.close(order)
         return self.wait.find(lambda: self._closing_checkpoint(election_id))
 

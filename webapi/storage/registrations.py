@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     and_,
+    func,
     insert,
     select,
 )
@@ -124,6 +125,20 @@ class SqlRegistrationStore:
                 connection.execute(values)
         except IntegrityError as error:
             raise SubmissionExists("the submission id is taken") from error
+
+    def count(self, election_id: str) -> int:
+        """The number of registered ballots; it is read from an index, however many there are."""
+        of_election = registrations.c.election_id == election_id
+        # Places are given from 1 on, without gaps.
+        last_place = select(func.coalesce(func.max(registrations.c.seq), 0)).where(of_election)
+        without_place = (
+            select(func.count())
+            .select_from(registrations)
+            .where(of_election, registrations.c.seq.is_(None))
+        )
+        with self._engine.begin() as connection:
+            placed: int = connection.execute(last_place).scalar_one()
+            return placed + connection.execute(without_place).scalar_one()
 
 
 def _release(row: Row[*tuple[Any, ...]]) -> Release:

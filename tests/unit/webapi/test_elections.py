@@ -85,6 +85,11 @@ def test_fetching_needs_the_election_system_s_token(site: Site) -> None:
     problem(site.client.get(path), 401, "bearer_missing")
     basic = {"Authorization": "Basic eDp5"}
     problem(site.client.get(path, headers=basic), 401, "bearer_missing")
+    for header in ("Bearer", "Bearer  ", "Bearerx y", ""):
+        problem(site.client.get(path, headers={"Authorization": header}), 401, "bearer_missing")
+    for scheme in ("bearer", "BEARER", "Bearer "):
+        headers = {"Authorization": f"{scheme} {site.token(0)}"}
+        assert site.client.get(path, headers=headers).status_code == 202
     problem(site.fetch(0, token=site.token(1)), 403, "request_misdirected")
     problem(site.fetch(0, token="é"), 400, "request_malformed")
     late = site.token(0)
@@ -95,9 +100,24 @@ def test_fetching_needs_the_election_system_s_token(site: Site) -> None:
 
 def test_closing_with_other_figures(site: Site) -> None:
     path = f"/elections/{ELECTION}/close"
+    for number in range(3):
+        site.register(number)
     assert site.post(path, site.disk.close_jws()).status_code == 202
     problem(site.post(path, site.disk.close_jws(size=3)), 409, "close_conflict")
     problem(site.post(path, site.disk.registration_jws(0)), 400, "request_malformed")
+
+
+def test_closing_with_more_voters_than_ballots(site: Site) -> None:
+    path = f"/elections/{ELECTION}/close"
+    problem(site.post(path, site.disk.close_jws(size=1)), 409, "voters_exceed_ballots")
+    site.register(0)
+    site.work()
+    site.register(1)  # one ballot has its place in the log, one has none yet
+    problem(site.post(path, site.disk.close_jws(size=3)), 409, "voters_exceed_ballots")
+    assert site.register(2).status_code == 202  # the order was not recorded
+    assert site.post(path, site.disk.close_jws(size=3)).status_code == 202
+    site.work()
+    assert site.post(path, site.disk.close_jws(size=3)).status_code == 200
 
 
 def test_erased_salts(site: Site) -> None:
@@ -133,7 +153,7 @@ def test_registered_pending_fetched_verified(site: Site) -> None:
 
 def test_closing(site: Site) -> None:
     site.register(0)
-    path, order = f"/elections/{ELECTION}/close", site.disk.close_jws()
+    path, order = f"/elections/{ELECTION}/close", site.disk.close_jws(size=1)
     closing = site.post(path, order)
     assert (closing.status_code, closing.json) == (202, {"status": "closing"})
     problem(site.register(1), 410, "election_over")

@@ -257,6 +257,9 @@ def test_orders_to_close() -> None:
         verify_close(
             jws(CLOSE | {"no_vote_size": 1}, CLOSE_TYPE), SYSTEM, no_vote_proof=False, at=NOW
         )
+    rooted = jws(CLOSE | {"no_vote_root": "00" * 32}, CLOSE_TYPE)
+    with pytest.raises(RequestMalformed, match="without leaves"):
+        verify_close(rooted, SYSTEM, no_vote_proof=True, at=NOW)
     with pytest.raises(RequestMisdirected):
         verify_close(jws(CLOSE | {"aud": "other"}, CLOSE_TYPE), SYSTEM, no_vote_proof=True, at=NOW)
 
