@@ -11,6 +11,7 @@ import pytest
 
 from signer.receipts.acceptance import NewRegistration, StoredRegistration, fetch, register
 from signer.receipts.errors import (
+    ElectionExists,
     ElectionNotFound,
     ElectionNotYetOpen,
     ElectionOver,
@@ -117,6 +118,8 @@ def test_the_store_refuses_what_the_database_forbids(disk: ReceiptDisk) -> None:
     disk.register(0)
     with pytest.raises(SubmissionExists):
         disk.registrations.insert(replace(new, election_id=ELECTION))
+    with pytest.raises(ElectionExists):
+        disk.elections.create(disk.manifest)
 
 
 def test_no_exact_time_is_stored(disk: ReceiptDisk) -> None:
