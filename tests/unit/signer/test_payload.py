@@ -4,6 +4,11 @@ import pickle
 from dataclasses import replace
 
 import pytest
+from asn1crypto import core
+from asn1crypto import ocsp as asn1_ocsp
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp as x509_ocsp
 
 from pkcs11_bridge.agent import challenge_proof
 from signer.errors import PayloadRefused
@@ -14,6 +19,8 @@ from signer.payload import (
     login_challenge_payload,
     ocsp_response_payload,
 )
+from tests.support.certificates import NOW, development_like_pki
+from tests.support.ocsp_answers import answer, standard_spec
 
 CHALLENGE = challenge_proof.signed_text("https://login.example", bytes(24), bytes(4), 1_800_000_000)
 ORIGIN = "receipts.example/e1"
@@ -81,3 +88,27 @@ def test_a_payload_is_made_nowhere_else() -> None:
         replace(payload)
     with pytest.raises(TypeError):
         pickle.dumps(payload)
+
+
+def test_an_answer_about_a_certificate_is_accepted() -> None:
+    pki = development_like_pki()
+    builder = x509_ocsp.OCSPRequestBuilder()
+    request = builder.add_certificate(
+        pki.leaf.certificate, pki.citizen_ca.certificate, hashes.SHA256()
+    ).build()
+    der = answer(standard_spec(pki, request.public_bytes(Encoding.DER)))
+    data = x509_ocsp.load_der_ocsp_response(der).tbs_response_bytes
+    payload = ocsp_response_payload(Purpose.OCSP_CITIZEN_CA, data)
+    assert (payload.purpose, payload.message) == (Purpose.OCSP_CITIZEN_CA, data)
+
+
+def test_an_answer_about_nothing_is_refused() -> None:
+    empty = asn1_ocsp.ResponseData(
+        {
+            "responder_id": asn1_ocsp.ResponderId("by_key", core.OctetString(bytes(20))),
+            "produced_at": NOW,
+            "responses": [],
+        }
+    )
+    with pytest.raises(PayloadRefused, match="says nothing"):
+        ocsp_response_payload(Purpose.OCSP_CITIZEN_CA, empty.dump())
