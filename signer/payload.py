@@ -112,10 +112,10 @@ def ocsp_response_payload(purpose: Purpose, response_data: bytes) -> Payload:
         raise PayloadRefused("the OCSP answer is too large")
     try:
         parsed = asn1_ocsp.ResponseData.load(response_data, strict=True)
-        answers = len(parsed["responses"])
-        parsed["produced_at"].native  # noqa: B018 - asn1crypto parses a field when it is read
+        # asn1crypto parses a field when it is read.
+        complete = len(parsed["responses"]) > 0 and parsed["produced_at"].native is not None
     except (ValueError, TypeError) as error:
         raise PayloadRefused("the bytes are not the ResponseData of an OCSP answer") from error
-    if answers == 0:
+    if not complete:
         raise PayloadRefused("an OCSP answer without a single response says nothing")
     return Payload(purpose, response_data, _SEAL)

@@ -80,7 +80,11 @@ class MemoryChallenges:
             return self.issued.pop(challenge_id, None)
 
     def purge(self, *, expired_before: datetime) -> int:
-        raise NotImplementedError
+        with self._lock:
+            over = [key for key, c in self.issued.items() if c.expires_at < expired_before]
+            for key in over:
+                del self.issued[key]
+        return len(over)
 
 
 def card_signature(key: PrivateKey, algorithm: str, origin: str, nonce: str) -> bytes:

@@ -8,44 +8,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.support.certificates import NOW
+from tests.support.settings import DEVELOPMENT_SETTINGS
 from webapi.cli.pki import pki
 from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.engine import make_engine, upgrade
-
-CONFIG = """
-[service]
-mode = "development"
-origin = "https://localhost:8443"
-tls_certificate = "tls/server.pem"
-tls_key = "tls/server.key"
-[database]
-url = "sqlite:///tamga.db"
-[tokens.login]
-module = "/usr/lib/softhsm/libsofthsm2.so"
-token = "tamga-login"
-pin_file = "pins/login"
-pin_latch_directory = "latches"
-[trust]
-roots = ["pki/root.cer"]
-[[trust.issuers]]
-name = "citizen-ca"
-certificates = ["pki/citizen-ca.cer"]
-responder_url = "http://127.0.0.1:8480/ocsp/citizen-ca"
-nonce = "require"
-required_policies = ["2.16.496.1.101.1.2.8"]
-person_pattern = "PNOMN-[0-9]{12}"
-[receipts]
-log_directory = "logs"
-salt_key_directory = "salts"
-[development]
-softhsm2_conf = "softhsm2.conf"
-"""
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "tamga.toml"
-    path.write_text(CONFIG)
+    path.write_text(DEVELOPMENT_SETTINGS)
     engine = make_engine(f"sqlite:///{tmp_path}/tamga.db")
     upgrade(engine)
     store = SqlCertificateStore(engine)

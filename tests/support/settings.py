@@ -1,0 +1,36 @@
+"""A complete configuration file, as small as it may be."""
+
+DEVELOPMENT_SETTINGS = """
+[service]
+mode = "development"
+origin = "https://localhost:8443"
+tls_certificate = "tls/server.pem"
+tls_key = "tls/server.key"
+
+[database]
+url = "sqlite:///tamga.db"
+
+[tokens.login]
+module = "/usr/lib/softhsm/libsofthsm2.so"
+token = "tamga-login"
+pin_file = "pins/login"
+pin_latch_directory = "latches"
+
+[trust]
+roots = ["pki/root.cer"]
+
+[[trust.issuers]]
+name = "citizen-ca"
+certificates = ["pki/citizen-ca.cer"]
+responder_url = "http://127.0.0.1:8480/ocsp/citizen-ca"
+nonce = "require"
+required_policies = ["2.16.496.1.101.1.2.8"]
+person_pattern = "PNOMN-[0-9]{12}"
+
+[receipts]
+log_directory = "logs"
+salt_key_directory = "salts"
+
+[development]
+softhsm2_conf = "softhsm2.conf"
+"""
