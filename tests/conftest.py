@@ -13,15 +13,15 @@ pytest_plugins = ["tests.support.card", "tests.support.softhsm"]
 _NEEDS = {"test_softhsm_keys.py": "libsofthsm2", "test_agent_card.py": "opensc-pkcs11"}
 _needed: set[str] = set()
 
-# `make test-long` looks a hundred times as long for bytes that a parser chokes on.
-hypothesis.settings.register_profile("long", max_examples=10_000, deadline=None, print_blob=True)
+# `make test-long` looks twenty times as long for bytes that a parser chokes on.
+hypothesis.settings.register_profile("long", max_examples=2_000, deadline=None, print_blob=True)
 # A slow machine is no failed test: speed is measured in bench/.
 hypothesis.settings.register_profile("default", deadline=None, database=None)
 hypothesis.settings.load_profile("default")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    files = {item.path.name for item in items}
+def pytest_collection_finish(session: pytest.Session) -> None:
+    files = {item.path.name for item in session.items}
     _needed.update(module for file, module in _NEEDS.items() if file in files)
 
 
