@@ -117,5 +117,5 @@ def ocsp_response_payload(purpose: Purpose, response_data: bytes) -> Payload:
     except (ValueError, TypeError) as error:
         raise PayloadRefused("the bytes are not the ResponseData of an OCSP answer") from error
     if not complete:
-        raise PayloadRefused("an OCSP answer without a single response says nothing")
+        raise PayloadRefused("an OCSP answer without a single response or its time says nothing")
     return Payload(purpose, response_data, _SEAL)

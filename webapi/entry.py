@@ -5,6 +5,7 @@ the end is registered with multiprocessing, whose finalizers do run.
 """
 
 import os
+from multiprocessing import parent_process
 from multiprocessing.util import Finalize
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from webapi.wiring import Wiring
 
 
 def _wiring() -> Wiring:
-    die_with_parent()
+    parent = parent_process()
+    if parent is not None and parent.pid is not None:
+        die_with_parent(parent.pid)
     protect_memory()
     configure_logs()
     settings = load_settings(Path(os.environ[CONFIG_VARIABLE]), os.environ)

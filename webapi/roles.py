@@ -77,14 +77,16 @@ ROLES: Mapping[str, Callable[[Settings], None]] = {
 
 
 def main(arguments: list[str]) -> None:
-    """Run the one role that is named."""
-    if len(arguments) != 1 or arguments[0] not in ROLES:
-        msg = f"usage: python -m webapi.roles {'|'.join(ROLES)}"
+    """Run the one role that is named; with a parent's process id, end when that parent ends."""
+    role, *parent = arguments or [""]
+    if role not in ROLES or len(parent) > 1 or not all(text.isdecimal() for text in parent):
+        msg = f"usage: python -m webapi.roles {'|'.join(ROLES)} [PARENT-PROCESS-ID]"
         raise SystemExit(msg)
-    die_with_parent()
+    for number in parent:
+        die_with_parent(int(number))
     protect_memory()
     settings = load_settings(Path(os.environ[CONFIG_VARIABLE]), os.environ)
-    ROLES[arguments[0]](settings)
+    ROLES[role](settings)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,9 @@ _ORIGIN = re.compile(
 MAX_PROOF_LIFE = timedelta(hours=24)
 """The agent refuses a challenge whose proof lasts longer (its `challenge_proof.MAX_LIFE`)."""
 
+CLOCK_MARGIN = timedelta(hours=1)
+"""The agent judges by the citizen's clock, which may be slow."""
+
 _SOFTWARE_MODULES = ("softhsm", "p11-kit")
 """Software tokens, and p11-kit's proxy and client, which lead to any module."""
 
@@ -149,9 +152,9 @@ class LoginSettings(_Section):
 
     @model_validator(mode="after")
     def _proof_within_what_the_agent_bears(self) -> Self:
-        if self.shelf_life + self.challenge_life > MAX_PROOF_LIFE:
+        if self.shelf_life + self.challenge_life > MAX_PROOF_LIFE - CLOCK_MARGIN:
             raise ValueError(
-                "shelf_life_seconds and challenge_life_seconds are together longer than 24 hours"
+                "shelf_life_seconds and challenge_life_seconds are together longer than 23 hours"
             )
         return self
 

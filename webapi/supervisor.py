@@ -39,13 +39,20 @@ class Role:
     command: Sequence[str]
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent: int) -> None:
     """Ask the kernel to end this process when its parent ends, in whatever way.
 
+    Args:
+        parent: the parent's process id, as whoever started this process knew it.
+
     Raises:
+        SystemExit: the parent has ended already.
         OSError: the kernel refused.
     """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    # It may have ended while this process was still being made.
+    if os.getppid() != parent:
+        raise SystemExit("the process that started this one has ended")
 
 
 def protect_memory() -> None:
@@ -66,8 +73,8 @@ def _prctl(option: int, argument: int) -> None:
 
 
 def role_command(role: str) -> tuple[str, ...]:
-    """The command line of one role of this service."""
-    return (sys.executable, "-m", "webapi.roles", role)
+    """The command line of one role of this service, which ends with this process."""
+    return (sys.executable, "-m", "webapi.roles", role, str(os.getpid()))
 
 
 def supervise(roles: Sequence[Role]) -> None:
@@ -83,13 +90,15 @@ def supervise(roles: Sequence[Role]) -> None:
             running.extend(
                 (role, subprocess.Popen(role.command, process_group=0)) for role in roles
             )
-            while not stopping:
-                for role, process in running:
-                    if process.poll() is not None:
-                        raise RoleEnded(f"{role.name} ended with {process.returncode}")
+            while not stopping and not any(_has_ended(process) for _, process in running):
                 time.sleep(_POLL_SECONDS)
+            ended = [(role, process) for role, process in running if _has_ended(process)]
         finally:
             stop_all([process for _, process in running])
+    if not stopping:
+        raise RoleEnded(
+            ", ".join(f"{role.name} ended with {process.returncode}" for role, process in ended)
+        )
 
 
 def stop_all(processes: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -101,11 +110,18 @@ def stop_all(processes: Sequence[subprocess.Popen[bytes]]) -> None:
         process.terminate()
     deadline = time.monotonic() + STOP_SECONDS
     for process in processes:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(max(0.0, deadline - time.monotonic()))
+        while not _has_ended(process) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        # Not reaped yet: nobody else can have a group of this number.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it has ended; it is not reaped, so that its number stays its own."""
+    look = os.WEXITED | os.WNOWAIT | os.WNOHANG
+    return process.returncode is not None or os.waitid(os.P_PID, process.pid, look) is not None
 
 
 @contextlib.contextmanager

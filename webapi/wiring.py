@@ -48,6 +48,7 @@ from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.challenges import SqlChallengeStore
 from webapi.storage.elections import SqlElectionStore
 from webapi.storage.engine import make_engine, require_current
+from webapi.storage.errors import DatabaseBusy, DatabaseUnavailable
 from webapi.storage.log_store import SqlLogStore
 from webapi.storage.permits import SqlPermitLedger
 from webapi.storage.registrations import SqlRegistrationStore
@@ -207,7 +208,9 @@ class Wiring:
             validity=listener.answer_life,
         )
         store = SqlCertificateStore(self.engine)
-        service = OcspService([authority], store, clock.now, busy=(RetryLater,))
+        service = OcspService(
+            [authority], store, clock.now, busy=(RetryLater, DatabaseBusy, DatabaseUnavailable)
+        )
         return create_pki_app(service, clock.now)
 
     def _answering_key(self, purpose: Purpose, *, owner: str) -> ec.EllipticCurvePrivateKey:

@@ -38,9 +38,9 @@ class Job:
     due: float = field(default=0.0, init=False)
     failures: int = field(default=0, init=False)
 
-    def run_if_due(self, monotonic: float) -> None:
+    def run_if_due(self, stopwatch: Callable[[], float]) -> None:
         """Run when it is time; after a failure wait twice as long each time."""
-        if monotonic < self.due:
+        if stopwatch() < self.due:
             return
         try:
             self.action()
@@ -56,7 +56,8 @@ class Job:
         else:
             self.failures = 0
         pause = self.every_seconds * 2 ** min(self.failures, 16)
-        self.due = monotonic + min(pause, max(MAX_PAUSE_SECONDS, self.every_seconds))
+        # Counted from the end: what takes long to fail must not fail without a pause.
+        self.due = stopwatch() + min(pause, max(MAX_PAUSE_SECONDS, self.every_seconds))
 
 
 def run_jobs(jobs: Sequence[Job], stopping: threading.Event) -> None:
@@ -65,7 +66,7 @@ def run_jobs(jobs: Sequence[Job], stopping: threading.Event) -> None:
         for job in jobs:
             if stopping.is_set():
                 return
-            job.run_if_due(time.monotonic())
+            job.run_if_due(time.monotonic)
         stopping.wait(_IDLE_SECONDS)
 
 

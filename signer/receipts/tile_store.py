@@ -71,7 +71,8 @@ class TileFolder:
                 return full.read_bytes()
             widths = _widths(full)
             if not widths:
-                return None
+                # The full tile may have replaced the last partial one in between.
+                return full.read_bytes() if full.exists() else None
             try:
                 return (_partial_folder(full) / str(max(widths))).read_bytes()
             except FileNotFoundError:  # replaced by a wider version in between

@@ -251,3 +251,28 @@ def test_card_commands_say_when_there_is_no_reader(home: Installation, tmp_path:
         assert done.returncode == 1
         assert "PC/SC" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_the_demonstration_leaves_a_production_home_alone(tmp_path: Path) -> None:
+    config = tmp_path / "tamga.toml"
+    made = Installation(tmp_path / "made", free_ports(2))
+    ports = ("--https-port", str(made.ports[0]), "--ocsp-port", str(made.ports[1]))
+    assert made.run("init", *ports).returncode == 0
+    text = (made.directory / "tamga.toml").read_text().replace("development", "production", 1)
+    start = text.index("[development]")
+    text = text[:start] + text[text.index("[trust]") :]
+    config.write_text(text.replace("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/vendor.so"))
+    before = config.read_text()
+    done = made.run("demo", "--directory", str(tmp_path), *ports)
+    assert done.returncode == 1
+    assert config.read_text() == before
+
+
+def test_an_added_origin_stays_pinned(home: Installation) -> None:
+    origins = home.directory / "agent" / "origins.json"
+    document = json.loads(origins.read_text())
+    (entry,) = document["origins"].values()
+    document["origins"]["https://login.example.mn"] = entry
+    origins.write_text(json.dumps(document))
+    assert home.run("init").returncode == 0
+    assert json.loads(origins.read_text()) == document

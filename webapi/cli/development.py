@@ -90,9 +90,10 @@ def prepare_home(home: Home, ports: Ports, at: datetime) -> DevelopmentPki:
         tls = pki.issue_tls(at)
         pki.issue_citizen_card(_card(home, at), CITIZEN, at)
     _provide_election_key(home)
-    _write_public_keys(home, hsm, ports)
-    if not home.config.exists() or ports_of(home) != ports:
+    moved = ports_of(home) != ports
+    if moved:
         write_private(home.config, render_settings(_facts(home, ports, hsm, pki, tls)).encode())
+    _write_public_keys(home, hsm, anew=moved)
     _write_root(home, pki)
     _upgrade_database(home, pki)
     return pki
@@ -145,9 +146,9 @@ def ports_of(home: Home) -> Ports | None:
     if not home.config.exists():
         return None
     settings = load_settings(home.config, {})
-    if settings.ocsp_listener is None:
-        return None
-    return Ports(settings.service.listen_port, settings.ocsp_listener.listen_port)
+    listener = settings.ocsp_listener
+    ocsp = DEFAULT_OCSP_PORT if listener is None else listener.listen_port
+    return Ports(settings.service.listen_port, ocsp)
 
 
 def _chosen_ports(home: Home, https: int | None, ocsp: int | None) -> Ports:
@@ -199,7 +200,7 @@ def init(config: Path, *, https_port: int | None, ocsp_port: int | None) -> None
 )
 def demo(*, https_port: int | None, ocsp_port: int | None, directory: Path) -> None:
     """Show a login by ID card, its refusals and a ballot receipt, for real, step by step."""
-    home = Home(directory.absolute())
+    home = _development_home(directory / Home(directory).config.name)
     ports = _chosen_ports(home, https_port, ocsp_port)
     scenery = Scenery(
         prepare=lambda: _prepared(home, ports),
@@ -270,15 +271,23 @@ def _provide_election_key(home: Home) -> None:
     write_private(home.election_public_key, public)
 
 
-def _write_public_keys(home: Home, hsm: SoftwareHsm, ports: Ports) -> None:
-    """The public keys that others pin: the agent's file, and the standby log keys."""
+def _write_public_keys(home: Home, hsm: SoftwareHsm, *, anew: bool) -> None:
+    """The public keys that others pin: the agent's file, and the standby log keys.
+
+    Args:
+        home: where.
+        hsm: holds the keys.
+        anew: replace the agent's file, because the site has another origin than before.
+    """
     login_key = _public_key(hsm, zones.LOGIN.label, Purpose.LOGIN_CHALLENGE)
     if not isinstance(login_key, ec.EllipticCurvePublicKey):
         msg = "the login-challenge key is not on P-256"
         raise TypeError(msg)
     make_private_directory(home.origins.parent)
-    pins = {ports.origin: OriginPins(login_key, None)}
-    write_private(home.origins, origins_document(pins).encode())
+    if anew or not home.origins.exists():
+        origin = load_settings(home.config, {}).service.origin
+        pins = {origin: OriginPins(login_key, None)}
+        write_private(home.origins, origins_document(pins).encode())
     make_private_directory(home.standby_key("").parent)
     for purpose in (Purpose.RECEIPT_LOG, Purpose.RECEIPT_LOG_ED25519):
         key = _public_key(hsm, zones.RECEIPTS_STANDBY.label, purpose)

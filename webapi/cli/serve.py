@@ -29,14 +29,16 @@ ROLES = ("web", "worker", "ocsp")
 )
 @click.option(
     "--end-with-parent",
-    is_flag=True,
+    "parent",
+    type=click.IntRange(min=1),
+    metavar="PROCESS-ID",
     help="Stop when the process that started this one ends, however it ends.",
 )
 @click.pass_obj
-def serve(config: Path, only: tuple[str, ...], *, development: bool, end_with_parent: bool) -> None:
+def serve(config: Path, only: tuple[str, ...], *, development: bool, parent: int | None) -> None:
     """Serve until stopped."""
-    if end_with_parent:
-        die_with_parent()
+    if parent is not None:
+        die_with_parent(parent)
     if development:
         from webapi.cli.development import prepare_beside  # noqa: PLC0415 - never in production
 

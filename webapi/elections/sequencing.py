@@ -1,6 +1,7 @@
 """The worker's side of elections: one sequencer per log, opened when an election appears."""
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -45,6 +46,7 @@ class ReceiptLogs:
         purposes: the log keys that sign.
         publication: how far behind the public stays.
         observer: is told of each step of each batch.
+        stopwatch: monotonic seconds.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class ReceiptLogs:
         purposes: Sequence[Purpose],
         publication: PublicationRules,
         observer: StepObserver,
+        stopwatch: Callable[[], float] = time.monotonic,
     ) -> None:
         self._elections = elections
         self._log = log
@@ -65,6 +68,7 @@ class ReceiptLogs:
         self._purposes = purposes
         self._publication = publication
         self._observer = observer
+        self._stopwatch = stopwatch
         self._open: dict[str, tuple[Sequencer, contextlib.ExitStack]] = {}
         self._halted: dict[str, str] = {}
         self._busy: dict[str, str] = {}
@@ -94,6 +98,7 @@ class ReceiptLogs:
             self._release(election_id)
 
     def _try_log(self, election_id: str, stored: StoredElection, *, at: datetime) -> None:
+        started = self._stopwatch()
         try:
             self._run_log(election_id, stored, at=at)
         except (SequencerRunning, FenceLost) as error:
@@ -103,7 +108,9 @@ class ReceiptLogs:
         except SequencerHalted as error:
             self._halt(election_id, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other logs go on
-            failures = self._backoff.failed(election_id, at=at)
+            # Counted from now: what takes long to fail must not fail without a pause.
+            took = timedelta(seconds=self._stopwatch() - started)
+            failures = self._backoff.failed(election_id, at=at + took)
             # The class alone: the text of an error may hold what no log may.
             _log.error(
                 "log_failed",

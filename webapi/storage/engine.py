@@ -11,7 +11,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +45,19 @@ from webapi.storage.schema import metadata
 BUSY_TIMEOUT_MILLISECONDS = 10_000
 """How long a transaction waits for another writer before it fails."""
 
+MAX_CONNECTIONS = 64
+"""At least one for each thread of a process, so that none waits for another's connection."""
+
 URL_PREFIX = "sqlite:///"
 
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _UNAVAILABLE = frozenset(
     {
         sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_NOTADB,
         sqlite3.SQLITE_PERM,
         sqlite3.SQLITE_PROTOCOL,
         sqlite3.SQLITE_READONLY,
@@ -85,7 +90,7 @@ def make_engine(url: str) -> Engine:
     # Not the text again: a % or ? in a folder's name means nothing to a file system.
     url_of_path = URL.create("sqlite", database=str(path))
     # What statements are given names people; an error's text ends in logs.
-    engine = create_engine(url_of_path, hide_parameters=True)
+    engine = create_engine(url_of_path, hide_parameters=True, pool_size=MAX_CONNECTIONS)
     event.listen(engine, "connect", _prepare_connection)
     event.listen(engine, "begin", _begin_immediate)
     event.listen(engine, "handle_error", _name_the_failure, retval=True)
@@ -107,9 +112,11 @@ def upgrade(engine: Engine) -> None:
     with _exclusive(path.with_name(path.name + ".upgrade-lock")):
         # The driver's own connection: SQLAlchemy would begin a transaction, and journal_mode
         # cannot change inside one.
-        raw = engine.raw_connection()
-        raw.cursor().execute("PRAGMA journal_mode=WAL")
-        raw.close()
+        try:
+            with closing(engine.raw_connection()) as raw:
+                raw.cursor().execute("PRAGMA journal_mode=WAL")
+        except sqlite3.Error as error:
+            raise _failure_of(error) or error from error
         with engine.begin() as connection:
             _create_missing(connection)
 
@@ -171,8 +178,13 @@ def _begin_immediate(connection: Connection) -> None:
 
 def _name_the_failure(context: ExceptionContext) -> StorageError | None:
     """What SQLAlchemy raises instead of its own error; None leaves that as it is."""
+    return _failure_of(context.original_exception)
+
+
+def _failure_of(error: BaseException) -> StorageError | None:
+    """A failure of the file or its locks by its name; None for a wrong statement."""
     # The driver gives no code to errors that it found by itself, hence the default.
-    extended_code: int = getattr(context.original_exception, "sqlite_errorcode", 0)
+    extended_code: int = getattr(error, "sqlite_errorcode", 0)
     code = extended_code & 0xFF  # https://www.sqlite.org/rescode.html, section 2
     if code in _BUSY:
         return DatabaseBusy("another writer holds the database")

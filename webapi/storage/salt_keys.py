@@ -49,6 +49,8 @@ class FileSaltVault:
 
         A disk may keep the old bytes for a while: keep the folder on an encrypted one.
         """
+        if not self._folder.exists():
+            return
         with self._changing():
             self._path(election_id).unlink(missing_ok=True)
 

@@ -94,7 +94,7 @@ def test_service_and_agent_agree_on_every_text(origin: str) -> None:
 
 def test_a_proof_never_outlives_what_the_agent_bears() -> None:
     assert MAX_PROOF_LIFE == MAX_LIFE
-    longest = LoginSettings(challenge_life_seconds=900, shelf_life_seconds=86_400 - 900)
-    assert longest.challenge_life + longest.shelf_life == timedelta(days=1)
-    with pytest.raises(ValueError, match="longer than 24 hours"):
-        LoginSettings(challenge_life_seconds=900, shelf_life_seconds=86_400 - 899)
+    longest = LoginSettings(challenge_life_seconds=900, shelf_life_seconds=82_800 - 900)
+    assert longest.challenge_life + longest.shelf_life == MAX_LIFE - timedelta(hours=1)
+    with pytest.raises(ValueError, match="longer than 23 hours"):
+        LoginSettings(challenge_life_seconds=900, shelf_life_seconds=82_800 - 899)

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, delete, inspect, select, text
 
+from webapi.roles import WEB_THREADS
 from webapi.storage.engine import make_engine, require_current, schema_tables, upgrade
 from webapi.storage.errors import (
     DatabaseDirectoryUnsafe,
     DatabaseNotCurrent,
+    DatabaseUnavailable,
     DatabaseUrlUnsupported,
 )
 
@@ -138,3 +140,18 @@ def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     assert (directory / "tamga.db").exists()
     require_current(make_engine(url_in(directory)))
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    directory.mkdir(mode=0o700)
+    (directory / "tamga.db").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(DatabaseUnavailable):
+        upgrade(make_engine(url_in(directory)))
+
+
+def test_each_thread_has_a_connection_of_its_own(tmp_path: Path) -> None:
+    engine = make_engine(url_in(tmp_path))
+    connections = [engine.raw_connection() for _ in range(WEB_THREADS)]
+    for connection in connections:
+        connection.close()

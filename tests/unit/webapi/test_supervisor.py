@@ -63,10 +63,11 @@ def test_who_does_not_listen_is_ended_by_force(
 
 
 def test_a_role_is_a_process_of_this_python() -> None:
-    assert role_command("web") == (sys.executable, "-m", "webapi.roles", "web")
+    command = (sys.executable, "-m", "webapi.roles", "web", str(os.getpid()))
+    assert role_command("web") == command
 
 
-@pytest.mark.parametrize("arguments", [[], ["cook"], ["web", "worker"]])
+@pytest.mark.parametrize("arguments", [[], ["cook"], ["web", "worker"], ["web", "1", "2"]])
 def test_an_unknown_role_is_refused(arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "webapi.roles", *arguments],
@@ -77,3 +78,15 @@ def test_an_unknown_role_is_refused(arguments: list[str]) -> None:
     )
     assert done.returncode == 1
     assert "usage" in done.stderr
+
+
+def test_a_role_whose_parent_ended_before_it_began_ends_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "webapi.roles", "web", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert "has ended" in done.stderr

@@ -22,39 +22,60 @@ class Clockwork:
             raise OSError("PIN 123456 is in this text")
 
 
+class Stopwatch:
+    """Shows what it was set to."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
 def test_a_job_runs_when_it_is_due() -> None:
-    action = Clockwork()
+    action, stopwatch = Clockwork(), Stopwatch()
     job = Job("tick", action, every_seconds=2.0)
-    for moment in (0.0, 1.9, 2.0, 3.9, 4.0):
-        job.run_if_due(moment)
+    for stopwatch.at in (0.0, 1.9, 2.0, 3.9, 4.0):
+        job.run_if_due(stopwatch)
     assert action.runs == 3
 
 
 def test_a_failing_job_waits_longer_and_longer_up_to_a_limit() -> None:
-    action = Clockwork(failures=40)
-    job = Job("tick", action, every_seconds=1.0)
+    stopwatch = Stopwatch()
+    job = Job("tick", Clockwork(failures=40), every_seconds=1.0)
     pauses = []
-    moment = 0.0
     for _ in range(40):
-        job.run_if_due(moment)
-        pauses.append(job.due - moment)
-        moment = job.due
+        job.run_if_due(stopwatch)
+        pauses.append(job.due - stopwatch.at)
+        stopwatch.at = job.due
     assert pauses[:5] == [2.0, 4.0, 8.0, 16.0, MAX_PAUSE_SECONDS]
     assert max(pauses) == MAX_PAUSE_SECONDS
 
 
 def test_success_ends_the_waiting() -> None:
+    stopwatch = Stopwatch()
     job = Job("tick", Clockwork(failures=2), every_seconds=1.0)
-    job.run_if_due(0.0)
-    job.run_if_due(job.due)
-    at = job.due
-    job.run_if_due(at)
+    for _ in range(3):
+        job.run_if_due(stopwatch)
+        at, stopwatch.at = stopwatch.at, job.due
     assert (job.failures, job.due - at) == (0, 1.0)
+
+
+def test_what_takes_long_to_fail_pauses_after_it_failed() -> None:
+    stopwatch = Stopwatch()
+
+    def slow() -> None:
+        stopwatch.at += 10.0
+        raise OSError
+
+    job = Job("slow", slow, every_seconds=1.0)
+    job.run_if_due(stopwatch)
+    assert job.due == 10.0 + 2.0
 
 
 def test_a_failure_is_logged_by_its_class_alone() -> None:
     with capture_logs() as logs:
-        Job("tick", Clockwork(failures=1), every_seconds=1.0).run_if_due(0.0)
+        Job("tick", Clockwork(failures=1), every_seconds=1.0).run_if_due(Stopwatch())
     assert [(entry["event"], entry["job"], entry["error_class"]) for entry in logs] == [
         ("job_failed", "tick", "OSError")
     ]

@@ -109,7 +109,7 @@ def running_service(stage: Stage) -> Iterator[Path]:
     log = stage.home.directory / "service.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "webapi.cli", "serve", "--end-with-parent"],
+            [sys.executable, "-m", "webapi.cli", "serve", "--end-with-parent", str(os.getpid())],
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, CONFIG_VARIABLE: str(stage.home.config)},
