@@ -167,9 +167,7 @@ class Scene:
 
     def start(self) -> Service:
         """A new process on the same disk; it is the one that the methods below speak to."""
-        self.services.append(
-            Service(self.home, prefix=self.prefix, small_disk=self.small_disk)
-        )
+        self.services.append(Service(self.home, prefix=self.prefix, small_disk=self.small_disk))
         return self.service
 
     def stop(self) -> None:
@@ -197,9 +195,7 @@ class Scene:
         )
         return Answer(told["status"], told["headers"], base64.b64decode(told["body"]))
 
-    def register(
-        self, election_id: str, number: int, *, claimed: datetime | None = None
-    ) -> Answer:
+    def register(self, election_id: str, number: int, *, claimed: datetime | None = None) -> Answer:
         """Register a ballot; what is accepted is expected to get its receipt."""
         body = sign_registration(
             private_key=self.key,

@@ -1,4 +1,4 @@
-"""What must hold for a log whatever happened to the service: checked from outside, over all records."""
+"""What must hold for a log whatever happened to its service, checked over all records."""
 
 import base64
 import hashlib
@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from signer.payload import Purpose
 from signer.receipts.checkpoint import Checkpoint
@@ -66,9 +67,7 @@ def audit_log(scene: Scene, election_id: str) -> None:
     seen.update(durable)
     checkpoints = [_verified(note, manifest) for note in durable]
     checkpoints += [
-        Checkpoint.parse(signed.message)
-        for signed in journal(scene)
-        if signed.owner == election_id
+        Checkpoint.parse(signed.message) for signed in journal(scene) if signed.owner == election_id
     ]
     audit_tree(checkpoints, entries)
     audit_receipts(scene, election_id, entries, durable, facts["placed"])
@@ -84,7 +83,7 @@ def audit_tree(checkpoints: Sequence[Checkpoint], entries: Sequence[bytes]) -> N
     for size in sizes:
         assert size <= len(entries)
         assert root_of(leaves[:size]) == roots[size]
-    for smaller, larger in zip(sizes, sizes[1:], strict=False):
+    for smaller, larger in pairwise(sizes):
         path = _subproof(smaller, leaves[:larger], whole=True)
         verify_consistency(smaller, larger, path, roots[smaller], roots[larger])
 
