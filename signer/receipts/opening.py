@@ -95,7 +95,7 @@ def _compared(manifest: Manifest, store: LogStore, files: TileFiles, *, slot: in
     """
     state = store.log_state(manifest.election_id)
     # (1)
-    _compare_with_checkpoint_file(state, files.read_checkpoint(), store, manifest.election_id)
+    compare_with_checkpoint_file(state, files.read_checkpoint(), store, manifest.election_id)
     # (2)
     tree = tree_of(store, files, manifest.election_id)
     if tree.has_more_than(state.entries):
@@ -134,9 +134,16 @@ def _pinned(signer: PayloadSigner, purpose: Purpose, manifest: Manifest) -> Veri
     return key
 
 
-def _compare_with_checkpoint_file(
+def compare_with_checkpoint_file(
     state: LogState, file: bytes | None, store: LogStore, election_id: str
 ) -> None:
+    """Compare how far a log had grown by its folder's checkpoint and by its database.
+
+    Raises:
+        CheckpointFileMissing, CheckpointFileMalformed: the disk does not say.
+        DatabaseBehind: the database knows less than the disk, or less than it signed.
+        LogForked: they differ at the same size.
+    """
     if state.signed_size > state.entries:
         raise DatabaseBehind("the database signed more entries than it holds")
     if file is None:

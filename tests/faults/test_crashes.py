@@ -80,8 +80,9 @@ def nearly_full_tile(
         return made
 
 
+# The genesis record has its place since the election was created.
 @pytest.mark.long
-@pytest.mark.parametrize("point", POINTS, ids=str)
+@pytest.mark.parametrize("point", POINTS[1:], ids=str)
 def test_a_crash_in_the_genesis_batch(home: Home, point: Point) -> None:
     with scene(home) as made:
         made.start()
