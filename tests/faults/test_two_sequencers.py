@@ -7,14 +7,8 @@ from tests.support.log_audit import audit_all
 
 LOG = "log-a"
 # Until where the first one gets before the second takes the log over.
-OVERTAKEN_AT = [
-    Point("ASSIGNED"),
-    Point("READ_BACK"),
-    Point("INTENT_RECORDED"),
-    Point("permit spent"),
-    Point("SIGNED"),
-    Point("VERIFIED"),
-]
+BEFORE_THE_FENCE = [Point("ASSIGNED"), Point("READ_BACK"), Point("INTENT_RECORDED")]
+OVERTAKEN_AT = [*BEFORE_THE_FENCE, Point("permit spent"), Point("SIGNED"), Point("VERIFIED")]
 GOOD: dict[str, dict[str, str]] = {"halted": {}, "busy": {}}
 LOST = {"halted": {}, "busy": {LOG: "FenceLost"}}
 
@@ -46,8 +40,11 @@ def overtake(stage: Scene, point: Point) -> None:
     first.send("run", at=stage.at)
     assert first.receive() == {"paused": point.name}
     assert other.order("run", at=stage.at) == GOOD
+    signed = stage.sign_calls()
     first.send("go on", at=stage.at)
     assert first.receive() == LOST
+    if point in BEFORE_THE_FENCE:
+        assert stage.sign_calls() == signed
     # It begins anew from the records, and then it is the other's turn to find out.
     stage.register_all(LOG, 1)
     assert first.order("run", at=stage.at) == GOOD
