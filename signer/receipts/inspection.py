@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from signer.receipts.checkpoint import Checkpoint
 from signer.receipts.election import Manifest
-from signer.receipts.errors import DatabaseBehind, LogForked, SequencerHalted, TilesDamaged
+from signer.receipts.errors import LogForked, SequencerHalted, TilesDamaged
 from signer.receipts.log_store import LogStore, SignedCheckpoint, TileFiles
 from signer.receipts.merkle import Frontier, leaf_hash
-from signer.receipts.opening import compare_with_checkpoint_file
+from signer.receipts.opening import compare_with_checkpoint_file, require_nothing_beyond
 from signer.receipts.policy import LogKeys
 from signer.receipts.sequencer import tree_of, verify_own
 from signer.receipts.tree_files import TreeFiles
@@ -34,16 +34,11 @@ def inspect_log(
         ElectionNotFound: there is no such log.
     """
     election_id = manifest.election_id
-    # A sequencer writes the database first, so the folder is read before the database, save
-    # for a file that is missing.
     state = store.log_state(election_id)
-    file = files.read_checkpoint()
-    if file is not None:
-        state = store.log_state(election_id)
     tree = tree_of(store, files, election_id)
-    checks: tuple[Callable[[], None], ...] = (
-        lambda: compare_with_checkpoint_file(state, file, store, election_id),
-        lambda: _check_nothing_beyond(tree, store, election_id),
+    checks: tuple[Callable[[], object], ...] = (
+        lambda: compare_with_checkpoint_file(store, files, election_id),
+        lambda: require_nothing_beyond(tree, store, election_id),
         lambda: _check_checkpoints(manifest, store, state.signed),
         lambda: _check_tiles(tree, state.signed_size),
     )
@@ -86,17 +81,6 @@ def rebuild_tiles(manifest: Manifest, *, store: LogStore, files: TileFiles, slot
     tree.rebuild(size, slot=slot)
     _check_tiles(tree, size)
     return True
-
-
-def _check_nothing_beyond(tree: TreeFiles, store: LogStore, election_id: str) -> None:
-    size = store.log_state(election_id).entries
-    while tree.has_more_than(size):
-        entries = store.log_state(election_id).entries
-        if entries == size:
-            raise DatabaseBehind(
-                f"the disk has entries beyond the database's {size}: was a backup restored?"
-            )
-        size = entries  # a sequencer went on in between
 
 
 def _check_checkpoints(
