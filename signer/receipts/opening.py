@@ -31,6 +31,7 @@ from signer.receipts.merkle import Frontier
 from signer.receipts.note import UnverifiedNote, VerifierKey
 from signer.receipts.policy import LogKeys
 from signer.receipts.sequencer import Sequencer, StepObserver, tree_of, verify_own
+from signer.receipts.tree_files import TreeFiles
 
 
 def open_sequencer(
@@ -93,15 +94,11 @@ def _compared(manifest: Manifest, store: LogStore, files: TileFiles, *, slot: in
     4. All bundles and tiles are what these entries give; if not, they are made anew.
     5. The checkpoint that was signed last verifies under the pinned keys. Its file is written.
     """
-    state = store.log_state(manifest.election_id)
     # (1)
-    _compare_with_checkpoint_file(state, files.read_checkpoint(), store, manifest.election_id)
+    state = compare_with_checkpoint_file(store, files, manifest.election_id)
     # (2)
     tree = tree_of(store, files, manifest.election_id)
-    if tree.has_more_than(state.entries):
-        raise DatabaseBehind(
-            f"the disk has entries beyond the database's {state.entries}: was a backup restored?"
-        )
+    require_nothing_beyond(tree, store, manifest.election_id)
     if state.signed is None:
         return Frontier.empty()
     # (3)
@@ -134,9 +131,24 @@ def _pinned(signer: PayloadSigner, purpose: Purpose, manifest: Manifest) -> Veri
     return key
 
 
-def _compare_with_checkpoint_file(
-    state: LogState, file: bytes | None, store: LogStore, election_id: str
-) -> None:
+def compare_with_checkpoint_file(store: LogStore, files: TileFiles, election_id: str) -> LogState:
+    """Compare how far a log had grown by its folder's checkpoint and by its database.
+
+    A sequencer writes the database first. So what the folder shows is compared with what the
+    database says afterwards, and one that goes on meanwhile is no contradiction.
+
+    Returns:
+        What the database says.
+
+    Raises:
+        CheckpointFileMissing, CheckpointFileMalformed: the disk does not say.
+        DatabaseBehind: the database knows less than the disk, or less than it signed.
+        LogForked: they differ at the same size.
+    """
+    state = store.log_state(election_id)
+    file = files.read_checkpoint()
+    if file is not None:
+        state = store.log_state(election_id)
     if state.signed_size > state.entries:
         raise DatabaseBehind("the database signed more entries than it holds")
     if file is None:
@@ -145,7 +157,7 @@ def _compare_with_checkpoint_file(
             raise CheckpointFileMissing(
                 f"the log was signed up to size {state.signed_size}: was its folder lost?"
             )
-        return
+        return state
     try:
         written = Checkpoint.parse(UnverifiedNote.parse(file).text)
     except FormatRefused as error:
@@ -158,3 +170,20 @@ def _compare_with_checkpoint_file(
     committed = store.checkpoint(election_id, written.size)
     if committed is None or committed.root != written.root:
         raise LogForked(f"disk and database differ at size {written.size}")
+    return state
+
+
+def require_nothing_beyond(tree: TreeFiles, store: LogStore, election_id: str) -> None:
+    """Find no tile with more entries than the database has, also while both grow.
+
+    Raises:
+        DatabaseBehind: there is one.
+    """
+    size = store.log_state(election_id).entries
+    while tree.has_more_than(size):
+        entries = store.log_state(election_id).entries
+        if entries == size:
+            raise DatabaseBehind(
+                f"the disk has entries beyond the database's {size}: was a backup restored?"
+            )
+        size = entries

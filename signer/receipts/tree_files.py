@@ -128,15 +128,19 @@ class TreeFiles:
         return any(self._cut(wider) is not None for wider in (address, replace(address, level=0)))
 
     def is_whole(self, size: int) -> bool:
-        """Whether the folder holds exactly what follows from the first entries of the database.
+        """Whether the folder holds exactly what follows from the first entries of the database."""
+        return self.first_difference(size) is None
 
-        Every bundle and tile is compared, level by level, so a level above is compared with
-        what was found good below.
+    def first_difference(self, size: int) -> TileAddress | None:
+        """The first bundle or tile that is not what follows from the database's first entries.
+
+        Every one is compared, level by level, so a level above is compared with what was
+        found good below.
         """
-        return all(
-            self._cut(address) == self._content(address, old_size=0)
-            for address in addresses_of_growth(0, size)
-        )
+        for address in addresses_of_growth(0, size):
+            if self._cut(address) != self._content(address, old_size=0):
+                return address
+        return None
 
     def frontier_of_entries(self, size: int) -> Frontier:
         """The tree of a size, hashed from the entries of the database."""

@@ -19,6 +19,7 @@ _COMMANDS = {
     "demo": "webapi.cli.development:demo",
     "election": "webapi.cli.elections:election",
     "init": "webapi.cli.development:init",
+    "log": "webapi.cli.logs:log",
     "pki": "webapi.cli.pki:pki",
     "receipt": "webapi.cli.receipts:receipt",
     "serve": "webapi.cli.serve:serve",

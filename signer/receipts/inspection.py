@@ -1,0 +1,123 @@
+"""What a person asks of a log that was halted: what differs, and its tiles made again.
+
+No key is needed, and nothing is signed.
+"""
+
+from collections.abc import Callable
+
+from signer.receipts.checkpoint import Checkpoint
+from signer.receipts.election import Manifest
+from signer.receipts.errors import LogForked, SequencerHalted, TilesDamaged
+from signer.receipts.log_store import LogStore, SignedCheckpoint, TileFiles
+from signer.receipts.merkle import Frontier, leaf_hash
+from signer.receipts.opening import compare_with_checkpoint_file, require_nothing_beyond
+from signer.receipts.policy import LogKeys
+from signer.receipts.sequencer import tree_of, verify_own
+from signer.receipts.tree_files import TreeFiles
+
+
+def inspect_log(
+    manifest: Manifest, *, store: LogStore, files: TileFiles
+) -> tuple[SequencerHalted, ...]:
+    """Compare all records of a log, also one that is in use; nothing is changed.
+
+    1. The folder's checkpoint is one that the database committed.
+    2. No tile holds more than the database.
+    3. Every checkpoint that was ever committed verifies under the pinned keys, and the
+       database's entries have its root.
+    4. All bundles and tiles are what these entries give.
+
+    Returns:
+        For each of these that does not hold, what differs first; empty where nothing does.
+
+    Raises:
+        ElectionNotFound: there is no such log.
+    """
+    election_id = manifest.election_id
+    state = store.log_state(election_id)
+    tree = tree_of(store, files, election_id)
+    checks: tuple[Callable[[], object], ...] = (
+        lambda: compare_with_checkpoint_file(store, files, election_id),
+        lambda: require_nothing_beyond(tree, store, election_id),
+        lambda: _check_checkpoints(manifest, store, state.signed),
+        lambda: _check_tiles(tree, state.signed_size),
+    )
+    found = []
+    for check in checks:
+        try:
+            check()
+        except SequencerHalted as difference:
+            found.append(difference)
+    return tuple(found)
+
+
+def rebuild_tiles(manifest: Manifest, *, store: LogStore, files: TileFiles, slot: int) -> bool:
+    """Make the tiles of a log again from its database; the old ones are moved aside.
+
+    The caller holds the log's lock.
+
+    Args:
+        manifest: the election's.
+        store: the log's database.
+        files: the log's folder.
+        slot: the present ten-minute slot, which is all that file dates may tell.
+
+    Returns:
+        False where they were as they should be, and nothing was changed.
+
+    Raises:
+        ElectionNotFound: there is no such log.
+        SequencerHalted: more than tiles differs, or tiles differ as soon as they are made
+            again; a person must look first.
+    """
+    found = inspect_log(manifest, store=store, files=files)
+    for difference in found:
+        if not isinstance(difference, TilesDamaged):
+            raise difference
+    if not found:
+        return False
+    size = store.log_state(manifest.election_id).signed_size
+    tree = tree_of(store, files, manifest.election_id)
+    tree.rebuild(size, slot=slot)
+    _check_tiles(tree, size)
+    return True
+
+
+def _check_checkpoints(
+    manifest: Manifest, store: LogStore, newest: SignedCheckpoint | None
+) -> None:
+    keys = LogKeys(manifest.origin, manifest.log_keys)
+    frontier = Frontier.empty()
+    for size in _signed_sizes(manifest.election_id, store, newest):
+        signed = _committed(manifest.election_id, store, size)
+        entries = store.entries(manifest.election_id, frontier.size, size)
+        frontier = frontier.extended(leaf_hash(entry) for entry in entries)
+        if (frontier.size, frontier.root) != (size, signed.root):
+            raise LogForked(f"the database's entries do not have the root signed for size {size}")
+        verify_own(signed.note, Checkpoint(manifest.origin, size, signed.root), keys)
+
+
+def _signed_sizes(election_id: str, store: LogStore, newest: SignedCheckpoint | None) -> list[int]:
+    """The sizes of all committed checkpoints, the smallest first."""
+    sizes: list[int] = []
+    signed = newest
+    while signed is not None:
+        sizes.append(signed.size)
+        previous = signed.previous_size
+        if not 0 <= previous < signed.size:
+            raise LogForked(f"the checkpoint of size {signed.size} follows a larger one")
+        signed = _committed(election_id, store, previous) if previous else None
+    return sizes[::-1]
+
+
+def _committed(election_id: str, store: LogStore, size: int) -> SignedCheckpoint:
+    signed = store.checkpoint(election_id, size)
+    if signed is None:
+        raise LogForked(f"the database lacks the checkpoint of size {size}")
+    return signed
+
+
+def _check_tiles(tree: TreeFiles, size: int) -> None:
+    address = tree.first_difference(size)
+    if address is not None:
+        raise TilesDamaged(f"tile/{address.path()} is missing, or not what the database gives")
