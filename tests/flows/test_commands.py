@@ -116,7 +116,7 @@ def test_an_unknown_command_is_refused(home: Installation) -> None:
 
 def test_help_names_every_command(home: Installation) -> None:
     done = home.run("--help")
-    for command in ("init", "serve", "demo", "card", "receipt", "election", "pki", "db"):
+    for command in ("init", "serve", "demo", "doctor", "card", "receipt", "election", "pki", "db"):
         assert f"  {command}" in done.stdout
 
 

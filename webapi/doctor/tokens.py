@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from typing import cast, get_args
+from typing import TextIO, cast, get_args
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
@@ -52,6 +52,9 @@ from webapi.wiring import ZONE_OF, Wiring
 TRIES_KEPT = 1
 """The last try is a person's: the doctor does not log in when no more are left."""
 
+_BROKEN = "broken"
+"""The member that names the class of an exception which nobody foresaw."""
+
 _GRACE = timedelta(seconds=5)
 _REMEDIES: Mapping[type[TokenError], str] = {
     PinSourceUnreadable: "Write the PIN, and nothing else, into the file that pin_file names.",
@@ -68,6 +71,10 @@ _REMEDIES: Mapping[type[TokenError], str] = {
     KeyAmbiguous: "Leave one key with this label; find out first which one others have pinned.",
     ExtractableKey: "Make a new key in the token, sensitive and never extractable; pin it anew.",
 }
+_TROUBLE = (TokenError, OSError)
+"""What is told as it is; an OSError comes from the folder of the latches, and names its file."""
+
+_LATCH_FOLDER = "Look at pin_latch_directory: a folder that belongs to the service's user alone."
 _LATER = "Try again; if it stays so, look at the device and at other processes that use it."
 _OTHERWISE = "Look at the token with its own tool, and at its settings in [tokens.{zone}]."
 
@@ -126,7 +133,10 @@ def _look_from_outside(zone: Zone, config: Path, limit: timedelta) -> Iterator[C
         try:
             # Of a process with a pipe for its output; the annotation allows for none.
             for line in process.stdout or ():
-                yield CheckResult.of_members(json.loads(line))
+                members = json.loads(line)
+                if _BROKEN in members:
+                    raise CheckBroken(f"the check ended in {members[_BROKEN]}")
+                yield CheckResult.of_members(members)
         finally:
             watchdog.cancel()
     if ended.is_set():
@@ -135,7 +145,7 @@ def _look_from_outside(zone: Zone, config: Path, limit: timedelta) -> Iterator[C
         name = signal.Signals(-process.returncode).name
         raise CheckBroken(f"the process that looked was ended by {name}")
     if process.returncode > 0:
-        raise CheckBroken("the process that looked failed")
+        raise CheckBroken("the process that looked could not begin")
 
 
 def look_at_zone(wiring: Wiring, zone: Zone) -> Iterator[CheckResult]:
@@ -149,7 +159,7 @@ def look_at_zone(wiring: Wiring, zone: Zone) -> Iterator[CheckResult]:
     try:
         pin = config.pin_source.read()
         yield CheckResult.ok(pin_file, "its owner's alone")
-    except TokenError as e:
+    except _TROUBLE as e:
         yield _failure(pin_file, e, zone)
     if not _is_ours(config.latch_directory):
         remedy = "Run this as the service's user; if it is that user, chown the folder to it."
@@ -158,12 +168,12 @@ def look_at_zone(wiring: Wiring, zone: Zone) -> Iterator[CheckResult]:
         return
     try:
         yield CheckResult.ok(module, f"{look_at_module(config)}: {config.module}")
-    except TokenError as e:
+    except _TROUBLE as e:
         yield _failure(module, e, zone)
         return
     try:
         seen_token = look_at_token(config)
-    except TokenError as e:
+    except _TROUBLE as e:
         yield _failure(token, e, zone)
         return
     described = seen_token.description
@@ -197,7 +207,7 @@ def _look_behind_pin(
         return
     try:
         wiring.token(zone).open()
-    except TokenError as e:
+    except _TROUBLE as e:
         yield _failure(login, e, zone)
         return
     yield CheckResult.ok(login, "the token takes the PIN")
@@ -209,7 +219,7 @@ def _latch_result(config: TokenConfig, pin: Pin, zone: Zone) -> CheckResult:
     name = f"pin-latch.{zone}"
     try:
         latch = look_at_latch(config, pin)
-    except TokenError as e:
+    except _TROUBLE as e:
         return _failure(name, e, zone)
     if latch is None:
         return CheckResult.ok(name, "nothing stands against the PIN")
@@ -229,7 +239,7 @@ def _key_result(wiring: Wiring, purpose: Purpose, zone: Zone) -> CheckResult:
     name = _key_name(purpose)
     try:
         key = wiring.key(purpose)
-    except TokenError as e:
+    except _TROUBLE as e:
         return _failure(name, e, zone)
     if not isinstance(key.public_key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
         remedy = "Make a key on P-256 (or an Ed25519 key, where the label says so)."
@@ -251,7 +261,9 @@ def _is_of_delegate(key: TokenKey, settings: Settings) -> bool:
     return delegate.public_key() == key.public_key
 
 
-def _failure(name: str, error: TokenError, zone: Zone) -> CheckResult:
+def _failure(name: str, error: TokenError | OSError, zone: Zone) -> CheckResult:
+    if isinstance(error, OSError):
+        return CheckResult.failed(name, str(error), _LATCH_FOLDER)
     fallback = _LATER if isinstance(error, RetryLater) else _OTHERWISE.format(zone=zone)
     return CheckResult.failed(name, str(error), _REMEDIES.get(type(error), fallback))
 
@@ -265,9 +277,17 @@ def main(arguments: list[str]) -> None:
     # What a module prints goes elsewhere.
     report = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with report:
+        try:
+            _report_zone(cast("Zone", arguments[0]), report)
+        except Exception as e:  # noqa: BLE001 - whatever it is, it is told by its class
+            print(json.dumps({_BROKEN: type(e).__qualname__}), file=report)
+
+
+def _report_zone(zone: Zone, report: TextIO) -> None:
     settings = load_settings(Path(os.environ[CONFIG_VARIABLE]), os.environ)
-    with report, closing(Wiring(settings)) as wiring:
-        for result in look_at_zone(wiring, cast("Zone", arguments[0])):
+    with closing(Wiring(settings)) as wiring:
+        for result in look_at_zone(wiring, zone):
             print(json.dumps(result.members()), file=report, flush=True)
 
 
