@@ -225,10 +225,10 @@ def test_a_wrong_pin_reaches_the_token_once_however_often_the_doctor_comes(
 def test_a_hung_module_does_not_hang_the_doctor(patient: Patient, mischief_module: Path) -> None:
     patient.keep_one_zone("login", str(mischief_module))
     began = time.monotonic()
-    found = patient.examine("--limit", "4", MISCHIEF_INITIALIZE="hang")
-    assert time.monotonic() - began < 30
+    found = patient.examine("--limit", "8", MISCHIEF_INITIALIZE="hang")
+    assert time.monotonic() - began < 60
     assert found.failed == {"module.login"}
-    assert found.seen("module.login") == "no answer within 4 s"
+    assert found.seen("module.login") == "no answer within 8 s"
     assert found.state("pin-file.login") == "ok"
     assert found.state("tls-key") == "ok"
     assert_none_left(str(patient.directory))
