@@ -60,6 +60,15 @@ class PinLatch:
         name = hashlib.sha256("\0".join((str(module), label, serial)).encode("utf-8")).hexdigest()
         return cls(directory / f"{name[:32]}.latch")
 
+    def standing(self, pin: Pin) -> LatchState | None:
+        """What stands against a PIN now; changes nothing.
+
+        Raises:
+            PinLatched: the file cannot be read.
+        """
+        record = self._read()
+        return record.state if record is not None and _is_of(pin, record) else None
+
     def arm(self, pin: Pin, *, refused_before: bool) -> None:
         """Write that this PIN is about to be tried; durable when it returns.
 

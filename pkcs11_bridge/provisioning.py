@@ -5,8 +5,6 @@ PIN ever stands in a program's argument list, where every user of the machine co
 """
 
 import ctypes
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -15,11 +13,10 @@ from pkcs11 import Attribute, ObjectClass, TokenFlag
 
 from pkcs11_bridge import objects
 from pkcs11_bridge.errors import DeviceUnavailable, Misconfigured, TokenNotFound
-from pkcs11_bridge.file_lock import exclusive_file_lock
-from pkcs11_bridge.module import Module, load_module
+from pkcs11_bridge.module import Module
 from pkcs11_bridge.pin import Pin
-from pkcs11_bridge.session import START_WAIT_SECONDS, TokenSessions
-from pkcs11_bridge.translation import translating
+from pkcs11_bridge.session import TokenSessions
+from pkcs11_bridge.start_lock import alone_on_module
 from pkcs11_bridge.uri import Pkcs11Uri
 
 LABEL_BYTES = 32
@@ -64,8 +61,7 @@ def ensure_token(
     padded = label.encode("utf-8").ljust(LABEL_BYTES)
     if not label or len(padded) != LABEL_BYTES:
         raise Misconfigured("a token's label has 1 to 32 bytes")
-    lock = lock_directory / f"{module_path.name}.start.lock"
-    with exclusive_file_lock(lock, START_WAIT_SECONDS), _alone(module_path) as module:
+    with alone_on_module(module_path, lock_directory) as module:
         done = False
         try:
             token = objects.find_token(module.library, Pkcs11Uri(token=label))
@@ -99,19 +95,6 @@ def remove_key_remains(sessions: TokenSessions, label: str) -> int:
             (private.get(key_id) or public[key_id]).destroy()
             removed += 1
     return removed
-
-
-@contextmanager
-def _alone(module_path: Path) -> Iterator[Module]:
-    module = load_module(module_path)
-    user = object()
-    with module.gate.exclusive(START_WAIT_SECONDS):
-        module.join(user)
-        try:
-            with translating():
-                yield module
-        finally:
-            module.leave(user)
 
 
 def _free_slot(module: Module) -> pkcs11.Slot:

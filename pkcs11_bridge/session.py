@@ -42,11 +42,10 @@ from pkcs11_bridge.file_lock import exclusive_file_lock
 from pkcs11_bridge.latch import PinLatch
 from pkcs11_bridge.module import Module, load_module
 from pkcs11_bridge.pin import Pin, pin_was_refused_before
+from pkcs11_bridge.start_lock import START_WAIT_SECONDS, start_lock_path
 from pkcs11_bridge.translation import translating
 from pkcs11_bridge.uri import Pkcs11Uri
 
-START_WAIT_SECONDS = 60.0
-"""How long a start waits for other processes that start, each of which holds the lock briefly."""
 _RESTART_PAUSES = (0.05, 0.2)
 _RESTART_INTERVAL_SECONDS = 5.0
 _PASSAGE_ATTEMPTS = 5
@@ -91,6 +90,19 @@ class TokenDescription:
     model: str
     manufacturer: str
     process_id: int
+
+    @classmethod
+    def of(cls, token: pkcs11.Token, module: Module) -> Self:
+        """What a token says of itself."""
+        return cls(
+            module=module.path,
+            library=module.description,
+            label=token.label,
+            serial=objects.serial_of(token),
+            model=token.model,
+            manufacturer=token.manufacturer_id,
+            process_id=module.process_id,
+        )
 
     @property
     def is_software(self) -> bool:
@@ -164,15 +176,7 @@ class TokenSessions:
     def describe(self) -> TokenDescription:
         """Which token and module are in use; opens them if need be."""
         login, module = self._current_login()
-        return TokenDescription(
-            module=module.path,
-            library=module.description,
-            label=login.token.label,
-            serial=objects.serial_of(login.token),
-            model=login.token.model,
-            manufacturer=login.token.manufacturer_id,
-            process_id=module.process_id,
-        )
+        return TokenDescription.of(login.token, module)
 
     @contextmanager
     def session(self) -> Iterator[PooledSession]:
@@ -297,7 +301,8 @@ class TokenSessions:
 
     def _open_anew(self) -> tuple[Login, Module]:
         pin = self.config.pin_source.read()
-        with exclusive_file_lock(self._start_lock_path(), START_WAIT_SECONDS):
+        lock = start_lock_path(self.config.module, self.config.latch_directory)
+        with exclusive_file_lock(lock, START_WAIT_SECONDS):
             module = load_module(self.config.module)
             with module.gate.exclusive(START_WAIT_SECONDS):
                 self._module = module
@@ -314,9 +319,6 @@ class TokenSessions:
                     raise
                 self._login = Login(token, session, module.generation)
                 return self._login, module
-
-    def _start_lock_path(self) -> Path:
-        return self.config.latch_directory / f"{self.config.module.name}.start.lock"
 
     def _end_lost_login(self, module: Module) -> None:
         lost, self._lost = self._lost, None

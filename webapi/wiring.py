@@ -64,12 +64,13 @@ RECEIPT_WAITERS = 16  # half of the threads of a web worker: the others stay fre
 REFILL_SECONDS = 0.5
 PURGE_SECONDS = 60.0
 _CLIENT_REPORT_LIMIT = RateLimit(burst=10, per_minute=10.0)
-_ZONE_OF: dict[Purpose, Zone] = {
+ZONE_OF: Mapping[Purpose, Zone] = {
     Purpose.LOGIN_CHALLENGE: "login",
     Purpose.RECEIPT_LOG: "receipts",
     Purpose.RECEIPT_LOG_ED25519: "receipts",
     Purpose.OCSP_CITIZEN_CA: "pki",
 }
+"""On which zone's token each purpose has its key."""
 
 
 class SoftwareTokenInProduction(Exception):
@@ -127,19 +128,22 @@ class Wiring:
         return sessions
 
     def _new_sessions(self, zone: Zone) -> TokenSessions:
+        config = self.token_config(zone)
+        protect_memory()
+        return TokenSessions(config)
+
+    def token_config(self, zone: Zone) -> TokenConfig:
+        """How a zone's token is opened; raises ZoneNotConfigured."""
         settings = self.settings.tokens.get(zone)
         if settings is None:
             raise ZoneNotConfigured(f"there is no section [tokens.{zone}]")
-        protect_memory()
-        return TokenSessions(
-            TokenConfig(
-                module=settings.module,
-                uri=Pkcs11Uri(token=settings.token),
-                pin_source=FilePinSource(settings.pin_file),
-                latch_directory=settings.pin_latch_directory,
-                sessions=settings.sessions,
-                wait_seconds=settings.wait_seconds,
-            )
+        return TokenConfig(
+            module=settings.module,
+            uri=Pkcs11Uri(token=settings.token),
+            pin_source=FilePinSource(settings.pin_file),
+            latch_directory=settings.pin_latch_directory,
+            sessions=settings.sessions,
+            wait_seconds=settings.wait_seconds,
         )
 
     def signer(self, purposes: Iterable[Purpose]) -> PermittedSigner:
@@ -149,11 +153,12 @@ class Wiring:
             ZoneNotConfigured, pkcs11_bridge.errors.TokenError: a key cannot be had.
         """
         ledger = SqlPermitLedger(self.engine)
-        keys = {purpose: self._key(purpose) for purpose in purposes}
+        keys = {purpose: self.key(purpose) for purpose in purposes}
         return PermittedSigner(HsmBackend(keys, ledger), ledger)
 
-    def _key(self, purpose: Purpose) -> TokenKey:
-        return open_key(self.token(_ZONE_OF[purpose]), Pkcs11Uri(object=purpose))
+    def key(self, purpose: Purpose) -> TokenKey:
+        """A purpose's key on its token; raises as `signer` does."""
+        return open_key(self.token(ZONE_OF[purpose]), Pkcs11Uri(object=purpose))
 
     @property
     def stock_policy(self) -> StockPolicy:
@@ -180,7 +185,7 @@ class Wiring:
                 strict_transport=self.settings.service.mode == "production",
                 clock=clock.now,
                 login=self._login_service(),
-                readiness=Readiness(self._readiness_checks()),
+                readiness=Readiness(self.readiness_checks()),
                 areas=(
                     Area(
                         elections_blueprint(self.elections_service(), clock.now),
@@ -308,8 +313,8 @@ class Wiring:
             report_limiter=SourceLimiter(_CLIENT_REPORT_LIMIT),
         )
 
-    def _readiness_checks(self) -> Mapping[str, Check]:
-        """What a web worker needs before a citizen can be signed in."""
+    def readiness_checks(self) -> Mapping[str, Check]:
+        """What a web worker needs before a citizen can be signed in; `tamga doctor` asks it too."""
 
         def check_stock() -> None:
             usable_until = clock.now() + self.stock_policy.challenge_life

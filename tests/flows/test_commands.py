@@ -116,7 +116,18 @@ def test_an_unknown_command_is_refused(home: Installation) -> None:
 
 def test_help_names_every_command(home: Installation) -> None:
     done = home.run("--help")
-    for command in ("init", "serve", "demo", "card", "receipt", "election", "log", "pki", "db"):
+    for command in (
+        "init",
+        "serve",
+        "demo",
+        "card",
+        "receipt",
+        "election",
+        "log",
+        "pki",
+        "db",
+        "doctor",
+    ):
         assert f"  {command}" in done.stdout
 
 
@@ -134,17 +145,18 @@ def test_a_second_init_keeps_what_the_operator_changed(home: Installation) -> No
     assert config.read_text() == changed
 
 
-def test_init_leaves_a_production_configuration_alone(tmp_path: Path) -> None:
-    made = Installation(tmp_path / "home", free_ports(2))
-    ports = ("--https-port", str(made.ports[0]), "--ocsp-port", str(made.ports[1]))
-    assert made.run("init", *ports).returncode == 0
-    config = made.directory / "tamga.toml"
-    text = config.read_text().replace('mode = "development"', 'mode = "production"')
-    start = text.index("[development]")
-    text = text[:start] + text[text.index("[trust]") :]
+@pytest.mark.parametrize("command", ["init", "demo"])
+def test_a_production_configuration_is_left_alone(
+    home: Installation, tmp_path: Path, command: str
+) -> None:
+    text = (home.directory / "tamga.toml").read_text()
+    text = text.replace('mode = "development"', 'mode = "production"')
+    text = text[: text.index("[development]")] + text[text.index("[trust]") :]
     text = text.replace("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/vendor/hardware.so")
+    config = tmp_path / "tamga.toml"
     config.write_text(text)
-    done = made.run("init")
+    arguments = ["--directory", str(tmp_path)] if command == "demo" else []
+    done = Installation(tmp_path, []).run(command, *arguments, "--https-port", "9443")
     assert done.returncode == 1
     assert "not a development configuration" in done.stderr
     assert config.read_text() == text
@@ -251,21 +263,6 @@ def test_card_commands_say_when_there_is_no_reader(home: Installation, tmp_path:
         assert done.returncode == 1
         assert "PC/SC" in done.stderr
         assert "Traceback" not in done.stderr
-
-
-def test_the_demonstration_leaves_a_production_home_alone(tmp_path: Path) -> None:
-    config = tmp_path / "tamga.toml"
-    made = Installation(tmp_path / "made", free_ports(2))
-    ports = ("--https-port", str(made.ports[0]), "--ocsp-port", str(made.ports[1]))
-    assert made.run("init", *ports).returncode == 0
-    text = (made.directory / "tamga.toml").read_text().replace("development", "production", 1)
-    start = text.index("[development]")
-    text = text[:start] + text[text.index("[trust]") :]
-    config.write_text(text.replace("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/vendor.so"))
-    before = config.read_text()
-    done = made.run("demo", "--directory", str(tmp_path), *ports)
-    assert done.returncode == 1
-    assert config.read_text() == before
 
 
 def test_an_added_origin_stays_pinned(home: Installation) -> None:

@@ -4,7 +4,8 @@
  * MISCHIEF_LOG.
  * MISCHIEF_<NAME> makes that call answer the given code (hexadecimal) instead of being made;
  * MISCHIEF_LOGIN=kill ends the process in the middle of a login, MISCHIEF_SIGN=short takes a
- * byte off the signature. The environment is read at each call.
+ * byte off the signature, MISCHIEF_<NAME>=hang never comes back. The environment is read at each
+ * call.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -40,7 +41,9 @@ static const char *mischief(const char *name) {
     strcat(strcpy(line, name), "\n");
     if (file >= 0 && write(file, line, strlen(line)) > 0) close(file);
   }
-  return getenv(strcat(variable, name));
+  const char *wanted = getenv(strcat(variable, name));
+  while (wanted != NULL && strcmp(wanted, "hang") == 0) pause();
+  return wanted;
 }
 
 static CK_RV initialize(void *arguments) {

@@ -38,6 +38,7 @@ from pkcs11_bridge.module import load_module
 from pkcs11_bridge.objects import serial_of
 from pkcs11_bridge.pin import FilePinSource, PromptPinSource
 from pkcs11_bridge.session import TokenSessions
+from pkcs11_bridge.start_lock import start_lock_path
 from pkcs11_bridge.uri import Pkcs11Uri
 from tests.support.softhsm import PIN, SoftHsm
 
@@ -348,7 +349,8 @@ def test_the_start_lock_is_not_waited_for_for_ever(
 ) -> None:
     monkeypatch.setattr(session_module, "START_WAIT_SECONDS", 0.05)
     sessions = TokenSessions(token)
-    with exclusive_file_lock(sessions._start_lock_path(), 1), pytest.raises(TokenBusy):
+    lock = start_lock_path(token.module, token.latch_directory)
+    with exclusive_file_lock(lock, 1), pytest.raises(TokenBusy):
         sessions.open()
     with sessions:
         pass

@@ -17,6 +17,7 @@ _COMMANDS = {
     "card": "webapi.cli.card:card",
     "db": "webapi.cli.database:database",
     "demo": "webapi.cli.development:demo",
+    "doctor": "webapi.cli.doctor:doctor",
     "election": "webapi.cli.elections:election",
     "init": "webapi.cli.development:init",
     "log": "webapi.cli.logs:log",

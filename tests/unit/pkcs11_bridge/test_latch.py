@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pkcs11_bridge.errors import PinLatched
-from pkcs11_bridge.latch import MAX_UNKNOWN_ENDS, PinLatch
+from pkcs11_bridge.latch import MAX_UNKNOWN_ENDS, LatchState, PinLatch
 from pkcs11_bridge.pin import Pin
 
 PIN = Pin("648219")
@@ -138,3 +138,20 @@ def test_tokens_do_not_share_a_latch(tmp_path: Path) -> None:
         )
     }
     assert len(paths) == 4
+
+
+def test_looking_tells_what_stands_against_a_pin_and_changes_nothing(latch: PinLatch) -> None:
+    assert latch.standing(PIN) is None
+    latch.arm(PIN, refused_before=False)
+    assert latch.standing(PIN) is LatchState.ATTEMPTING
+    latch.refused()
+    before = latch.path.read_bytes()
+    assert latch.standing(PIN) is LatchState.REFUSED
+    assert latch.standing(NEW_PIN) is None
+    assert latch.path.read_bytes() == before
+
+
+def test_a_latch_that_cannot_be_read_stands(latch: PinLatch) -> None:
+    latch.path.write_text("{")
+    with pytest.raises(PinLatched):
+        latch.standing(PIN)

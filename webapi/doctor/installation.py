@@ -1,0 +1,92 @@
+"""Everything that is looked at, in the order in which a person would mend it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from webapi.config import ConfigurationWrong, load_settings
+from webapi.doctor import certificates, places, readers
+from webapi.doctor.tokens import zone_check
+from webapi.operations.checks import Check, CheckResult, run_check
+from webapi.settings_model import Settings
+from webapi.wiring import Wiring
+
+CONFIGURATION = "configuration"
+_UNFORESEEN = "This was not foreseen: report it, with the output of `tamga doctor --json`."
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What to look at, and how.
+
+    Attributes:
+        config: the configuration file.
+        at: now, aware UTC.
+        limit: the longest that one check may take.
+        card_required: a missing reader or card is a failure.
+    """
+
+    config: Path
+    at: datetime
+    limit: timedelta
+    card_required: bool
+
+
+def examine(examination: Examination) -> Iterator[CheckResult]:
+    """Every result as it comes; raises nothing, whatever is broken."""
+    try:
+        settings = load_settings(examination.config, os.environ)
+    except ConfigurationWrong as e:
+        for finding in e.findings:
+            seen = f"{finding.key}: {finding.wrong}"
+            yield CheckResult.failed(CONFIGURATION, seen, finding.remedy)
+        yield from run_check(_readers(examination))
+        return
+    yield CheckResult.ok(CONFIGURATION, str(examination.config.absolute()))
+    with closing(Wiring(settings)) as wiring:
+        for check in _checks(wiring, settings, examination):
+            yield from run_check(check)
+
+
+def _checks(wiring: Wiring, settings: Settings, examination: Examination) -> Iterator[Check]:
+    at, limit = examination.at, examination.limit
+    foreseen = partial(Check, limit=limit, remedy_if_broken=_UNFORESEEN)
+    files = certificates.certificate_places(settings)
+    service, listener, receipts = settings.service, settings.ocsp_listener, settings.receipts
+    yield foreseen((certificates.CLOCK,), partial(certificates.check_clock, files, at))
+    yield Check(
+        (places.DATABASE, places.STOCK),
+        lambda: places.check_database(wiring.readiness_checks()),
+        limit,
+        "Look whether the file is a database and the disk is well; else restore a backup.",
+    )
+    for name, folder in (
+        ("disk.database", places.database_folder(settings)),
+        ("disk.logs", receipts.log_directory),
+    ):
+        yield foreseen((name,), partial(places.check_disk, name, folder))
+    for name, folder in (
+        ("folder.logs", receipts.log_directory),
+        ("folder.salt-keys", receipts.salt_key_directory),
+    ):
+        yield foreseen((name,), partial(places.check_folder, name, folder))
+    for zone in settings.tokens:
+        yield zone_check(zone, examination.config.absolute(), limit)
+    names = tuple(place.name for place in files)
+    yield foreseen(names, partial(certificates.check_certificates, files, at))
+    yield foreseen((certificates.TRUST,), partial(certificates.check_trust, settings))
+    yield foreseen((certificates.TLS_KEY,), partial(certificates.check_tls_key, settings))
+    yield foreseen((places.HTTPS_PORT,), partial(places.check_https_port, service))
+    if listener is not None:
+        yield foreseen((places.OCSP_PORT,), partial(places.check_ocsp_port, listener))
+    yield _readers(examination)
+
+
+def _readers(examination: Examination) -> Check:
+    look = partial(readers.check_readers, required=examination.card_required)
+    remedy = "Restart the PC/SC service: systemctl restart pcscd"
+    return Check(readers.NAMES, look, examination.limit, remedy)

@@ -1,0 +1,169 @@
+"""Database, folders, disk space and ports."""
+
+import errno
+import os
+import shutil
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ocsp.errors import TransportFailed, TransportRefused
+from ocsp.transport import Destination, Egress
+from signer.errors import ChallengeStockEmpty
+from webapi.operations.checks import CheckResult
+from webapi.operations.readiness import Check as ReadinessCheck
+from webapi.settings_model import OcspListenerSettings, ServiceSettings, Settings
+from webapi.storage.engine import URL_PREFIX
+from webapi.storage.errors import (
+    DatabaseBusy,
+    DatabaseDirectoryUnsafe,
+    DatabaseNotCurrent,
+    StorageError,
+)
+from webapi.trust_settings import CertificateFileWrong, read_certificate_file
+
+DATABASE, STOCK = "database", "challenge-stock"
+HTTPS_PORT, OCSP_PORT = "port.https", "port.ocsp"
+WARN_BELOW_BYTES = 1024**3
+FAIL_BELOW_BYTES = 100 * 1024**2
+
+_PROBE = "doctor"
+_PROBE_SECONDS = 3.0
+_REQUEST_TYPE, _ANSWER_TYPE = "application/ocsp-request", "application/ocsp-response"
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, never bound
+_STORAGE_REMEDIES: Mapping[type[StorageError], str] = {
+    DatabaseNotCurrent: (
+        "Run `tamga db upgrade`; if it refuses, the data is of another version: run that one."
+    ),
+    DatabaseDirectoryUnsafe: "Give the folder to the service's user alone: chown, and chmod 700.",
+    DatabaseBusy: "Try again; if it stays so, look which process holds the database.",
+}
+_STORAGE_REMEDY = "Look at database.url, the file's owner and the disk."
+
+
+def database_folder(settings: Settings) -> Path:
+    """The folder of the database's file."""
+    return Path(settings.database.url.removeprefix(URL_PREFIX)).parent
+
+
+def check_database(readiness: Mapping[str, ReadinessCheck]) -> Iterator[CheckResult]:
+    """The same questions that /health/ready asks."""
+    try:
+        readiness["database"]()
+    except StorageError as e:
+        remedy = _STORAGE_REMEDIES.get(type(e), _STORAGE_REMEDY)
+        yield CheckResult.failed(DATABASE, str(e), remedy)
+        return
+    yield CheckResult.ok(DATABASE, "its folder is its owner's alone, its tables of this version")
+    try:
+        readiness["challenges"]()
+    except ChallengeStockEmpty as e:
+        remedy = "Start the service; if it runs, look at the worker's log for `job_failed`."
+        yield CheckResult.warning(STOCK, str(e), remedy)
+    else:
+        yield CheckResult.ok(STOCK, "signed challenges are ready")
+
+
+def free_bytes(path: Path) -> int:
+    """What the file system of a path has left for us."""
+    return shutil.disk_usage(path).free
+
+
+def check_disk(
+    name: str, folder: Path, free: Callable[[Path], int] = free_bytes
+) -> Iterator[CheckResult]:
+    """There is room to write; a folder that is not there yet counts as its nearest parent."""
+    left = free(_nearest(folder))
+    seen = f"{left / 1024**2:,.0f} MiB free at {folder}"
+    remedy = "Make room, or give the folder a larger disk."
+    if left < FAIL_BELOW_BYTES:
+        yield CheckResult.failed(name, seen, remedy)
+    elif left < WARN_BELOW_BYTES:
+        yield CheckResult.warning(name, seen, remedy)
+    else:
+        yield CheckResult.ok(name, seen)
+
+
+def check_folder(name: str, folder: Path) -> Iterator[CheckResult]:
+    """We may write there, or make it."""
+    present = _nearest(folder)
+    if not present.is_dir():
+        yield CheckResult.failed(name, f"{present} is no folder", "Remove it, or correct the path.")
+    elif not os.access(present, os.W_OK | os.X_OK):
+        remedy = f"Give {present} to the service's user."
+        yield CheckResult.failed(name, f"{present} cannot be written by this user", remedy)
+    else:
+        seen = "can be written" if present == folder else "is not there yet and can be made"
+        yield CheckResult.ok(name, f"{folder} {seen}")
+
+
+def _nearest(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def check_https_port(service: ServiceSettings) -> Iterator[CheckResult]:
+    """Nobody listens there, or whoever shows our certificate does."""
+    host, port = service.listen_host, service.listen_port
+
+    def is_ours() -> bool:
+        address = (_ANYWHERE.get(host, host), port)
+        try:
+            pem = ssl.get_server_certificate(address, timeout=_PROBE_SECONDS)
+            own = read_certificate_file(service.tls_certificate)
+        except (OSError, ValueError, CertificateFileWrong):
+            return False
+        return ssl.PEM_cert_to_DER_cert(pem) == own.public_bytes(Encoding.DER)
+
+    yield _port_state(HTTPS_PORT, host, port, is_ours)
+
+
+def check_ocsp_port(listener: OcspListenerSettings) -> Iterator[CheckResult]:
+    """Nobody listens there, or a responder for our CA does."""
+    host, port = listener.listen_host, listener.listen_port
+
+    def is_ours() -> bool:
+        dialled = _ANYWHERE.get(host, host)
+        authority = f"[{dialled}]" if ":" in dialled else dialled
+        url = f"http://{authority}:{port}/ocsp/{listener.ca}"
+        place = Destination(url, allow_loopback=True, allow_private=True)
+        try:
+            # No request at all: a responder says so, and nothing is signed for it.
+            answer = Egress({_PROBE: (place,)}).post(
+                _PROBE,
+                url,
+                b"?",
+                content_type=_REQUEST_TYPE,
+                accept=_ANSWER_TYPE,
+                max_bytes=1024,
+                timeout=timedelta(seconds=_PROBE_SECONDS),
+            )
+        except (TransportRefused, TransportFailed):
+            return False
+        return (answer.status, answer.content_type) == (200, _ANSWER_TYPE)
+
+    yield _port_state(OCSP_PORT, host, port, is_ours)
+
+
+def _port_state(name: str, host: str, port: int, is_ours: Callable[[], bool]) -> CheckResult:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As servers do: connections that only wait for their end do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as e:
+        if e.errno != errno.EADDRINUSE:
+            remedy = "Correct listen_host and listen_port; ports below 1024 need a privilege."
+            return CheckResult.failed(name, f"{host} {port}: {e.strerror}", remedy)
+    else:
+        return CheckResult.ok(name, f"{host} {port} is free")
+    if is_ours():
+        return CheckResult.ok(name, f"{host} {port} is answered by this service")
+    remedy = "Stop the other program, or choose another listen_port."
+    return CheckResult.failed(name, f"another program listens on {host} {port}", remedy)
