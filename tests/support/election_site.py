@@ -30,7 +30,7 @@ class Site:
         self.disk = ReceiptDisk(folder)
         self.at = NOW
         self.logs = self.new_logs()
-        service = ElectionsService(
+        self.service = ElectionsService(
             audience=AUDIENCE,
             elections=self.disk.elections,
             registrations=self.disk.registrations,
@@ -41,7 +41,7 @@ class Site:
             wait=wait or ShortWait(seconds=0, waiters=1),
         )
         self.app = Flask("test")
-        self.app.register_blueprint(elections_blueprint(service, self.now))
+        self.app.register_blueprint(elections_blueprint(self.service, self.now))
         install_problem_handlers(self.app, [PROBLEMS])
         self.client: FlaskClient = self.app.test_client()
 
