@@ -48,7 +48,7 @@ from webapi.settings_model import Settings, Zone
 from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.challenges import SqlChallengeStore
 from webapi.storage.elections import SqlElectionStore
-from webapi.storage.engine import make_engine, require_current
+from webapi.storage.engine import make_engine, require_current, watch_transactions
 from webapi.storage.log_store import SqlLogStore
 from webapi.storage.permits import SqlPermitLedger
 from webapi.storage.registrations import SqlRegistrationStore
@@ -111,6 +111,7 @@ class Wiring:
         """The database, migrated; raises DatabaseNotCurrent."""
         engine = make_engine(self.settings.database.url)
         require_current(engine)
+        watch_transactions(engine, self.metrics.transaction_ended)
         return engine
 
     @cached_property

@@ -105,6 +105,9 @@ class Metrics:
         )
 
     def _make_jobs(self) -> None:
+        self._transactions = self._histogram(
+            "tamga_database_transaction_duration_seconds", "From the wait to the commit", SECONDS
+        )
         self._jobs = self._counter(
             "tamga_job_runs_total", "Runs of background jobs", "job", "outcome"
         )
@@ -204,6 +207,10 @@ class Metrics:
             self._logs.labels(state).set(count)
         self._pending.set(pending)
         self._unpublished.set(unpublished)
+
+    def transaction_ended(self, seconds: float) -> None:
+        """A database transaction took so long, its wait for the lock included."""
+        self._transactions.observe(seconds)
 
     def watched_job(self, job: str, action: Callable[[], None]) -> Callable[[], None]:
         """The same job, each run counted and timed."""

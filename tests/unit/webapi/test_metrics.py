@@ -1,6 +1,8 @@
 """What is measured, with labels of few values, none of which says who."""
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from webapi.ocsp_service import OcspService
 from webapi.operations.metrics import Metrics
 from webapi.pki.routes import PkiService
 from webapi.storage.certificates import SqlCertificateStore
-from webapi.storage.engine import make_engine, upgrade
+from webapi.storage.engine import make_engine, upgrade, watch_transactions
 from webapi.watched import (
     BatchTimer,
     LogGauge,
@@ -225,6 +227,26 @@ def test_the_stock_shows_its_level_and_every_draw(metrics: Metrics, tmp_path: Pa
     assert stock.draw(ORIGIN, usable_until=NOW) is None
     for outcome in ("drawn", "empty"):
         assert value(metrics, "tamga_challenge_draws_total", outcome=outcome) == 1
+
+
+def test_a_transaction_is_timed_with_its_wait_for_the_lock(
+    metrics: Metrics, tmp_path: Path
+) -> None:
+    engine, other = (make_engine(f"sqlite:///{tmp_path}/tamga.db") for _ in range(2))
+    upgrade(engine)
+    watch_transactions(engine, metrics.transaction_ended)
+    stock = WatchedChallenges(engine, metrics)
+    with ThreadPoolExecutor(1) as threads:
+        with other.begin():
+            waiting = threads.submit(stock.count_stock, ORIGIN, usable_until=NOW)
+            time.sleep(0.1)
+        assert waiting.result() == 0
+    name = "tamga_database_transaction_duration_seconds"
+    assert value(metrics, f"{name}_count") == 1
+    assert (value(metrics, f"{name}_sum") or 0) >= 0.09
+    with pytest.raises(RuntimeError), engine.begin():
+        raise RuntimeError
+    assert value(metrics, f"{name}_count") == 2
 
 
 def test_jobs_are_counted_and_their_last_success_is_known(metrics: Metrics) -> None:
