@@ -42,6 +42,7 @@ from pkcs11_bridge.file_lock import exclusive_file_lock
 from pkcs11_bridge.latch import PinLatch
 from pkcs11_bridge.module import Module, load_module
 from pkcs11_bridge.pin import Pin, pin_was_refused_before
+from pkcs11_bridge.pool_observer import PoolObserver, SilentPoolObserver
 from pkcs11_bridge.start_lock import START_WAIT_SECONDS, start_lock_path
 from pkcs11_bridge.translation import translating
 from pkcs11_bridge.uri import Pkcs11Uri
@@ -143,8 +144,9 @@ class TokenSessions:
     Safe for threads. After a fork it works in the child only if it was not opened before.
     """
 
-    def __init__(self, config: TokenConfig) -> None:
+    def __init__(self, config: TokenConfig, observer: PoolObserver | None = None) -> None:
         self.config = config
+        self._observer = observer or SilentPoolObserver()
         self._open_lock = threading.Lock()
         self._process_id: int | None = None
         self._module: Module | None = None
@@ -187,10 +189,7 @@ class TokenSessions:
             TokenError: as ``open``.
         """
         self._require_usable()
-        try:
-            pooled = self._pool.get(timeout=self.config.wait_seconds)
-        except queue.Empty:
-            raise TokenBusy("all sessions on the token are in use") from None
+        pooled = self._take_session()
         try:
             with self._passage() as login, self._watching(login):
                 if pooled is not None and pooled.login is not login:
@@ -206,6 +205,18 @@ class TokenSessions:
                     raise
         finally:
             self._pool.put(pooled)
+            self._observer.returned()
+
+    def _take_session(self) -> PooledSession | None:
+        """One place of the pool, with the session that is open there, if any."""
+        self._observer.waiting()
+        try:
+            pooled = self._pool.get(timeout=self.config.wait_seconds)
+        except queue.Empty:
+            self._observer.refused()
+            raise TokenBusy("all sessions on the token are in use") from None
+        self._observer.taken()
+        return pooled
 
     @contextmanager
     def writing_session(self) -> Iterator[pkcs11.Session]:

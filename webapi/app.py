@@ -15,6 +15,7 @@ from webapi.operations.readiness import Readiness
 from webapi.operations.routes import operations_blueprint
 from webapi.pages.routes import pages_blueprint
 from webapi.problems import ProblemTable, install_problem_handlers
+from webapi.request_watch import HttpObserver, install_request_watch
 
 MAX_BODY = 1_048_576
 """Bytes of any request body; each route has a smaller limit of its own."""
@@ -45,6 +46,7 @@ class Services:
         login: the site's login.
         readiness: asks the parts that this process needs.
         areas: further blueprints (elections, logs).
+        observer: is told of each request.
     """
 
     origin: str
@@ -54,6 +56,7 @@ class Services:
     login: LoginService
     readiness: Readiness
     areas: tuple[Area, ...]
+    observer: HttpObserver
 
 
 def create_app(services: Services) -> Flask:
@@ -66,6 +69,7 @@ def create_app(services: Services) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["MAX_FORM_MEMORY_SIZE"] = 0  # no route takes a form
     app.jinja_env.undefined = StrictUndefined
+    install_request_watch(app, services.observer)
     browser_guard.install_browser_guard(
         app, origin=services.origin, strict_transport=services.strict_transport
     )

@@ -63,6 +63,19 @@ def install_browser_guard(app: Flask, *, origin: str, strict_transport: bool) ->
         if site not in {None, "same-origin"} or sender not in {None, origin}:
             raise CrossSiteRequest("an unsafe request of another origin")
 
+    app.before_request(refuse_cross_site)
+    install_security_headers(app, strict_transport=strict_transport)
+
+
+def install_security_headers(app: Flask, *, strict_transport: bool) -> None:
+    """Send the security headers with every answer, errors too; no cache keeps what says nothing.
+
+    Args:
+        app: gets the hook.
+        strict_transport: send Strict-Transport-Security; RFC 6797 section 7.2 forbids it over
+            plain HTTP.
+    """
+
     def add_headers(response: Response) -> Response:
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
@@ -72,5 +85,4 @@ def install_browser_guard(app: Flask, *, origin: str, strict_transport: bool) ->
             response.headers["Cache-Control"] = "no-store"
         return response
 
-    app.before_request(refuse_cross_site)
     app.after_request(add_headers)

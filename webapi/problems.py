@@ -6,7 +6,6 @@ mapping; `merge_problems` refuses a class that two areas claim and a code with t
 """
 
 import json
-import secrets
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +17,8 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from webapi.language import preferred_language
+from webapi.limits import TooManyRequests
+from webapi.request_watch import current_incident, note_problem
 from webapi.storage.errors import DatabaseBusy, DatabaseUnavailable
 from webapi.strict_json import (
     BodyIncomplete,
@@ -127,6 +128,15 @@ PROBLEMS: ProblemTable = {
         "Compare the named fields with /openapi.json.",
         facts=_wrong_fields,
     ),
+    TooManyRequests: Problem(
+        429,
+        "too_many_requests",
+        "Too many requests came from you.",
+        "Try again in a minute.",
+        retry_after_seconds=30,
+        title_mn="Танаас хэт олон хүсэлт ирлээ.",
+        next_step_mn="Нэг минутын дараа дахин оролдоно уу.",
+    ),
     DatabaseBusy: Problem(
         503,
         "database_busy",
@@ -147,7 +157,7 @@ PROBLEMS: ProblemTable = {
         "авна уу.",
     ),
 }
-"""Rows that every area needs: the request bodies and the database."""
+"""Rows that every area needs: the request bodies, the rate limits and the database."""
 
 _HTTP_STEPS = {
     400: ("bad_request", "Correct the request."),
@@ -186,11 +196,6 @@ def find_problem(error: Exception, table: ProblemTable) -> Problem | None:
     return None
 
 
-def new_incident() -> str:
-    """A random name (64 bits, hexadecimal) that joins an answer to its log line."""
-    return secrets.token_hex(8)
-
-
 def problem_response(
     problem: Problem, incident: str, facts: Mapping[str, Fact] | None = None
 ) -> Response:
@@ -225,9 +230,10 @@ def install_problem_handlers(app: Flask, tables: Iterable[ProblemTable] = ()) ->
     def handle(error: Exception) -> Response:
         if isinstance(error, HTTPException):
             return _http_answer(error)
-        incident = new_incident()
+        incident = current_incident()
         problem = find_problem(error, table)
         if problem is None:
+            note_problem(INTERNAL.code)
             _log.error(
                 "unexpected_error",
                 incident=incident,
@@ -249,7 +255,7 @@ def _http_answer(error: HTTPException) -> Response:
     problem = Problem(status, code, f"{HTTPStatus(status).phrase}.", next_step)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         problem = replace(INTERNAL, status=status)
-    incident = new_incident()
+    incident = current_incident()
     _log_known(problem, incident, type(error).__qualname__)
     response = problem_response(problem, incident)
     for name in ("Allow", "Retry-After"):
@@ -278,6 +284,7 @@ def _causes(error: BaseException) -> list[dict[str, str | list[str]]]:
 
 
 def _log_known(problem: Problem, incident: str, error_class: str) -> None:
+    note_problem(problem.code)
     log = _log.warning if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR else _log.info
     log(
         "problem",

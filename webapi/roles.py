@@ -1,4 +1,4 @@
-"""The processes of the service, one role each: `python -m webapi.roles web|worker|ocsp`.
+"""The processes of the service, one role each: `python -m webapi.roles web|worker|ocsp|metrics`.
 
 No token module is loaded here: web and OCSP load theirs in the worker processes
 that granian makes, the background worker loads its own.
@@ -13,6 +13,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server import Server
 
 from webapi.config import CONFIG_VARIABLE, load_settings
+from webapi.operations.metrics_files import prepare_folder
 from webapi.settings_model import Settings
 from webapi.supervisor import die_with_parent, protect_memory
 
@@ -69,10 +70,23 @@ def run_worker(settings: Settings) -> None:
     run(settings)
 
 
+def serve_metrics(settings: Settings) -> None:
+    """Give Prometheus what the other roles measured, until told to stop."""
+    from webapi.operations.metrics_listener import metrics_server  # noqa: PLC0415 - this role alone
+
+    if settings.metrics is None:
+        msg = "there is no section [metrics] in the configuration"
+        raise SystemExit(msg)
+    listener = settings.metrics
+    with metrics_server(listener.directory, listener.listen_host, listener.listen_port) as server:
+        server.serve_forever()
+
+
 ROLES: Mapping[str, Callable[[Settings], None]] = {
     "web": serve_web,
     "ocsp": serve_ocsp,
     "worker": run_worker,
+    "metrics": serve_metrics,
 }
 
 
@@ -86,6 +100,9 @@ def main(arguments: list[str]) -> None:
         die_with_parent(int(number))
     protect_memory()
     settings = load_settings(Path(os.environ[CONFIG_VARIABLE]), os.environ)
+    if settings.metrics is not None:
+        # Before granian forks, and before anything imports the client library.
+        prepare_folder(settings.metrics.directory, role, os.environ)
     ROLES[role](settings)
 
 

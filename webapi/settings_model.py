@@ -3,6 +3,7 @@
 Every field has a description, which the error for a wrong value repeats as advice.
 """
 
+import ipaddress
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -195,6 +196,13 @@ class OcspListenerSettings(_Section):
         default=60, ge=1, le=604_800, description="from thisUpdate to nextUpdate of an answer"
     )
 
+    requests_per_source_burst: int = Field(
+        default=2_000, ge=1, le=1_000_000, description="requests one address may send at once"
+    )
+    requests_per_source_per_minute: float = Field(
+        default=12_000.0, gt=0, le=6_000_000, description="requests one address may send per minute"
+    )
+
     @property
     def answer_life(self) -> timedelta:
         """From thisUpdate to nextUpdate of an answer."""
@@ -287,6 +295,19 @@ class ReceiptSettings(_Section):
         default=10, ge=1, le=1_000_000, description="fewest ballots by which it advances"
     )
 
+    registrations_per_key_burst: int = Field(
+        default=5_000,
+        ge=1,
+        le=1_000_000,
+        description="ballots one election system may send at once",
+    )
+    registrations_per_key_per_minute: float = Field(
+        default=60_000.0,
+        gt=0,
+        le=6_000_000,
+        description="ballots one election system may send per minute, to each web worker process",
+    )
+
     @property
     def batch_interval(self) -> timedelta:
         """How often pending ballots are sequenced."""
@@ -296,6 +317,22 @@ class ReceiptSettings(_Section):
     def epoch(self) -> timedelta:
         """How often the public checkpoint may advance."""
         return timedelta(seconds=self.epoch_seconds)
+
+
+def _check_loopback(host: str) -> str:
+    if not ipaddress.ip_address(host).is_loopback:
+        raise ValueError("is not a loopback address; let a proxy with access control pass it on")
+    return host
+
+
+class MetricsSettings(_Section):
+    """[metrics]: where processes leave their measurements, and where Prometheus fetches them."""
+
+    directory: ResolvedPath = Field(description="owner-only folder, best on a memory file system")
+    listen_host: Annotated[str, AfterValidator(_check_loopback)] = Field(
+        default="127.0.0.1", description="loopback address to listen on"
+    )
+    listen_port: Port = Field(default=9464, description="TCP port to listen on, 1 to 65535")
 
 
 class DevelopmentSettings(_Section):
@@ -324,6 +361,9 @@ class Settings(_Section):
     )
     trust: TrustSettings = Field(description="the section [trust]")
     receipts: ReceiptSettings = Field(description="the section [receipts]")
+    metrics: MetricsSettings | None = Field(
+        default=None, description="the section [metrics]; without it no metrics are served"
+    )
     development: DevelopmentSettings | None = Field(
         default=None, description="the section [development]; leave it out in production"
     )

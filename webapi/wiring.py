@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from flask import Flask
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
 from ocsp.responder.answering import ResponderCa
@@ -22,13 +23,12 @@ from pkcs11_bridge.pin import FilePinSource
 from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.signing_keys import ec_signing_key
 from pkcs11_bridge.uri import Pkcs11Uri
-from signer.backend import PermittedSigner
+from signer.backend import PayloadSigner, PermittedSigner
 from signer.errors import ChallengeStockEmpty, NoKeyForPurpose
 from signer.hsm_backend import HsmBackend
 from signer.login.authenticate import LoginRules, authenticate
 from signer.login.challenge import StockPolicy, refill_stock
 from signer.payload import Purpose, ocsp_response_payload
-from signer.receipts.sequencer import SilentObserver
 from signer.receipts.tile_store import TileFolder
 from webapi import clock
 from webapi.app import Area, Services, create_app
@@ -37,17 +37,18 @@ from webapi.elections.routes import elections_blueprint
 from webapi.elections.sequencing import PublicationRules, ReceiptLogs
 from webapi.elections.service import ElectionsService
 from webapi.elections.waiting import ShortWait
-from webapi.login.limits import RateLimit, SourceLimiter
+from webapi.limits import RateLimit, SourceLimiter
 from webapi.login.service import LoginService
 from webapi.login.sessions import SessionPolicy
 from webapi.ocsp_service import OcspService
+from webapi.operations.metrics import Metrics
 from webapi.operations.readiness import Check, Readiness
 from webapi.pki.routes import create_pki_app
 from webapi.settings_model import Settings, Zone
 from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.challenges import SqlChallengeStore
 from webapi.storage.elections import SqlElectionStore
-from webapi.storage.engine import make_engine, require_current
+from webapi.storage.engine import make_engine, require_current, watch_transactions
 from webapi.storage.errors import DatabaseBusy, DatabaseUnavailable
 from webapi.storage.log_store import SqlLogStore
 from webapi.storage.permits import SqlPermitLedger
@@ -56,6 +57,16 @@ from webapi.storage.salt_keys import FileSaltVault
 from webapi.storage.sessions import SqlSessionStore
 from webapi.supervisor import protect_memory
 from webapi.trust_settings import egress_of, read_certificate_file, trust_store_of
+from webapi.watched import (
+    BatchTimer,
+    LogGauge,
+    WatchedChallenges,
+    WatchedDecision,
+    WatchedLogStore,
+    WatchedOcspService,
+    WatchedPoster,
+    WatchedSigner,
+)
 
 SOFTHSM_VARIABLE = "SOFTHSM2_CONF"
 LOG_PURPOSES = (Purpose.RECEIPT_LOG, Purpose.RECEIPT_LOG_ED25519)
@@ -63,6 +74,7 @@ RECEIPT_WAIT_SECONDS = 1.0
 RECEIPT_WAITERS = 16  # half of the threads of a web worker: the others stay free
 REFILL_SECONDS = 0.5
 PURGE_SECONDS = 60.0
+LOG_GAUGE_SECONDS = 5.0
 _CLIENT_REPORT_LIMIT = RateLimit(burst=10, per_minute=10.0)
 ZONE_OF: Mapping[Purpose, Zone] = {
     Purpose.LOGIN_CHALLENGE: "login",
@@ -101,7 +113,13 @@ class Wiring:
         """The database, migrated; raises DatabaseNotCurrent."""
         engine = make_engine(self.settings.database.url)
         require_current(engine)
+        watch_transactions(engine, self.metrics.transaction_ended)
         return engine
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """What this process measures: in files for the listener of [metrics], else in memory."""
+        return Metrics(CollectorRegistry())
 
     def close(self) -> None:
         """Release log locks, log out of every token that was opened, close the database."""
@@ -130,7 +148,7 @@ class Wiring:
     def _new_sessions(self, zone: Zone) -> TokenSessions:
         config = self.token_config(zone)
         protect_memory()
-        return TokenSessions(config)
+        return TokenSessions(config, self.metrics.token_pool(zone))
 
     def token_config(self, zone: Zone) -> TokenConfig:
         """How a zone's token is opened; raises ZoneNotConfigured."""
@@ -146,7 +164,7 @@ class Wiring:
             wait_seconds=settings.wait_seconds,
         )
 
-    def signer(self, purposes: Iterable[Purpose]) -> PermittedSigner:
+    def signer(self, purposes: Iterable[Purpose]) -> PayloadSigner:
         """A signer for these purposes; their keys are looked up now.
 
         Raises:
@@ -154,7 +172,7 @@ class Wiring:
         """
         ledger = SqlPermitLedger(self.engine)
         keys = {purpose: self.key(purpose) for purpose in purposes}
-        return PermittedSigner(HsmBackend(keys, ledger), ledger)
+        return WatchedSigner(PermittedSigner(HsmBackend(keys, ledger), ledger), self.metrics)
 
     def key(self, purpose: Purpose) -> TokenKey:
         """A purpose's key on its token; raises as `signer` does."""
@@ -184,6 +202,7 @@ class Wiring:
                 version=version("tamga-auth"),
                 strict_transport=self.settings.service.mode == "production",
                 clock=clock.now,
+                observer=self.metrics,
                 login=self._login_service(),
                 readiness=Readiness(self.readiness_checks()),
                 areas=(
@@ -216,7 +235,14 @@ class Wiring:
         service = OcspService(
             [authority], store, clock.now, busy=(RetryLater, DatabaseBusy, DatabaseUnavailable)
         )
-        return create_pki_app(service, clock.now)
+        return create_pki_app(
+            WatchedOcspService(service, self.metrics),
+            clock.now,
+            limiter=_limiter(
+                listener.requests_per_source_burst, listener.requests_per_source_per_minute
+            ),
+            observer=self.metrics,
+        )
 
     def _answering_key(self, purpose: Purpose, *, owner: str) -> ec.EllipticCurvePrivateKey:
         """A delegate's key in the shape that the responder signs with: a permit for each answer."""
@@ -233,7 +259,11 @@ class Wiring:
 
     def worker_jobs(self) -> Iterator[tuple[str, Callable[[], None], float]]:
         """The background jobs: name, action, seconds between two runs."""
-        challenges = SqlChallengeStore(self.engine)
+        for name, action, seconds in self._jobs():
+            yield name, self.metrics.watched_job(name, action), seconds
+
+    def _jobs(self) -> Iterator[tuple[str, Callable[[], None], float]]:
+        challenges = WatchedChallenges(self.engine, self.metrics)
         login_signer = self.signer([Purpose.LOGIN_CHALLENGE])
 
         def refill() -> None:
@@ -254,6 +284,7 @@ class Wiring:
         yield "receipts", lambda: logs.run_once(at=clock.now()), self._batch_seconds
         yield "challenge-stock", refill, REFILL_SECONDS
         yield "purge", purge, PURGE_SECONDS
+        yield "log-gauge", LogGauge(logs, self.engine, self.metrics), LOG_GAUGE_SECONDS
 
     @property
     def _batch_seconds(self) -> float:
@@ -263,12 +294,12 @@ class Wiring:
         receipts = self.settings.receipts
         logs = ReceiptLogs(
             elections=SqlElectionStore(self.engine),
-            log=SqlLogStore(self.engine),
+            log=WatchedLogStore(self.engine, self.metrics),
             tiles=self._tiles,
             signer=self.signer(LOG_PURPOSES),
             purposes=LOG_PURPOSES,
             publication=PublicationRules(receipts.epoch, receipts.minimum_ballots_per_epoch),
-            observer=SilentObserver(),
+            observer=BatchTimer(self.metrics),
         )
         self._closing.callback(logs.close)
         return logs
@@ -286,29 +317,31 @@ class Wiring:
             vault=FileSaltVault(self.settings.receipts.salt_key_directory),
             tiles=self._tiles,
             wait=ShortWait(RECEIPT_WAIT_SECONDS, RECEIPT_WAITERS),
+            limiter=_limiter(
+                self.settings.receipts.registrations_per_key_burst,
+                self.settings.receipts.registrations_per_key_per_minute,
+            ),
         )
 
     def _login_service(self) -> LoginService:
         settings = self.settings
-        challenges = SqlChallengeStore(self.engine)
+        challenges = WatchedChallenges(self.engine, self.metrics)
         rules = LoginRules(
             origin=settings.service.origin,
             challenges=challenges,
             trust_store=trust_store_of(settings),
-            egress=egress_of(settings),
+            egress=WatchedPoster(egress_of(settings), self.metrics),
         )
         return LoginService(
             origin=settings.service.origin,
             challenges=challenges,
             stock_policy=self.stock_policy,
-            decide=partial(authenticate, rules),
+            decide=WatchedDecision(partial(authenticate, rules), self.metrics),
             sessions=SqlSessionStore(self.engine),
             session_policy=self.session_policy,
-            challenge_limiter=SourceLimiter(
-                RateLimit(
-                    burst=settings.login.challenges_per_source_burst,
-                    per_minute=settings.login.challenges_per_source_per_minute,
-                )
+            challenge_limiter=_limiter(
+                settings.login.challenges_per_source_burst,
+                settings.login.challenges_per_source_per_minute,
             ),
             report_limiter=SourceLimiter(_CLIENT_REPORT_LIMIT),
         )
@@ -323,3 +356,7 @@ class Wiring:
                 raise ChallengeStockEmpty("the worker has signed no challenge that is usable now")
 
         return {"database": lambda: require_current(self.engine), "challenges": check_stock}
+
+
+def _limiter(burst: int, per_minute: float) -> SourceLimiter:
+    return SourceLimiter(RateLimit(burst=burst, per_minute=per_minute))

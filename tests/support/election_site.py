@@ -19,27 +19,29 @@ from webapi.elections.routes import JOSE, elections_blueprint
 from webapi.elections.sequencing import PublicationRules, ReceiptLogs
 from webapi.elections.service import ElectionsService
 from webapi.elections.waiting import ShortWait
+from webapi.limits import RateLimit, SourceLimiter
 from webapi.problems import install_problem_handlers
 
 
 class Site:
     """The routes on a real database, a worker that runs when told, and a clock set by hand."""
 
-    def __init__(self, folder: Path, *, wait: ShortWait | None = None) -> None:
+    def __init__(self, folder: Path, *, wait: ShortWait | None = None, burst: int = 10_000) -> None:
         self.disk = ReceiptDisk(folder)
         self.at = NOW
         self.logs = self.new_logs()
-        service = ElectionsService(
+        self.service = ElectionsService(
             audience=AUDIENCE,
             elections=self.disk.elections,
             registrations=self.disk.registrations,
             log=self.disk.log,
             vault=self.disk.vault,
             tiles=self.tiles,
+            limiter=SourceLimiter(RateLimit(burst, 1.0)),
             wait=wait or ShortWait(seconds=0, waiters=1),
         )
         self.app = Flask("test")
-        self.app.register_blueprint(elections_blueprint(service, self.now))
+        self.app.register_blueprint(elections_blueprint(self.service, self.now))
         install_problem_handlers(self.app, [PROBLEMS])
         self.client: FlaskClient = self.app.test_client()
 

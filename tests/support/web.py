@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flask import Flask
 from flask.testing import FlaskClient
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 from werkzeug.test import TestResponse
 
@@ -31,13 +32,15 @@ from tests.support.login import (
 )
 from tests.support.ocsp_answers import AnswerSpec, answer, standard_spec
 from webapi.app import Area, Services, create_app
-from webapi.login.limits import RateLimit, SourceLimiter
+from webapi.limits import RateLimit, SourceLimiter
 from webapi.login.service import LoginService
 from webapi.login.sessions import SessionPolicy
+from webapi.operations.metrics import Metrics
 from webapi.operations.readiness import Check, Readiness
 from webapi.storage.challenges import SqlChallengeStore
 from webapi.storage.engine import make_engine, upgrade
 from webapi.storage.sessions import SqlSessionStore
+from webapi.watched import WatchedDecision
 
 RESPONDER = "http://ocsp.example/citizen"
 
@@ -75,6 +78,7 @@ class Site:
     challenges: SqlChallengeStore
     responder: Responder
     pki: Pki
+    metrics: Metrics
     now: list[datetime] = field(default_factory=lambda: [NOW])
 
     def client(self) -> FlaskClient:
@@ -114,6 +118,7 @@ def make_site(
     challenges = SqlChallengeStore(engine)
     responder = Responder(pki)
     now = [NOW]
+    metrics = Metrics(CollectorRegistry())
     if stock:
         policy = type(POLICY)(stock, POLICY.challenge_life, POLICY.shelf_life)
         refill_stock(challenges, SoftwareSigner(), origin=ORIGIN, policy=policy, at=NOW)
@@ -122,7 +127,7 @@ def make_site(
         origin=ORIGIN,
         challenges=challenges,
         stock_policy=POLICY,
-        decide=partial(authenticate, rules),
+        decide=WatchedDecision(partial(authenticate, rules), metrics),
         sessions=SqlSessionStore(engine),
         session_policy=SessionPolicy(idle=timedelta(minutes=15), absolute=timedelta(hours=8)),
         challenge_limiter=SourceLimiter(RateLimit(burst, 60)),
@@ -136,8 +141,9 @@ def make_site(
         login=login,
         readiness=Readiness(checks or {"database": lambda: None}),
         areas=areas,
+        observer=metrics,
     )
-    return Site(create_app(services), engine, challenges, responder, pki, now)
+    return Site(create_app(services), engine, challenges, responder, pki, metrics, now)
 
 
 def send(client: FlaskClient, path: str, body: object = None) -> TestResponse:

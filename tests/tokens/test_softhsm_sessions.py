@@ -205,6 +205,37 @@ def test_the_pool_is_bounded(token: TokenConfig) -> None:
             assert pooled.keys == {}
 
 
+class Heard:
+    """A PoolObserver that writes everything down."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def waiting(self) -> None:
+        self.events.append("waiting")
+
+    def taken(self) -> None:
+        self.events.append("taken")
+
+    def refused(self) -> None:
+        self.events.append("refused")
+
+    def returned(self) -> None:
+        self.events.append("returned")
+
+
+def test_an_observer_hears_of_use_and_of_waits_in_vain(token: TokenConfig) -> None:
+    heard = Heard()
+    with TokenSessions(replace(token, sessions=1, wait_seconds=0.05), heard) as sessions:
+        with sessions.session():
+            with pytest.raises(TokenBusy), sessions.session():
+                pass
+            assert heard.events == ["waiting", "taken", "waiting", "refused"]
+        with pytest.raises(KeyNotFound), sessions.session():
+            raise KeyNotFound("inside")
+    assert heard.events[4:] == ["returned", "waiting", "taken", "returned"]
+
+
 def test_a_module_that_is_held_alone_is_busy(token: TokenConfig) -> None:
     with TokenSessions(replace(token, wait_seconds=0.05)) as sessions:
         module = load_module(token.module)

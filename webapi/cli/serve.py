@@ -11,7 +11,7 @@ from webapi.config import load_settings
 from webapi.settings_model import Settings
 from webapi.supervisor import Role, RoleEnded, die_with_parent, role_command, supervise
 
-ROLES = ("web", "worker", "ocsp")
+ROLES = ("web", "worker", "ocsp", "metrics")
 
 
 @click.command()
@@ -55,4 +55,5 @@ def serve(config: Path, only: tuple[str, ...], *, development: bool, parent: int
 
 def _roles_of(settings: Settings) -> tuple[str, ...]:
     """Every role that the settings describe."""
-    return ROLES if settings.ocsp_listener is not None else ("web", "worker")
+    optional = {"ocsp": settings.ocsp_listener, "metrics": settings.metrics}
+    return tuple(role for role in ROLES if role not in optional or optional[role] is not None)

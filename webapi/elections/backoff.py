@@ -30,6 +30,10 @@ class Backoff:
         pause = self._pauses.get(election_id)
         return pause is not None and pause.covers(at)
 
+    def count_failing(self) -> int:
+        """How many logs failed when they were tried last."""
+        return len(self._pauses)
+
     def failed(self, election_id: str, *, at: datetime) -> int:
         """Pause, twice as long as the last time; how often it failed in a row."""
         before = self._pauses.get(election_id)

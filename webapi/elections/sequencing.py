@@ -79,6 +79,15 @@ class ReceiptLogs:
         """Logs that wait for a person, with the name of the reason."""
         return dict(self._halted)
 
+    def count_states(self) -> dict[str, int]:
+        """How many logs are open here, in another process's hands, failing, halted."""
+        return {
+            "open": len(self._open),
+            "busy": len(self._busy),
+            "failing": self._backoff.count_failing(),
+            "halted": len(self._halted),
+        }
+
     def run_once(self, *, at: datetime) -> None:
         """Sequence and publish what is due, log by log.
 
@@ -153,6 +162,8 @@ class ReceiptLogs:
     def _is_finished(self, election_id: str, stored: StoredElection) -> bool:
         if not stored.is_closed_in_public:
             return False
+        self._busy.pop(election_id, None)
+        self._backoff.succeeded(election_id)
         self._release(election_id)
         return True
 

@@ -3,6 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signer.receipts.acceptance import (
     Release,
@@ -27,9 +31,15 @@ from signer.receipts.tile_store import TileFolder
 from signer.receipts.tiles import TileAddress, cut
 from webapi.elections.errors import NotPublished
 from webapi.elections.waiting import ShortWait
+from webapi.limits import SourceLimiter
 from webapi.storage.elections import SqlElectionStore, StoredElection
 from webapi.storage.log_store import SqlLogStore
 from webapi.storage.registrations import SqlRegistrationStore
+
+
+def key_fingerprint(key: ec.EllipticCurvePublicKey) -> str:
+    """SHA-256 of the key's SubjectPublicKeyInfo, hexadecimal."""
+    return sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,7 @@ class ElectionsService:
         vault: keeps the salt keys.
         tiles: gives the folder of an election's log.
         wait: how long a request may wait for its receipt.
+        limiter: how often one election system's key may register.
     """
 
     audience: str
@@ -74,6 +85,7 @@ class ElectionsService:
     vault: SaltVault
     tiles: Callable[[str], TileFolder]
     wait: ShortWait
+    limiter: SourceLimiter
     # Manifests never change; one per election is kept, parsed.
     _manifests: dict[str, Manifest] = field(default_factory=dict, repr=False)
 
@@ -87,11 +99,13 @@ class ElectionsService:
 
         Raises:
             RequestRefused, ElectionNotFound, SubmissionConflict, ElectionNotYetOpen,
-            ElectionOver, SaltErased: as they say.
+            ElectionOver, SaltErased, TooManyRequests: as they say.
         """
         manifest = self._manifest(election_id)
         unverified = UnverifiedRegistration.parse(unverified_body)
         registration = verify_registration(unverified, self._system(manifest), at=at)
+        # Only now is it known whose request it is; nobody spends what another may send.
+        self.limiter.spend(key_fingerprint(manifest.election_system_key), at)
         stored = register(
             registration,
             manifest,

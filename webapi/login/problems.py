@@ -8,7 +8,6 @@ from functools import partial
 
 from ocsp import errors as status
 from signer import errors as login
-from webapi.login.limits import TooManyRequests
 from webapi.login.service import NotSignedIn
 from webapi.problems import Fact, Problem, ProblemTable
 
@@ -53,15 +52,6 @@ def _suspension(error: Exception) -> Mapping[str, Fact]:
 
 
 _REQUEST: ProblemTable = {
-    TooManyRequests: Problem(
-        429,
-        "too_many_requests",
-        "Too many requests came from your address.",
-        _LATER[0],
-        title_mn="Таны хаягаас хэт олон хүсэлт ирлээ.",
-        next_step_mn=_LATER[1],
-        retry_after_seconds=30,
-    ),
     NotSignedIn: _row(
         401,
         "not_signed_in",

@@ -8,9 +8,9 @@ from flask import Blueprint, Response, jsonify, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from webapi.language import preferred_language
+from webapi.limits import source_of
 from webapi.login import cookies
 from webapi.login.client_failures import advice_for
-from webapi.login.limits import source_of
 from webapi.login.schemas import (
     ChallengeResponse,
     ClientFailure,
@@ -25,7 +25,7 @@ from webapi.login.service import LoginService, NotSignedIn, SignedIn
 from webapi.login.sessions import Session, is_secret, new_secret
 from webapi.operations.openapi import operation
 from webapi.pages.render import page, page_language
-from webapi.problems import new_incident
+from webapi.request_watch import current_incident
 from webapi.strict_json import read_json
 
 SMALL_BODY = 1_024
@@ -124,7 +124,7 @@ def _add_report(blueprint: Blueprint, service: LoginService, clock: Clock) -> No
         service.report_limiter.spend(source_of(request.remote_addr), clock())
         failure = read_json(request, SMALL_BODY, ClientFailure)
         advice = advice_for(failure.code)
-        incident = new_incident()
+        incident = current_incident()
         _log.info("client_failure", incident=incident, **failure.model_dump())
         answer = ClientFailureAdvice(
             code=failure.code,

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from signer.login.authenticate import ACR, AMR, AuthenticatedCitizen
 from signer.login.challenge import ChallengeStore, IssuedChallenge, StockPolicy, issue_challenge
-from webapi.login.limits import SourceLimiter
+from webapi.limits import SourceLimiter
 from webapi.login.sessions import (
     LoginEvidence,
     Session,

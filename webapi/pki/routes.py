@@ -13,8 +13,11 @@ from typing import Protocol
 from flask import Blueprint, Flask, Response, abort, request
 from werkzeug.http import http_date
 
+from webapi.browser_guard import install_security_headers
+from webapi.limits import SourceLimiter, source_of
 from webapi.operations.openapi import operation
 from webapi.problems import install_problem_handlers
+from webapi.request_watch import HttpObserver, install_request_watch
 from webapi.strict_json import read_body
 
 REQUEST_TYPE = "application/ocsp-request"
@@ -116,10 +119,26 @@ def pki_blueprint(service: PkiService, clock: Clock) -> Blueprint:
     return blueprint
 
 
-def create_pki_app(service: PkiService, clock: Clock) -> Flask:
-    """The WSGI application of the plain-HTTP listener; call it after the fork."""
+def create_pki_app(
+    service: PkiService, clock: Clock, *, limiter: SourceLimiter, observer: HttpObserver
+) -> Flask:
+    """The WSGI application of the plain-HTTP listener; call it after the fork.
+
+    Args:
+        service: answers and certificates.
+        clock: gives aware UTC.
+        limiter: how often one address may ask; every request counts, whatever it asks for.
+        observer: is told of each request.
+    """
+
+    def limit_source() -> None:
+        limiter.spend(source_of(request.remote_addr), clock())
+
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
+    install_request_watch(app, observer)
+    app.before_request(limit_source)
+    install_security_headers(app, strict_transport=False)
     app.register_blueprint(pki_blueprint(service, clock))
     install_problem_handlers(app)
     return app

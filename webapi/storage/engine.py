@@ -10,7 +10,8 @@ import hashlib
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from sqlalchemy import (
     inspect,
     select,
 )
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from webapi.storage import tables  # noqa: F401 - makes `metadata` complete
@@ -41,6 +43,9 @@ from webapi.storage.errors import (
     StorageError,
 )
 from webapi.storage.schema import metadata
+
+_BEGAN = "tamga transaction began"
+"""Where a connection remembers it."""
 
 BUSY_TIMEOUT_MILLISECONDS = 10_000
 """How long a transaction waits for another writer before it fails."""
@@ -95,6 +100,23 @@ def make_engine(url: str) -> Engine:
     event.listen(engine, "begin", _begin_immediate)
     event.listen(engine, "handle_error", _name_the_failure, retval=True)
     return engine
+
+
+def watch_transactions(engine: Engine, observe: Callable[[float], None]) -> None:
+    """Tell `observe` the seconds that each transaction took, its wait for the lock included."""
+
+    def note_begin(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+        record.info[_BEGAN] = time.monotonic()
+
+    def note_end(_connection: object, record: ConnectionPoolEntry) -> None:
+        began = record.info.pop(_BEGAN, None)
+        if began is not None:  # a connection that broke has forgotten it
+            observe(time.monotonic() - began)
+
+    # A connection is taken for one transaction: before BEGIN IMMEDIATE, which waits, and
+    # until behind the commit, which writes to the disk.
+    event.listen(engine, "checkout", note_begin)
+    event.listen(engine, "checkin", note_end)
 
 
 def upgrade(engine: Engine) -> None:

@@ -126,6 +126,17 @@ class SqlRegistrationStore:
         except IntegrityError as error:
             raise SubmissionExists("the submission id is taken") from error
 
+    def count_pending(self, election_id: str) -> int:
+        """The number of ballots that have no place in the log yet; read from an index."""
+        query = (
+            select(func.count())
+            .select_from(registrations)
+            .where(registrations.c.election_id == election_id, registrations.c.seq.is_(None))
+        )
+        with self._engine.begin() as connection:
+            pending: int = connection.execute(query).scalar_one()
+        return pending
+
     def count(self, election_id: str) -> int:
         """The number of registered ballots; it is read from an index, however many there are."""
         of_election = registrations.c.election_id == election_id

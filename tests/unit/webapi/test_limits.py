@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from webapi.login.limits import RateLimit, SourceLimiter, TooManyRequests, source_of
+from webapi.limits import RateLimit, SourceLimiter, TooManyRequests, source_of
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 A = "192.0.2.1"

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
+from prometheus_client import CollectorRegistry
 from werkzeug.serving import make_server
 
 from ocsp.chain import validate_path
@@ -35,7 +36,9 @@ from tests.support.certificates import (
     delegate_spec,
     issue,
 )
+from webapi.limits import RateLimit, SourceLimiter
 from webapi.ocsp_service import OcspService
+from webapi.operations.metrics import Metrics
 from webapi.pki.routes import create_pki_app
 from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.engine import make_engine, upgrade
@@ -94,7 +97,12 @@ def our_responder(files: Files) -> Iterator[tuple[SqlCertificateStore, str]]:
     leaf = files.leaf.certificate
     store.register(ca="ca", serial=leaf.serial_number, subject="CN=x", not_after=END)
     ca = ResponderCa("ca", files.ca.certificate, files.delegate.certificate, files.delegate.key)
-    app = create_pki_app(OcspService([ca], store, _now, busy=()), _now)
+    app = create_pki_app(
+        OcspService([ca], store, _now, busy=()),
+        _now,
+        limiter=SourceLimiter(RateLimit(1_000, 1.0)),
+        observer=Metrics(CollectorRegistry()),
+    )
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -10,7 +10,9 @@ from urllib.parse import quote
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp as x509_ocsp
+from flask import Flask
 from flask.testing import FlaskClient
+from prometheus_client import CollectorRegistry
 from werkzeug.http import http_date
 from werkzeug.test import TestResponse
 
@@ -18,7 +20,10 @@ from ocsp.config import CertIdHash, NonceMode
 from ocsp.request import build_query
 from ocsp.responder.answering import ResponderCa
 from tests.support.certificates import NOW, development_like_pki
+from webapi.browser_guard import HEADERS
+from webapi.limits import RateLimit, SourceLimiter
 from webapi.ocsp_service import OcspService, StoredStatuses
+from webapi.operations.metrics import Metrics
 from webapi.pki.routes import MAX_ENCODED, MAX_REQUEST_BYTES, create_pki_app
 from webapi.storage.certificates import CertificateRecord, CertificateState, SqlCertificateStore
 from webapi.storage.engine import make_engine, upgrade
@@ -66,6 +71,15 @@ def _service(store: SqlCertificateStore) -> OcspService:
     return OcspService([ca], store, lambda: NOW, busy=(TokenBusy,))
 
 
+def listener(service: OcspService, burst: int = 1_000) -> Flask:
+    return create_pki_app(
+        service,
+        lambda: NOW,
+        limiter=SourceLimiter(RateLimit(burst, 1.0)),
+        observer=Metrics(CollectorRegistry()),
+    )
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> SqlCertificateStore:
     engine = make_engine(f"sqlite:///{tmp_path}/tamga.db")
@@ -82,7 +96,7 @@ def store(tmp_path: Path) -> SqlCertificateStore:
 
 @pytest.fixture
 def client(store: SqlCertificateStore) -> FlaskClient:
-    return create_pki_app(_service(store), lambda: NOW).test_client()
+    return listener(_service(store)).test_client()
 
 
 def post(client: FlaskClient, body: bytes, path: str = "/ocsp/citizen-ca") -> TestResponse:
@@ -129,7 +143,7 @@ def test_a_malformed_request_is_answered_unsigned_and_not_kept(client: FlaskClie
 
 def test_a_busy_key_is_answered_by_try_later(store: SqlCertificateStore) -> None:
     service = _service(BusyStore(make_engine(str(store._engine.url))))
-    client = create_pki_app(service, lambda: NOW).test_client()
+    client = listener(service).test_client()
     response = post(client, ask())
     assert parsed(response).response_status is x509_ocsp.OCSPResponseStatus.TRY_LATER
 
@@ -203,3 +217,26 @@ def test_the_authoritys_certificate_is_published(client: FlaskClient) -> None:
     assert response.content_type == "application/pkix-cert"
     assert response.data == PKI.citizen_ca.certificate.public_bytes(Encoding.DER)
     assert response.headers["Cache-Control"] == "max-age=86400, public"
+
+
+def test_an_address_that_asks_too_often_is_told_to_wait(store: SqlCertificateStore) -> None:
+    client = listener(_service(store), burst=2).test_client()
+    for _ in range(2):
+        assert post(client, ask()).status_code == 200
+    refused = post(client, ask())
+    assert refused.status_code == 429
+    assert refused.headers["Retry-After"] == "30"
+    assert refused.json is not None
+    assert refused.json["code"] == "too_many_requests"
+    others = client.post(
+        "/ocsp", data=ask(), content_type=TYPE, environ_base={"REMOTE_ADDR": "192.0.2.9"}
+    )
+    assert others.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/certs/citizen-ca.cer", "/nowhere", "/ocsp", "/certs/none.cer"])
+def test_every_answer_bears_the_security_headers(client: FlaskClient, path: str) -> None:
+    response = client.get(path)
+    assert {name: response.headers.get(name) for name in HEADERS} == HEADERS
+    assert "Strict-Transport-Security" not in response.headers
+    assert ("Tamga-Incident" in response.headers) == (response.status_code >= 400)

@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from tests.support.web import code_of
 from webapi import browser_guard
+from webapi.limits import TooManyRequests
 from webapi.login import problems as login_problems
 from webapi.problems import (
     MAX_CAUSES,
@@ -162,7 +163,7 @@ def test_all_tables_of_the_application_agree_and_speak_both_languages() -> None:
         assert problem.next_step.endswith(".")
         assert problem.code == problem.code.lower()
         for_citizens = error_class in login_problems.PROBLEMS or issubclass(
-            error_class, StorageError
+            error_class, StorageError | TooManyRequests
         )
         assert bool(problem.title_mn) == for_citizens
         assert bool(problem.title_mn) == bool(problem.next_step_mn)

@@ -1,0 +1,262 @@
+"""What the service measures: one registry, units in the names, labels of few values.
+
+A label is a route's name, a status, a code, a zone, a purpose or a job: never what a request
+brought along, never a person, an address, an election or a submission.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BODY_BYTES = (0, 256, 1_024, 4_096, 16_384, 65_536, 1_048_576)
+BATCH_ENTRIES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 4_096)
+
+
+class Metrics:
+    """The measurements of this process.
+
+    It is every observer that other parts ask for (`webapi.request_watch.HttpObserver`; for each
+    token `pkcs11_bridge.pool_observer.PoolObserver`), so that only this package knows the client
+    library.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Make all metrics in `registry`; the processes of a role share files (ADR 0011)."""
+        self.registry = registry
+        self._make_http()
+        self._make_login()
+        self._make_tokens()
+        self._make_receipts()
+        self._make_jobs()
+
+    def _make_http(self) -> None:
+        self._requests = self._counter(
+            "tamga_http_requests_total", "Requests answered", "endpoint", "status"
+        )
+        self._request_seconds = self._histogram(
+            "tamga_http_request_duration_seconds", "Time to answer", SECONDS, "endpoint"
+        )
+        self._request_bytes = self._histogram(
+            "tamga_http_request_size_bytes", "Stated size of request bodies", BODY_BYTES, "endpoint"
+        )
+        self._in_progress = Gauge(
+            "tamga_http_requests_in_progress",
+            "Requests that hold a thread now",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self._refusals = self._counter(
+            "tamga_refusals_total", "Requests answered with a problem", "code"
+        )
+
+    def _make_login(self) -> None:
+        self._logins = self._counter("tamga_logins_total", "Logins decided", "outcome")
+        self._login_seconds = self._histogram(
+            "tamga_login_decision_duration_seconds", "Time to decide a login", SECONDS
+        )
+        self._ocsp_queries = self._counter(
+            "tamga_ocsp_queries_total", "Questions to the issuers' responders", "outcome"
+        )
+        self._ocsp_seconds = self._histogram(
+            "tamga_ocsp_query_duration_seconds", "Time that a responder took", SECONDS
+        )
+        self._ocsp_answers = self._counter(
+            "tamga_ocsp_answers_total", "Answers of our own responder", "outcome"
+        )
+        self._stock = self._worker_gauge(
+            "tamga_challenge_stock", "Signed challenges found ready before the last refill"
+        )
+        self._draws = self._counter(
+            "tamga_challenge_draws_total", "Challenges asked for of the stock", "outcome"
+        )
+
+    def _make_tokens(self) -> None:
+        in_use = "Token sessions in use"
+        self._sessions_in_use = self._zone_gauge("tamga_token_sessions_in_use", in_use)
+        waiting = "Threads that wait for a token session"
+        self._sessions_waiting = self._zone_gauge("tamga_token_sessions_waiting", waiting)
+        self._busy = self._counter(
+            "tamga_token_busy_total", "Waits for a token session that were in vain", "zone"
+        )
+        self._signatures = self._counter(
+            "tamga_signatures_total", "Signatures asked of a token", "purpose", "outcome"
+        )
+        self._signature_seconds = self._histogram(
+            "tamga_signature_duration_seconds", "Time from permit to signature", SECONDS, "purpose"
+        )
+
+    def _make_receipts(self) -> None:
+        self._batch_entries = self._histogram(
+            "tamga_log_batch_entries", "Entries that one checkpoint added", BATCH_ENTRIES
+        )
+        self._batch_seconds = self._histogram(
+            "tamga_log_batch_duration_seconds", "Time from places to receipts", SECONDS
+        )
+        self._logs = self._worker_gauge("tamga_logs", "Logs of this worker by state", "state")
+        self._pending = self._worker_gauge(
+            "tamga_ballots_pending", "Registered ballots without a place in their log"
+        )
+        self._unpublished = self._worker_gauge(
+            "tamga_log_unpublished_entries", "Entries that the public does not see yet"
+        )
+
+    def _make_jobs(self) -> None:
+        self._transactions = self._histogram(
+            "tamga_database_transaction_duration_seconds", "From the wait to the commit", SECONDS
+        )
+        self._jobs = self._counter(
+            "tamga_job_runs_total", "Runs of background jobs", "job", "outcome"
+        )
+        self._job_seconds = self._histogram(
+            "tamga_job_duration_seconds", "Time of one run", SECONDS, "job"
+        )
+        self._job_success = self._worker_gauge(
+            "tamga_job_last_success_timestamp_seconds", "Unix time of the last good run", "job"
+        )
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+    def _zone_gauge(self, name: str, text: str) -> Gauge:
+        """A level of which every process has its part."""
+        return Gauge(name, text, ["zone"], registry=self.registry, multiprocess_mode="livesum")
+
+    def _worker_gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        """A level that one process knows; it is gone when the process is."""
+        return Gauge(name, text, labels, registry=self.registry, multiprocess_mode="livemostrecent")
+
+    def request_began(self) -> None:
+        """See HttpObserver."""
+        self._in_progress.inc()
+
+    def request_ended(
+        self, *, endpoint: str, status: int, seconds: float, body_bytes: int, code: str | None
+    ) -> None:
+        """See HttpObserver."""
+        self._in_progress.dec()
+        self._requests.labels(endpoint, status).inc()
+        self._request_seconds.labels(endpoint).observe(seconds)
+        self._request_bytes.labels(endpoint).observe(body_bytes)
+        if code is not None:
+            self._refusals.labels(code).inc()
+
+    def login_decided(self, outcome: str, seconds: float) -> None:
+        """A login was decided: `signed_in`, or the code of the problem."""
+        self._logins.labels(outcome).inc()
+        self._login_seconds.observe(seconds)
+
+    def ocsp_asked(self, outcome: str, seconds: float) -> None:
+        """A responder was asked: `answered`, `http_error`, or the class of the failure."""
+        self._ocsp_queries.labels(outcome).inc()
+        self._ocsp_seconds.observe(seconds)
+
+    def ocsp_answered(self, outcome: str) -> None:
+        """Our own responder answered: `signed`, or the error status."""
+        self._ocsp_answers.labels(outcome).inc()
+
+    def stock_counted(self, level: int) -> None:
+        """So many challenges were ready."""
+        self._stock.set(level)
+
+    def challenge_drawn(self, *, found: bool) -> None:
+        """A challenge was asked for, and one was there or none."""
+        self._draws.labels("drawn" if found else "empty").inc()
+
+    def token_pool(self, zone: str) -> "TokenPool":
+        """The observer of a zone's token sessions."""
+        return TokenPool(
+            self._sessions_in_use.labels(zone),
+            self._sessions_waiting.labels(zone),
+            self._busy.labels(zone),
+        )
+
+    @contextmanager
+    def signing(self, purpose: str) -> Iterator[None]:
+        """Times a signature; its outcome is `signed` or the class of the error."""
+        began = time.monotonic()
+        outcome = "signed"
+        try:
+            yield
+        except Exception as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            self._signatures.labels(purpose, outcome).inc()
+            self._signature_seconds.labels(purpose).observe(time.monotonic() - began)
+
+    def batch_signed(self, entries: int) -> None:
+        """A checkpoint added so many entries."""
+        self._batch_entries.observe(entries)
+
+    def batch_released(self, seconds: float) -> None:
+        """From the batch's places to its receipts it took so long."""
+        self._batch_seconds.observe(seconds)
+
+    def logs_counted(self, states: Mapping[str, int], *, pending: int, unpublished: int) -> None:
+        """How the logs stand: how many in each state, and what waits in all of them."""
+        for state, count in states.items():
+            self._logs.labels(state).set(count)
+        self._pending.set(pending)
+        self._unpublished.set(unpublished)
+
+    def transaction_ended(self, seconds: float) -> None:
+        """A database transaction took so long, its wait for the lock included."""
+        self._transactions.observe(seconds)
+
+    def watched_job(self, job: str, action: Callable[[], None]) -> Callable[[], None]:
+        """The same job, each run counted and timed."""
+
+        def run() -> None:
+            began = time.monotonic()
+            outcome = "failed"
+            try:
+                action()
+                outcome = "done"
+                self._job_success.labels(job).set_to_current_time()
+            finally:
+                self._jobs.labels(job, outcome).inc()
+                self._job_seconds.labels(job).observe(time.monotonic() - began)
+
+        return run
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPool:
+    """`pkcs11_bridge.pool_observer.PoolObserver` of one zone.
+
+    Attributes:
+        in_use: sessions in use.
+        queue: threads that wait.
+        busy: waits in vain.
+    """
+
+    in_use: Gauge
+    queue: Gauge
+    busy: Counter
+
+    def waiting(self) -> None:
+        """See PoolObserver."""
+        self.queue.inc()
+
+    def taken(self) -> None:
+        """See PoolObserver."""
+        self.queue.dec()
+        self.in_use.inc()
+
+    def refused(self) -> None:
+        """See PoolObserver."""
+        self.queue.dec()
+        self.busy.inc()
+
+    def returned(self) -> None:
+        """See PoolObserver."""
+        self.in_use.dec()

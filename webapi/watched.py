@@ -1,0 +1,221 @@
+"""The parts of the service with a measuring hand on each: part of the wiring.
+
+Each does what the part inside does, and tells `Metrics` of it; none changes an outcome.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Engine
+
+from ocsp.responder.answering import Answer
+from ocsp.transport import HttpAnswer, Poster
+from signer.backend import PayloadSigner, Signature
+from signer.login.authenticate import AuthenticatedCitizen
+from signer.login.challenge import StockedNonce
+from signer.payload import Payload, Purpose
+from signer.receipts.log_store import SignedCheckpoint
+from signer.receipts.sequencer import Step
+from signer.verify import PublicKey
+from webapi.elections.sequencing import ReceiptLogs
+from webapi.login import problems as login_problems
+from webapi.login.service import Decide
+from webapi.ocsp_service import OcspService
+from webapi.operations.metrics import Metrics
+from webapi.problems import INTERNAL, PROBLEMS, find_problem, merge_problems
+from webapi.storage.challenges import SqlChallengeStore
+from webapi.storage.elections import SqlElectionStore
+from webapi.storage.log_store import SqlLogStore
+from webapi.storage.registrations import SqlRegistrationStore
+
+_LOGIN_PROBLEMS = merge_problems([PROBLEMS, login_problems.PROBLEMS])
+_HTTP_OK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedSigner:
+    """`signer.backend.PayloadSigner`: signatures by purpose and outcome."""
+
+    inner: PayloadSigner
+    metrics: Metrics
+
+    def public_key(self, purpose: Purpose) -> PublicKey:
+        """As the signer inside."""
+        return self.inner.public_key(purpose)
+
+    def sign(self, payload: Payload, *, owner: str, at: datetime) -> Signature:
+        """As the signer inside."""
+        with self.metrics.signing(payload.purpose):
+            return self.inner.sign(payload, owner=owner, at=at)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedPoster:
+    """`ocsp.transport.Poster`: questions to responders by outcome."""
+
+    inner: Poster
+    metrics: Metrics
+
+    def post(
+        self,
+        purpose: str,
+        url: str,
+        body: bytes,
+        *,
+        content_type: str,
+        accept: str,
+        max_bytes: int,
+        timeout: timedelta,
+    ) -> HttpAnswer:
+        """As the egress inside."""
+        began = time.monotonic()
+        outcome = "http_error"
+        try:
+            answer = self.inner.post(
+                purpose,
+                url,
+                body,
+                content_type=content_type,
+                accept=accept,
+                max_bytes=max_bytes,
+                timeout=timeout,
+            )
+            if answer.status == _HTTP_OK:
+                outcome = "answered"
+        except Exception as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            self.metrics.ocsp_asked(outcome, time.monotonic() - began)
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedDecision:
+    """`webapi.login.service.Decide`: logins by the code that the citizen is told."""
+
+    inner: Decide
+    metrics: Metrics
+
+    def __call__(
+        self,
+        *,
+        unverified_challenge_id: str,
+        unverified_token: object,
+        browser_binding: bytes,
+        at: datetime,
+    ) -> AuthenticatedCitizen:
+        """As the decision inside."""
+        began = time.monotonic()
+        outcome = "signed_in"
+        try:
+            return self.inner(
+                unverified_challenge_id=unverified_challenge_id,
+                unverified_token=unverified_token,
+                browser_binding=browser_binding,
+                at=at,
+            )
+        except Exception as error:
+            outcome = (find_problem(error, _LOGIN_PROBLEMS) or INTERNAL).code
+            raise
+        finally:
+            self.metrics.login_decided(outcome, time.monotonic() - began)
+
+
+class WatchedChallenges(SqlChallengeStore):
+    """The stock's level whenever it is counted, and every draw."""
+
+    def __init__(self, engine: Engine, metrics: Metrics) -> None:
+        super().__init__(engine)
+        self._metrics = metrics
+
+    def count_stock(self, origin: str, *, usable_until: datetime) -> int:
+        """As the store."""
+        level = super().count_stock(origin, usable_until=usable_until)
+        self._metrics.stock_counted(level)
+        return level
+
+    def draw(self, origin: str, *, usable_until: datetime) -> StockedNonce | None:
+        """As the store."""
+        nonce = super().draw(origin, usable_until=usable_until)
+        self._metrics.challenge_drawn(found=nonce is not None)
+        return nonce
+
+
+class WatchedLogStore(SqlLogStore):
+    """The size of every batch that was signed."""
+
+    def __init__(self, engine: Engine, metrics: Metrics) -> None:
+        super().__init__(engine)
+        self._metrics = metrics
+
+    def commit_checkpoint(self, election_id: str, checkpoint: SignedCheckpoint) -> None:
+        """As the store."""
+        super().commit_checkpoint(election_id, checkpoint)
+        self._metrics.batch_signed(checkpoint.size - checkpoint.previous_size)
+
+
+class BatchTimer:
+    """`signer.receipts.sequencer.StepObserver`: the time from a batch's places to its receipts.
+
+    A batch whose places were given before a restart is not timed.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._assigned: dict[str, float] = {}
+
+    def reached(self, step: Step, election_id: str) -> None:
+        """Note the first step, measure at the last."""
+        if step is Step.ASSIGNED:
+            self._assigned[election_id] = time.monotonic()
+        elif step is Step.RELEASED and election_id in self._assigned:
+            self._metrics.batch_released(time.monotonic() - self._assigned.pop(election_id))
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedOcspService:
+    """`webapi.pki.routes.PkiService`: our own responder's answers by outcome."""
+
+    inner: OcspService
+    metrics: Metrics
+
+    def answer(self, unverified_request: bytes, ca: str | None) -> Answer:
+        """As the service inside."""
+        return self._counted(self.inner.answer(unverified_request, ca))
+
+    def malformed(self) -> Answer:
+        """As the service inside."""
+        return self._counted(self.inner.malformed())
+
+    def certificate(self, ca: str) -> bytes | None:
+        """As the service inside."""
+        return self.inner.certificate(ca)
+
+    def _counted(self, answer: Answer) -> Answer:
+        declined = answer.declined
+        self.metrics.ocsp_answered("signed" if declined is None else declined.name.lower())
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class LogGauge:
+    """Looks how the logs stand; a background job of the worker."""
+
+    logs: ReceiptLogs
+    engine: Engine
+    metrics: Metrics
+
+    def __call__(self) -> None:
+        """Count what waits in the logs that are not closed and public to their end."""
+        log, registrations = SqlLogStore(self.engine), SqlRegistrationStore(self.engine)
+        pending = unpublished = 0
+        for stored in SqlElectionStore(self.engine).list_all():
+            if not stored.is_closed_in_public:
+                pending += registrations.count_pending(stored.election_id)
+                state = log.log_state(stored.election_id)
+                unpublished += state.entries - state.published.size
+        self.metrics.logs_counted(
+            self.logs.count_states(), pending=pending, unpublished=unpublished
+        )
