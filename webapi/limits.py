@@ -64,8 +64,10 @@ class SourceLimiter:
             TooManyRequests: the bucket is empty.
         """
         with self._lock:
-            # The upper bound holds after the clock was set back: empty, but no longer than that.
-            full_at = min(max(self._full_at.pop(source, at), at), at + self._capacity)
+            full_at = max(self._full_at.pop(source, at), at)
+            if full_at > at + self._capacity:
+                # No bucket takes so long to fill: the clock was set back, and nobody pays for it.
+                full_at = at
             spent = full_at + self._interval
             allowed = spent <= at + self._capacity
             self._full_at[source] = spent if allowed else full_at

@@ -122,7 +122,11 @@ class WatchedBackend(HsmBackend):
 
 
 class WatchedSteps:
+    """Stands in for the timer of batches, which is told of the same steps."""
+
     stage: Stage
+
+    def __init__(self, _batches: object) -> None: ...
 
     def reached(self, step: Step, election_id: str) -> None:
         self.stage.reached(step.name, election_id)
@@ -147,7 +151,7 @@ def rehearsed(stage: Stage) -> Iterator[None]:
             (clock, "now", stage.now),
             (wiring, "SqlPermitLedger", WatchedLedger),
             (wiring, "HsmBackend", WatchedBackend),
-            (wiring, "SilentObserver", WatchedSteps),
+            (wiring, "BatchTimer", WatchedSteps),
             (wiring, "RECEIPT_WAIT_SECONDS", 0),
             (tile_store, "_write_file", write),
             (tile_store, "sync_folder", sync),
