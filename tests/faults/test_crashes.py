@@ -32,6 +32,7 @@ def ends_unspent(point: Point) -> int:
     return int(point.name == "permit recorded")
 
 
+@pytest.mark.long
 def test_one_log_survives_a_crash_at_every_point_one_after_another(stage: Scene) -> None:
     stage.create(OTHER)
     stage.settle()

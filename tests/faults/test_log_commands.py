@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.faults import Scene
 from tests.support.log_audit import audit_all
 
@@ -21,6 +23,7 @@ def tamga_log(stage: Scene, command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_tiles_are_made_again_when_the_worker_has_stopped(stage: Scene) -> None:
     stage.register_all(LOG, 4)
     stage.settle()

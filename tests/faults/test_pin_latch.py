@@ -12,7 +12,7 @@ from tests.support.faults import DEADLINE_SECONDS, await_fact
 from tests.support.processes import assert_none_left
 from webapi.cli.home import Home
 
-REFUSED = re.compile("PinLatched|PinIncorrect|the PIN may be wrong|wrong PIN")
+REFUSED = re.compile("PinLatched|PinIncorrect|the PIN (is|may be) wrong")
 
 
 def with_one_token_and_a_wrong_pin(home: Home) -> dict[str, str]:

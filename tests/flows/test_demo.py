@@ -132,7 +132,14 @@ def test_a_taken_port_is_explained(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.long),
+        signal.SIGKILL,
+    ],
+)
 def test_whoever_ends_it_leaves_nothing_running(performed: Path, number: signal.Signals) -> None:
     with subprocess.Popen(
         command(performed, _ports(performed)),

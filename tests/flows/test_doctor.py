@@ -222,6 +222,7 @@ def test_a_wrong_pin_reaches_the_token_once_however_often_the_doctor_comes(
     assert _logins(log) == 1
 
 
+@pytest.mark.long
 def test_a_hung_module_does_not_hang_the_doctor(patient: Patient, mischief_module: Path) -> None:
     patient.keep_one_zone("login", str(mischief_module))
     began = time.monotonic()
@@ -236,6 +237,7 @@ def test_a_hung_module_does_not_hang_the_doctor(patient: Patient, mischief_modul
     assert patient.examine().failed == set()
 
 
+@pytest.mark.long
 def test_a_module_that_takes_its_process_down(
     patient: Patient, mischief_module: Path, tmp_path: Path
 ) -> None:
@@ -294,6 +296,7 @@ def test_where_a_card_is_wanted_a_missing_one_is_a_failure(
     assert (found.code, found.state("card")) == (0, "ok")
 
 
+@pytest.mark.long
 def test_a_service_that_runs_is_recognised_by_its_ports(healthy: Patient) -> None:
     with subprocess.Popen(
         healthy.command("serve"),
