@@ -186,9 +186,8 @@ def test_sessions_that_could_not_log_in_let_go_of_the_module(token: TokenConfig)
 
 
 def test_sessions_of_an_earlier_login_are_replaced(sessions: TokenSessions) -> None:
-    with sessions.session() as first, pytest.raises(DeviceUnavailable):  # noqa: SIM117
-        with sessions.session():
-            raise DeviceUnavailable("lost")
+    with sessions.session() as first, pytest.raises(DeviceUnavailable), sessions.session():
+        raise DeviceUnavailable("lost")
     with sessions.session() as second, sessions.session() as third:
         assert len({id(first), id(second), id(third)}) == 3
         assert second.login is third.login is not first.login
