@@ -99,7 +99,7 @@ class PermittedSigner:
         """Sign one payload for an owner.
 
         Raises:
-            PermitError: a permit could not be had or spent.
+            PermitError: a permit could not be reserved or spent.
             OwnSignatureInvalid: the token's answer did not verify.
             NoKeyForPurpose: no key serves the payload's purpose here.
         """

@@ -16,7 +16,7 @@ from signer.login.authenticate import AuthenticatedCitizen
 from signer.login.challenge import StockedNonce
 from signer.payload import Payload, Purpose
 from signer.receipts.log_store import SignedCheckpoint
-from signer.receipts.sequencer import Step
+from signer.receipts.growth import Step
 from signer.verify import PublicKey
 from webapi.elections.sequencing import ReceiptLogs
 from webapi.login import problems as login_problems
@@ -157,7 +157,7 @@ class WatchedLogStore(SqlLogStore):
 
 
 class BatchTimer:
-    """`signer.receipts.sequencer.StepObserver`: the time from a batch's places to its receipts.
+    """`signer.receipts.growth.StepObserver`: the time from a batch's places to its receipts.
 
     A batch whose places were given before a restart is not timed.
     """

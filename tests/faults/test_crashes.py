@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from signer.receipts.sequencer import Step
+from signer.receipts.growth import Step
 from tests.support.faults import Point, Scene, copy_home, scene
 from tests.support.log_audit import audit_all
 from webapi.cli.home import Home

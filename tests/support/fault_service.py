@@ -32,7 +32,7 @@ from signer.permit import PermitRecord, SigningPermit
 from signer.receipts import tile_store
 from signer.receipts.durable import sync_folder
 from signer.receipts.election import Manifest
-from signer.receipts.sequencer import Step
+from signer.receipts.growth import Step
 from signer.receipts.tile_store import TileFolder
 from softhsm_config.virtual_card.isolation import become_owner_of
 from webapi import clock, wiring

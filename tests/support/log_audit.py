@@ -16,7 +16,7 @@ from signer.receipts.merkle import leaf_hash, root_of, verify_consistency
 from signer.receipts.note import UnverifiedNote
 from signer.receipts.policy import LogKeys, Policy
 from signer.receipts.receipt import UnverifiedReceipt
-from signer.receipts.sequencer import verify_own
+from signer.receipts.growth import verify_own
 from signer.receipts.verify import verify_receipt
 from tests.support.faults import Scene, ballot, submission_id
 

@@ -22,7 +22,8 @@ from signer.receipts.registration import (
     verify_registration,
 )
 from signer.receipts.salt import draw_salt
-from signer.receipts.sequencer import Sequencer, SilentObserver, StepObserver
+from signer.receipts.growth import SilentObserver, StepObserver
+from signer.receipts.sequencer import Sequencer
 from signer.receipts.tile_store import TileFolder
 from signer.receipts.verify import VerifiedReceipt, verify_receipt
 from tests.support.receipts import AUDIENCE, NOW, PURPOSES, TrialElection
@@ -83,7 +84,7 @@ class ReceiptDisk:
             self.manifest,
             store=self.log,
             files=self.files,
-            signer=self.election.signer,
+            backend=self.election.signer,
             purposes=purposes,
             at=at,
             observer=observer or SilentObserver(),

@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from signer.backend import PayloadSigner
+from signer.backend import SigningBackend
 from signer.payload import Purpose
 from signer.receipts.election import Manifest
 from signer.receipts.errors import FenceLost, SequencerHalted, SequencerRunning
+from signer.receipts.growth import StepObserver
 from signer.receipts.opening import open_sequencer
-from signer.receipts.sequencer import Sequencer, StepObserver
+from signer.receipts.sequencer import Sequencer
 from signer.receipts.tile_store import TileFolder
 from webapi.elections.backoff import Backoff
 from webapi.storage.elections import SqlElectionStore, StoredElection
@@ -42,7 +43,7 @@ class ReceiptLogs:
         elections: knows the elections.
         log: the logs' database.
         tiles: gives the folder of an election's log.
-        signer: signs checkpoints.
+        backend: signs checkpoints.
         purposes: the log keys that sign.
         publication: how far behind the public stays.
         observer: is told of each step of each batch.
@@ -55,7 +56,7 @@ class ReceiptLogs:
         elections: SqlElectionStore,
         log: SqlLogStore,
         tiles: Callable[[str], TileFolder],
-        signer: PayloadSigner,
+        backend: SigningBackend,
         purposes: Sequence[Purpose],
         publication: PublicationRules,
         observer: StepObserver,
@@ -64,7 +65,7 @@ class ReceiptLogs:
         self._elections = elections
         self._log = log
         self._tiles = tiles
-        self._signer = signer
+        self._backend = backend
         self._purposes = purposes
         self._publication = publication
         self._observer = observer
@@ -152,7 +153,7 @@ class ReceiptLogs:
                 manifest,
                 store=self._log,
                 files=files,
-                signer=self._signer,
+                backend=self._backend,
                 purposes=self._purposes,
                 at=at,
                 observer=self._observer,

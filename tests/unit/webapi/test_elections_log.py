@@ -21,7 +21,7 @@ from signer.receipts.tiles import decode_bundle, decode_hashes
 from tests.support.election_site import Site, problem
 from tests.support.receipt_disk import ReceiptDisk
 from tests.support.receipts import ELECTION, NOW, TrialElection
-from tests.support.software_signer import SoftwareSigner
+from tests.support.software_signer import SoftwareBackend
 from webapi.elections.backoff import Backoff
 
 
@@ -168,14 +168,14 @@ def test_an_error_that_may_pass_delays_its_own_log_alone(
 ) -> None:
     other = other_election(site)
     site.work()
-    sign = SoftwareSigner.sign
+    sign = SoftwareBackend.sign
 
-    def refuse(self: SoftwareSigner, payload: Payload, *, owner: str, at: datetime) -> Signature:
+    def refuse(self: SoftwareBackend, payload: Payload, *, owner: str, at: datetime) -> Signature:
         if owner == ELECTION:
             raise PermissionError
         return sign(self, payload, owner=owner, at=at)
 
-    monkeypatch.setattr(SoftwareSigner, "sign", refuse)
+    monkeypatch.setattr(SoftwareBackend, "sign", refuse)
     site.register(0)
     with capture_logs() as logs:
         for tick in range(80):  # forty seconds

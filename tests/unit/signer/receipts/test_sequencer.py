@@ -19,7 +19,8 @@ from signer.receipts.leaf import CloseLeaf, decode_leaf
 from signer.receipts.log_store import SignedCheckpoint
 from signer.receipts.note import UnverifiedNote
 from signer.receipts.opening import system_shuffle
-from signer.receipts.sequencer import Sequenced, Step
+from signer.receipts.growth import Step
+from signer.receipts.sequencer import Sequenced
 from tests.support.crashes import Crash, CrashBehind, CrashingFiles
 from tests.support.receipt_disk import ReceiptDisk
 from tests.support.receipts import ELECTION, NOW, PURPOSES
