@@ -92,14 +92,6 @@ class SigningPermit:
         raise TypeError(msg)
 
 
-def issue_permit(
-    payload: Payload, *, owner: str, ledger: PermitLedger, at: datetime, life: timedelta
-) -> SigningPermit:
-    """One permit; see `reserve_permits`."""
-    (permit,) = reserve_permits([payload], owner=owner, ledger=ledger, at=at, life=life)
-    return permit
-
-
 def reserve_permits(
     payloads: Sequence[Payload],
     *,

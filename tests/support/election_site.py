@@ -9,8 +9,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from signer.receipts.registration import sign_receipt_request
 from signer.receipts.growth import SilentObserver
+from signer.receipts.registration import sign_receipt_request
 from signer.receipts.tile_store import TileFolder
 from tests.support.receipt_disk import ReceiptDisk, submission_id
 from tests.support.receipts import AUDIENCE, ELECTION, NOW, PURPOSES

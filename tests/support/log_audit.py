@@ -11,12 +11,12 @@ from itertools import pairwise
 from signer.payload import Purpose
 from signer.receipts.checkpoint import Checkpoint
 from signer.receipts.election import Manifest
+from signer.receipts.growth import verify_own
 from signer.receipts.leaf import BallotLeaf, decode_leaf
 from signer.receipts.merkle import leaf_hash, root_of, verify_consistency
 from signer.receipts.note import UnverifiedNote
 from signer.receipts.policy import LogKeys, Policy
 from signer.receipts.receipt import UnverifiedReceipt
-from signer.receipts.growth import verify_own
 from signer.receipts.verify import verify_receipt
 from tests.support.faults import Scene, ballot, submission_id
 

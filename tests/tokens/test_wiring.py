@@ -20,7 +20,8 @@ from webapi.storage.engine import opened_engine
 from webapi.storage.errors import DatabaseNotCurrent
 from webapi.storage.migration import upgrade
 from webapi.storage.realm import Realm
-from webapi.wiring import SoftwareTokenInProduction, Wiring, ZoneNotConfigured
+from webapi.token_keys import SoftwareTokenInProduction, ZoneNotConfigured
+from webapi.wiring import Wiring
 
 
 def settings_text(directory: Path, token: TokenConfig, module: Path) -> str:
@@ -70,12 +71,12 @@ def test_a_process_without_the_receipts_pin_cannot_sign_a_checkpoint(
     login_wiring: Wiring,
 ) -> None:
     with pytest.raises(ZoneNotConfigured, match=r"tokens\.receipts"):
-        login_wiring.signer([Purpose.RECEIPT_LOG])
+        login_wiring.keys.backend([Purpose.RECEIPT_LOG])
 
 
 def test_the_responder_needs_its_zone(login_wiring: Wiring) -> None:
     with pytest.raises(ZoneNotConfigured, match=r"tokens\.pki"):
-        login_wiring.token("pki")
+        login_wiring.keys.token("pki")
     without = login_wiring.settings.model_copy(update={"ocsp_listener": None})
     with pytest.raises(ZoneNotConfigured, match="ocsp_listener"):
         Wiring(without).ocsp_application()
@@ -111,6 +112,6 @@ def test_production_refuses_a_software_token_under_any_name(
     wiring = wired(tmp_path, text[:start] + text[text.index("[trust]") :])
     try:
         with pytest.raises(SoftwareTokenInProduction):
-            wiring.token("login")
+            wiring.keys.token("login")
     finally:
         wiring.close()

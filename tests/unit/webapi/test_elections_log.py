@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from signer.backend import Signature
 from signer.payload import Payload
+from signer.permit import SigningPermit
 from signer.receipts.checkpoint import Checkpoint
 from signer.receipts.errors import FenceLost
 from signer.receipts.merkle import leaf_hash, root_of
@@ -170,10 +171,12 @@ def test_an_error_that_may_pass_delays_its_own_log_alone(
     site.work()
     sign = SoftwareBackend.sign
 
-    def refuse(self: SoftwareBackend, payload: Payload, *, owner: str, at: datetime) -> Signature:
-        if owner == ELECTION:
+    def refuse(
+        self: SoftwareBackend, permit: SigningPermit, payload: Payload, *, at: datetime
+    ) -> Signature:
+        if permit.owner == ELECTION:
             raise PermissionError
-        return sign(self, payload, owner=owner, at=at)
+        return sign(self, permit, payload, at=at)
 
     monkeypatch.setattr(SoftwareBackend, "sign", refuse)
     site.register(0)
@@ -183,7 +186,7 @@ def test_an_error_that_may_pass_delays_its_own_log_alone(
             site.work(NOW + timedelta(milliseconds=500 * tick))
     assert other.log.log_state("other").signed_size == 81
     assert [entry["failures"] for entry in logs] == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert {(entry["event"], entry["election_id"], entry["error_class"]) for entry in logs} == {
+    assert {(entry["event"], entry["log_id"], entry["error_class"]) for entry in logs} == {
         ("log_failed", ELECTION, "PermissionError")
     }
     monkeypatch.undo()

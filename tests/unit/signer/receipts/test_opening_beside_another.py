@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from signer.receipts.growth import SilentObserver
 from signer.receipts.inspection import inspect_log
 from signer.receipts.opening import open_sequencer
-from signer.receipts.growth import SilentObserver
 from signer.receipts.sequencer import ballot_log_of
 from signer.receipts.tile_store import TileFolder
 from tests.support.receipt_disk import ReceiptDisk

@@ -15,11 +15,11 @@ from signer.receipts.errors import (
     LogForked,
     SequencerHalted,
 )
+from signer.receipts.growth import Step
 from signer.receipts.leaf import CloseLeaf, decode_leaf
 from signer.receipts.log_store import SignedCheckpoint
 from signer.receipts.note import UnverifiedNote
 from signer.receipts.opening import system_shuffle
-from signer.receipts.growth import Step
 from signer.receipts.sequencer import Sequenced
 from tests.support.crashes import Crash, CrashBehind, CrashingFiles
 from tests.support.receipt_disk import ReceiptDisk
