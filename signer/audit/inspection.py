@@ -72,7 +72,8 @@ def verify_realm(
     """
     state = realm.log.log_state(realm.log_id)
     findings: list[Finding] = []
-    if state.signed is not None or kept is not None:
+    traces = (state.signed, kept, realm.files.read_policy(), realm.files.read_checkpoint())
+    if any(trace is not None for trace in traces):
         try:
             keys = _keys(realm, key)
         except AuditError as error:

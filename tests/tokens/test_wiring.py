@@ -12,6 +12,7 @@ from pkcs11_bridge.keyring import KeyAlgorithm, generate_key
 from pkcs11_bridge.session import TokenSessions
 from signer.login.challenge import refill_stock
 from signer.payload import Purpose
+from signer.range_signer import LOGIN_CHALLENGE_RANGE
 from tests.support.certificates import NOW
 from webapi.cli.home import Ports, SettingsFacts, TokenFacts, render_settings
 from webapi.config import load_settings
@@ -82,16 +83,22 @@ def test_the_responder_needs_its_zone(login_wiring: Wiring) -> None:
         Wiring(without).ocsp_application()
 
 
-def test_challenges_are_signed_in_the_token_under_recorded_permits(login_wiring: Wiring) -> None:
+def test_challenges_are_signed_in_the_token_under_a_recorded_range(login_wiring: Wiring) -> None:
     store = SqlChallengeStore(login_wiring.engine(Realm.LOGIN))
     policy = replace(login_wiring.stock_policy, target=3)
-    signer = login_wiring.signer([Purpose.LOGIN_CHALLENGE])
+    signer = login_wiring.range_signer(
+        Purpose.LOGIN_CHALLENGE, owner="login", terms=LOGIN_CHALLENGE_RANGE
+    )
     origin = login_wiring.settings.service.origin
     assert refill_stock(store, signer, origin=origin, policy=policy, at=NOW) == 3
+    query = "SELECT purpose, owner, used FROM permit_ranges"
     with login_wiring.engine(Realm.LOGIN).begin() as connection:
-        rows = connection.exec_driver_sql("SELECT purpose, spent_at FROM permits").all()
-    assert [row.purpose for row in rows] == ["login-challenge"] * 3
-    assert all(row.spent_at is not None for row in rows)
+        (row,) = connection.exec_driver_sql(query).all()
+    assert tuple(row) == ("login-challenge", "login", None)
+    login_wiring.close()
+    with login_wiring.engine(Realm.LOGIN).begin() as connection:
+        (row,) = connection.exec_driver_sql(query).all()
+    assert row.used == 3
 
 
 def test_an_unprepared_database_is_refused(tmp_path: Path, token: TokenConfig) -> None:

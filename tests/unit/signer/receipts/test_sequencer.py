@@ -224,7 +224,7 @@ def test_a_size_is_committed_once(disk: ReceiptDisk) -> None:
 
 def test_an_intent_for_another_root_halts(disk: ReceiptDisk) -> None:
     with pytest.raises(LogForked):
-        disk.log.intend(ELECTION, size=1, root=bytes(32), holder="x")
+        disk.log.intend(ELECTION, size=1, root=bytes(32), holder="x", permits=[])
 
 
 # Closing.
