@@ -280,11 +280,10 @@ class _Comparison:
         try:
             made = entry()
         except (AuditEntryMalformed, ValueError):
-            made = None
-        if made is None:
             self._malformed.add((kind, name))
             self._found.report("row-malformed", f"{kind} {name}")
-        else:
+            return
+        if made is not None:
             self._expected[kind, name] = leaf_hash(encode_entry(made))
 
     def _check_slot(self, what: str, *times: int | None) -> None:
