@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -24,7 +25,7 @@ from sqlalchemy import (
 from signer.audit.entry import AuditEntry, encode_entry
 from signer.errors import AuditBehind
 from signer.receipts.leaf import SLOT_SECONDS
-from webapi.storage.schema import EVERY_REALM
+from webapi.storage.schema import EVERY_REALM, runtime_may
 
 MAX_UNSEALED_ENTRIES = 200_000
 MAX_UNSEALED_SLOTS = 36
@@ -37,8 +38,9 @@ end; and a token that is away for a night must not stop an election.
 audit_entries = Table(
     "audit_entries",
     EVERY_REALM,
-    # In the order of writing; SQLite numbers rows only in a column of this type.
-    Column("entry_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    # In the order of writing. SQLite numbers rows only in a column of this type; PostgreSQL asks
+    # for no right to a sequence that is an identity.
+    Column("entry_id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
     Column("entry", LargeBinary, nullable=False),
     # The ten-minute slot of its writing, no finer time; nothing where the writer has no clock.
     Column("slot", BigInteger, nullable=True),
@@ -47,6 +49,7 @@ audit_entries = Table(
     # Its place in the log.
     Column("seq", BigInteger, nullable=True, unique=True),
     Index("ix_audit_entries_waiting", "seq", "entry_id"),
+    info=runtime_may(update=("seq",)),
 )
 
 audit_intents = Table(
@@ -57,6 +60,7 @@ audit_intents = Table(
     Column("size", BigInteger, primary_key=True, autoincrement=False),
     Column("root", LargeBinary(32), nullable=False),
     Column("holder", String(32), nullable=False),
+    info=runtime_may(update=("holder",)),
 )
 
 audit_checkpoints = Table(
@@ -68,6 +72,7 @@ audit_checkpoints = Table(
     Column("note", LargeBinary, nullable=False),
     Column("previous_size", BigInteger, nullable=False),
     Column("released", Boolean, nullable=False),
+    info=runtime_may(update=("released",)),
 )
 
 

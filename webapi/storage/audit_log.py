@@ -11,6 +11,7 @@ from webapi.storage.realm import Realm
 
 _TABLES = LogTables(audit_intents, audit_checkpoints, "log_id")
 _WAITING = audit_entries.c.seq.is_(None)
+_PLACED = audit_entries.c.seq.is_not(None)
 
 
 class SqlAuditLog(SqlLogRecords):
@@ -23,10 +24,10 @@ class SqlAuditLog(SqlLogRecords):
     def log_state(self, log_id: str) -> LogState:
         """The log as it stands; empty where nothing was sealed."""
         with self._engine.begin() as connection:
-            return LogState(
-                entry_count(connection, audit_entries.c.seq, audit_entries.c.seq.is_not(None)),
-                self._newest(connection, log_id),
-            )
+            # In this order, because each statement may see a later moment than the one before:
+            # what was signed has entries.
+            signed = self._newest(connection, log_id)
+            return LogState(entry_count(connection, audit_entries.c.seq, _PLACED), signed)
 
     def entries(self, log_id: str, first: int, end: int) -> list[bytes]:
         """The entries from index `first` up to, not including, `end`."""
@@ -68,9 +69,7 @@ class SqlAuditLog(SqlLogRecords):
                 if all(row.of_seal for row in rows):
                     return 0
                 # Read behind the locks: another sealer's places are there by now.
-                following = entry_count(
-                    connection, audit_entries.c.seq, audit_entries.c.seq.is_not(None)
-                )
+                following = entry_count(connection, audit_entries.c.seq, _PLACED)
                 places = [
                     {"the_id": row.entry_id, "the_seq": seq}
                     for seq, row in enumerate(rows, following)

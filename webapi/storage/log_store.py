@@ -9,7 +9,7 @@ from signer.receipts.batch import BatchView, ClosingFigures, NewEntry, PendingBa
 from signer.receipts.log_store import BallotLogState, EntryPath
 from signer.receipts.publication import Published
 from webapi.storage.ballot_log import log_checkpoints, log_entries, log_intents
-from webapi.storage.elections import election_row, elections
+from webapi.storage.elections import Lock, election_row, elections
 from webapi.storage.log_records import LogTables, SqlLogRecords, entry_count
 from webapi.storage.registrations import registrations
 
@@ -25,10 +25,13 @@ class SqlLogStore(SqlLogRecords):
     def log_state(self, log_id: str) -> BallotLogState:
         """The log as it stands; raises ElectionNotFound."""
         with self._engine.begin() as connection:
+            # In this order, because each statement may see a later moment than the one before:
+            # what is published was signed, and what was signed has entries.
             election = election_row(connection, log_id)
+            signed = self._newest(connection, log_id)
             return BallotLogState(
                 entries=_entry_count(connection, log_id),
-                signed=self._newest(connection, log_id),
+                signed=signed,
                 closed=election.close_seq is not None,
                 published=Published(election.published_size, election.published_epoch),
             )
@@ -38,9 +41,12 @@ class SqlLogStore(SqlLogRecords):
     ) -> int:
         """Show `plan` what is pending, and store what it decides on, in one transaction."""
         with self._engine.begin() as connection:
-            election = election_row(connection, election_id, lock=True)
+            election = election_row(connection, election_id, lock=Lock.CHANGE)
             if election.close_seq is not None:
                 return 0
+            if election.close_request is not None:
+                # What was being registered when the order came stands before the close record.
+                election_row(connection, election_id, lock=Lock.DRAIN)
             entries = plan(_view(connection, election, limit))
             if entries:
                 _store_entries(connection, election_id, entries)

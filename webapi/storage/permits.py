@@ -28,7 +28,7 @@ from signer.payload import Purpose
 from signer.permit import PermitRecord
 from signer.permit_range import RangeEnd, RangeRecord
 from webapi.storage.audit import append_entries, require_not_behind
-from webapi.storage.schema import EVERY_REALM
+from webapi.storage.schema import EVERY_REALM, runtime_may
 from webapi.storage.times import to_unix
 
 permits = Table(
@@ -43,6 +43,7 @@ permits = Table(
     Column("spent_at", BigInteger, nullable=True),
     # A hidden row number would tell between which logins a ballot's checkpoint was signed.
     sqlite_with_rowid=False,
+    info=runtime_may(update=("spent_at",)),
 )
 
 permit_ranges = Table(
@@ -58,6 +59,7 @@ permit_ranges = Table(
     Column("used", BigInteger, nullable=True),
     Column("root", LargeBinary(32), nullable=True),
     sqlite_with_rowid=False,
+    info=runtime_may(update=("used", "root")),
 )
 
 
