@@ -27,6 +27,7 @@ from webapi.doctor.places import check_disk, check_folder, check_https_port
 from webapi.doctor.readers import check_readers
 from webapi.operations.checks import CheckResult, CheckState
 from webapi.settings_model import ServiceSettings
+from webapi.storage.errors import DatabaseUnavailable
 
 PKI = development_like_pki()
 LEAF_END = PKI.leaf_spec.not_after
