@@ -24,11 +24,11 @@ from signer.receipts.errors import ElectionNotFound, ElectionOver, SubmissionExi
 from signer.receipts.merkle import HASH_BYTES
 from webapi.storage.ballot_log import log_checkpoints, log_entries
 from webapi.storage.elections import elections
-from webapi.storage.schema import metadata
+from webapi.storage.schema import BALLOTS
 
 registrations = Table(
     "registrations",
-    metadata,
+    BALLOTS,
     Column("election_id", String(64), ForeignKey(elections.c.election_id), primary_key=True),
     Column("submission_id", String(64), primary_key=True),
     Column("ballot_sha256", LargeBinary(32), nullable=False),

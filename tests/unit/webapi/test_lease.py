@@ -3,32 +3,31 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
-from webapi.storage.engine import make_engine, upgrade
+from tests.support.databases import Database
+from webapi.storage.engine import make_engine
 from webapi.storage.errors import DatabaseUnavailable
 from webapi.storage.lease import WorkerLease
+from webapi.storage.realm import Realm
 
 HOLDER = """
 import sys, time
 from webapi.storage.engine import make_engine
 from webapi.storage.lease import WorkerLease
-lease = WorkerLease(make_engine(sys.argv[1]))
+from webapi.storage.realm import Realm
+lease = WorkerLease(make_engine(sys.argv[1], Realm.BALLOTS))
 print(lease.acquire(), flush=True)
 time.sleep(60)
 """
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    made = make_engine(f"sqlite:///{tmp_path / 'database' / 'ballots.db'}")
-    upgrade(made)
-    yield made
-    made.dispose()
+def engine(database: Database) -> Engine:
+    return database.engine(Realm.BALLOTS)
 
 
 def lock_file(engine: Engine) -> Path:
@@ -87,7 +86,9 @@ def test_the_file_is_its_owners_alone(engine: Engine) -> None:
 
 
 def test_without_the_folder_nobody_can_say_who_has_it(tmp_path: Path) -> None:
-    lease = WorkerLease(make_engine(f"sqlite:///{tmp_path / 'absent' / 'ballots.db'}"))
+    lease = WorkerLease(
+        make_engine(f"sqlite:///{tmp_path / 'absent' / 'ballots.db'}", Realm.BALLOTS)
+    )
     with pytest.raises(DatabaseUnavailable):
         lease.acquire()
     assert not lease.is_held()
