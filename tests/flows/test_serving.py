@@ -15,7 +15,7 @@ import pytest
 import urllib3
 
 from tests.support.installation import Installation, Serving, make_installation, serving
-from tests.support.processes import assert_none_left, numbered_processes
+from tests.support.processes import assert_none_left, children, numbered_processes
 
 ROLES = ("web", "worker", "ocsp")
 TOKEN_MODULE = re.compile(r"softhsm|opensc|p11-kit|pkcs11[^/]*\.so$")
@@ -48,12 +48,6 @@ def token_modules(process: int) -> set[str]:
     lines = Path(f"/proc/{process}/maps").read_text().splitlines()
     paths = {line.split(maxsplit=5)[5] for line in lines if len(line.split(maxsplit=5)) == 6}
     return {path for path in paths if TOKEN_MODULE.search(path) and not BINDING.search(path)}
-
-
-def children(process: int) -> list[int]:
-    return [
-        int(text) for text in Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    ]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -9,12 +10,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import urllib3
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.support.databases import Database
 from tests.support.processes import assert_none_left, free_ports, numbered_processes
+from webapi.cli.home import Home
+from webapi.storage.realm import Realm
 
 READY_SECONDS = 40.0
 
@@ -127,9 +134,51 @@ def serving(
         running = Serving(home, process, log)
         try:
             if ready:
+                # An answer of "not ready" is kept for seconds: asked when it can be ready.
+                running.await_fact(lambda: running.named("worker_active"))
+                time.sleep(0.5)
                 running.await_fact(home.is_ready)
             yield running
         finally:
             process.terminate()
             process.wait(30)
             assert_none_left(str(home.directory))
+
+
+def create_election(home: Installation, election_id: str) -> None:
+    """An election that is open now, for an hour."""
+    now = datetime.now(tz=UTC).replace(microsecond=0)
+    paths = Home(home.directory)
+    arguments = {
+        "--title": "Trial",
+        "--domain": "localhost",
+        "--opens-at": (now - timedelta(hours=1)).isoformat(),
+        "--closes-at": (now + timedelta(hours=1)).isoformat(),
+        "--system-key": str(paths.election_public_key),
+    }
+    standby = [
+        item
+        for file in sorted((home.directory / "standby-keys").glob("receipt-*.pem"))
+        for item in ("--standby-key", str(file))
+    ]
+    options = [item for pair in arguments.items() for item in pair]
+    done = home.run("election", "create", election_id, *options, *standby)
+    assert done.returncode == 0, done.stderr
+
+
+def election_system_key(home: Installation) -> ec.EllipticCurvePrivateKey:
+    """The key with which the election system signs what it sends."""
+    key = serialization.load_pem_private_key(Home(home.directory).election_key.read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key
+
+
+def use_databases(home: Installation, database: Database) -> None:
+    """Let the service keep its data in the databases of one test."""
+    text = (home.directory / "tamga.toml").read_text()
+    for realm in Realm:
+        url = database.engine(realm).url.render_as_string(hide_password=False)
+        found = re.search(rf"\[database\.{realm}\]\nurl = ([^\n]*)", text)
+        assert found is not None
+        text = text[: found.start(1)] + json.dumps(url) + text[found.end(1) :]
+    (home.directory / "tamga.toml").write_text(text)
