@@ -302,6 +302,7 @@ def test_who_is_replaced_and_does_not_listen_is_ended_by_force(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: Callable[[Planned], Supervisor]
 ) -> None:
     monkeypatch.setattr(supervisor, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(role_process, "STOP_SECONDS", 0.3)
     a, b = tmp_path / "a", tmp_path / "b"
     stubborn = f"signal.signal(15, signal.SIG_IGN); {UP}{WAIT}"
     roles = [role(a, stubborn), role(b, stubborn, beside=False)]
