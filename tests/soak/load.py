@@ -196,7 +196,9 @@ class Citizens:
             return
         # An answered login holds: its session is there, whoever was killed in between.
         me = self.site.ask_until_answered(
-            "GET", "/me", headers={"Accept": "application/json", "Cookie": _cookie_line(told.cookies)}
+            "GET",
+            "/me",
+            headers={"Accept": "application/json", "Cookie": _cookie_line(told.cookies)},
         )
         if me.status != 200 or me.json()["subject"] != told.json()["subject"]:
             self.tally.is_wrong(f"a session: {me.status}")

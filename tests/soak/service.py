@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,11 +23,11 @@ SUPERVISOR = "supervisor"
 
 @dataclass(frozen=True)
 class Running:
-    """A process of the service.
+    """A process.
 
     Attributes:
         pid: its number.
-        part: `supervisor`, a role, or a role's `… worker`.
+        part: `supervisor`, a role, a role's `… child`, or another server's name.
         started: its start time, which with the number makes it unique.
     """
 
@@ -95,9 +95,16 @@ class Service:
 
 @dataclass
 class Killer:
-    """Sends SIGKILL to a random process of the service, at a steady pace."""
+    """Sends SIGKILL to a random process, at a steady pace.
 
-    service: Service
+    Attributes:
+        targets: the processes that may be killed now.
+        every_seconds: between two of them.
+        seed: decides which.
+        killed: how many of each part were.
+    """
+
+    targets: Callable[[], list[Running]]
     every_seconds: float
     seed: int
     killed: Counter[str] = field(default_factory=Counter)
@@ -115,7 +122,7 @@ class Killer:
     def _run(self) -> None:
         while not self._stopping.wait(self.every_seconds):
             # Each part is as likely, however many processes it has.
-            processes = self.service.processes()
+            processes = self.targets()
             parts = sorted({process.part for process in processes})
             if not parts:
                 continue
@@ -170,6 +177,16 @@ def _tree(root: int) -> list[Running]:
     return found
 
 
+def children_of(pid: int, part: str) -> list[Running]:
+    """The processes that another one started, under one name."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        facts = _stat(int(entry.name)) if entry.name.isdigit() else None
+        if facts is not None and facts[0] == pid:
+            found.append(Running(int(entry.name), part, facts[1]))
+    return found
+
+
 def _part(chain: list[int]) -> str | None:
     """The part of the first process of a chain that leads up to the supervisor."""
     if len(chain) == 1:
@@ -204,4 +221,6 @@ def _sample(process: Running, at: float) -> Sample | None:
     except OSError:
         return None
     resident = re.search(r"VmRSS:\s+(\d+) kB", status)
-    return resident and Sample(at, process, int(resident[1]), descriptors) or None
+    if resident is None:  # it has just ended
+        return None
+    return Sample(at, process, int(resident[1]), descriptors)

@@ -1,10 +1,10 @@
 """Logins and ballots at a steady rate while processes are killed: what was answered holds."""
 
-import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,9 +24,21 @@ from signer.receipts.verify import verify_receipt
 from softhsm_config.virtual_card.card_file import CardImage
 from softhsm_config.virtual_card.slots import Slot
 from tests.soak.load import Citizens, ElectionSystem, Pace, Site, Tally, ballot
-from tests.soak.service import START_SECONDS, Gauge, Killer, Sample, Service
+from tests.soak.report import Report, reports
+from tests.soak.service import (
+    START_SECONDS,
+    Gauge,
+    Killer,
+    Running,
+    Sample,
+    Service,
+    children_of,
+)
+from tests.support.home_database import PostgresHome
+from tests.support.postgres import PostgresServer
 from tests.support.processes import free_ports
 from webapi.cli.home import Home
+from webapi.config import load_settings
 
 ELECTION = "soak"
 CLOSE_SECONDS = 120.0
@@ -49,16 +61,36 @@ class Plan:
     seed: int = 20261122
 
 
-def run(home: Home, environment: dict[str, str], plan: Plan) -> dict[str, object]:
+@dataclass(frozen=True)
+class Installation:
+    """A home, and where its data are."""
+
+    home: Home
+    server: PostgresServer | None
+
+    def database_processes(self) -> list[Running]:
+        """What may be killed of the database: any but the first, which starts the others."""
+        if self.server is None:
+            return []
+        return children_of(self.server.process_id, "postgresql child")
+
+
+def run(installation: Installation, plan: Plan) -> Report:
     """Everything; the report, after all that must hold was found to hold."""
-    service = Service(home, environment)
+    home = installation.home
+    service = Service(home, _environment())
     service.start()
     try:
         site = _ready_site(home)
         tally = Tally()
         citizens, system = _citizens(home, site, tally), _election_system(home, site, tally)
         checkpoints: set[bytes] = set()
-        gauge, killer = Gauge(service), Killer(service, plan.kill_every_seconds, plan.seed)
+        gauge = Gauge(service)
+        killer = Killer(
+            lambda: service.processes() + installation.database_processes(),
+            plan.kill_every_seconds,
+            plan.seed,
+        )
         paces = [
             Pace(citizens.sign_in, per_second=plan.logins_per_second, threads=16),
             Pace(system.register, per_second=plan.receipts_per_second, threads=48),
@@ -75,9 +107,17 @@ def run(home: Home, environment: dict[str, str], plan: Plan) -> dict[str, object
         sizes = _audit(site, system, checkpoints)
     finally:
         service.stop()
-    report = _report(plan, tally, killer, gauge.samples, sizes)
     assert "log_halted" not in service.log()
-    return report
+    tamga(home, "log", "verify", ELECTION)
+    tamga(home, "audit", "verify")
+    return Report(
+        database="SQLite" if installation.server is None else "PostgreSQL",
+        seconds=plan.seconds,
+        killed=dict(killer.killed),
+        counts={**tally.counts, **sizes},
+        latency={what: _latency(tally, what) for what in ("login", "receipt")},
+        held=held(gauge.samples, plan.seconds),
+    )
 
 
 def _ready_site(home: Home) -> Site:
@@ -126,8 +166,8 @@ def _audit(site: Site, system: ElectionSystem, checkpoints: set[bytes]) -> dict[
     for number, receipt in list(system.receipts.items())[:: max(1, len(verified) // 500)]:
         assert str(system.fetch(number).json()["receipt"]).encode() == receipt
     roots = _roots(site, size)
-    for receipt in verified.values():
-        assert roots[receipt.size] == receipt.root
+    for proved in verified.values():
+        assert roots[proved.size] == proved.root
     for note in checkpoints:
         seen = Checkpoint.parse(UnverifiedNote.parse(note).text)
         assert roots[seen.size] == seen.root
@@ -177,23 +217,9 @@ def _roots(site: Site, size: int) -> list[bytes]:
     return roots
 
 
-def _report(
-    plan: Plan, tally: Tally, killer: Killer, samples: list[Sample], sizes: dict[str, int]
-) -> dict[str, object]:
-    return {
-        "seconds": plan.seconds,
-        "killed": dict(killer.killed),
-        **{what.replace(" ", "_"): count for what, count in sorted(tally.counts.items())},
-        **{
-            f"{what}_seconds": {
-                name: round(tally.percentile(what, share), 3)
-                for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
-            }
-            for what in ("login", "receipt")
-        },
-        **sizes,
-        "held": held(samples, plan.seconds),
-    }
+def _latency(tally: Tally, what: str) -> dict[str, float]:
+    shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+    return {name: round(tally.percentile(what, share), 3) for name, share in shares.items()}
 
 
 def held(samples: list[Sample], seconds: float) -> dict[str, dict[str, float]]:
@@ -228,40 +254,51 @@ def _environment() -> dict[str, str]:
 
 
 def _origin(home: Home) -> str:
-    from webapi.config import load_settings
-
     return load_settings(home.config, {}).service.origin
 
 
-@pytest.fixture
-def soak_home(tmp_path: Path) -> Home:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Installation]:
     home = Home(tmp_path / "home")
     https, ocsp = free_ports(2)
     tamga(home, "init", f"--https-port={https}", f"--ocsp-port={ocsp}")
     text = home.config.read_text()
+    stock = "[login]\nstock_target = 32\n"
+    assert stock in text
     # All citizens of this test come from one address.
     limits = "challenges_per_source_burst = 10000\nchallenges_per_source_per_minute = 60000\n"
-    home.config.write_text(
-        text.replace("[login]\nstock_target = 32\n", f"[login]\nstock_target = 400\n{limits}")
-    )
-    return home
+    home.config.write_text(text.replace(stock, f"[login]\nstock_target = 400\n{limits}"))
+    if request.param == "sqlite":
+        yield Installation(home, None)
+        return
+    server: PostgresServer = request.getfixturevalue("durable_postgresql_server")
+    database = PostgresHome(server)
+    database.attach(home)
+    tamga(home, "doctor")
+    yield Installation(home, server)
+    database.remove()
 
 
-def test_what_was_answered_holds_while_processes_are_killed(soak_home: Home) -> None:
-    run(
-        soak_home,
-        Plan(seconds=12, kill_every_seconds=4, logins_per_second=5, receipts_per_second=20),
-    )
+def test_what_was_answered_holds_while_processes_are_killed(installation: Installation) -> None:
+    plan = Plan(seconds=12, kill_every_seconds=4, logins_per_second=5, receipts_per_second=20)
+    reports.append(run(installation, plan))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(2700)
-def test_half_an_hour_of_it_leaks_nothing(soak_home: Home) -> None:
+@pytest.mark.parametrize("installation", ["postgresql"], indirect=True)
+def test_half_an_hour_of_it_leaks_nothing(installation: Installation) -> None:
+    minutes = float(os.environ.get("SOAK_MINUTES", "30"))
     report = run(
-        soak_home,
-        Plan(seconds=1800, kill_every_seconds=20, logins_per_second=20, receipts_per_second=50),
+        installation,
+        Plan(
+            seconds=minutes * 60,
+            kill_every_seconds=20,
+            logins_per_second=20,
+            receipts_per_second=50,
+        ),
     )
-    REPORTS.append(report)
-    for part, facts in report["held"].items():
+    reports.append(report)
+    for part, facts in report.held.items():
         assert facts["resident_mib_late"] <= 1.1 * facts["resident_mib_early"] + 8, (part, facts)
         assert facts["descriptors_late"] <= 1.1 * facts["descriptors_early"] + 8, (part, facts)

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from tests.support.postgres import PostgresServer, roles_in
 from webapi.cli.home import Home
+from webapi.storage.certificates import SqlCertificateStore
+from webapi.storage.engine import opened_engine
 from webapi.storage.realm import Realm
 
 
@@ -67,6 +69,7 @@ class PostgresHome:
             assert before in text
             text = text.replace(before, f'url = "{url}"')
         home.config.write_text(text)
+        self._bring_certificates(home)
         shutil.rmtree(home.directory / "database")
 
     def back_up(self, name: str) -> None:
@@ -82,6 +85,19 @@ class PostgresHome:
         self.server.start()  # which the test may have stopped
         for name in (self._name, *self._backups.values()):
             self.server.drop_database(name)
+
+    def _bring_certificates(self, home: Home) -> None:
+        """What the home's CAs issued: its responder would not know its own cards."""
+        there = f"sqlite:///{home.directory}/database/{Realm.PKI}.db"
+        here = self.server.url(roles_in(self._name, Realm.PKI).runtime, self._name)
+        with opened_engine(there, Realm.PKI) as source, opened_engine(here, Realm.PKI) as target:
+            for record in SqlCertificateStore(source).records():
+                SqlCertificateStore(target).register(
+                    ca=record.ca,
+                    serial=record.serial,
+                    subject=record.subject,
+                    not_after=record.not_after,
+                )
 
     def _cut(self) -> None:
         """A database is copied only while nobody is connected; the service connects anew."""

@@ -4,8 +4,8 @@ from ocsp.errors import ConfigurationInvalid
 from pkcs11_bridge.errors import TokenError
 from webapi.config import ConfigurationWrong
 from webapi.storage.errors import StorageError
+from webapi.token_keys import SoftwareTokenInProduction, ZoneNotConfigured
 from webapi.trust_settings import CertificateFileWrong
-from webapi.wiring import SoftwareTokenInProduction, ZoneNotConfigured
 
 EXPLAINED = (
     CertificateFileWrong,

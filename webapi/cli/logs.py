@@ -12,6 +12,7 @@ from signer.receipts.acceptance import slot_of
 from signer.receipts.election import Manifest
 from signer.receipts.errors import ElectionNotFound, SequencerHalted, SequencerRunning
 from signer.receipts.inspection import inspect_log, rebuild_tiles
+from signer.receipts.sequencer import ballot_log_of
 from signer.receipts.tile_store import TileFolder
 from webapi import clock
 from webapi.config import load_settings
@@ -78,7 +79,7 @@ def verify(open_it: ArchiveOpener, election_id: str) -> None:
     """
     archive = open_it()
     manifest = archive.manifest(election_id)
-    found = inspect_log(manifest, store=archive.store, files=archive.files(manifest))
+    found = inspect_log(ballot_log_of(manifest), store=archive.store, files=archive.files(manifest))
     for difference in found:
         click.echo(f"{type(difference).__name__}: {difference}")
     if found:
@@ -101,7 +102,7 @@ def rebuild(open_it: ArchiveOpener, election_id: str) -> None:
     try:
         with files.locked():
             rebuilt = rebuild_tiles(
-                manifest, store=archive.store, files=files, slot=slot_of(clock.now())
+                ballot_log_of(manifest), store=archive.store, files=files, slot=slot_of(clock.now())
             )
     except SequencerRunning as error:
         raise click.ClickException("a worker has this log; stop it first") from error

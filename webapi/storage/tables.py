@@ -6,6 +6,7 @@ Without it, what `upgrade` creates would depend on what else a process happened 
 from types import ModuleType
 
 from webapi.storage import (
+    audit,
     ballot_log,
     certificates,
     challenges,
@@ -17,6 +18,7 @@ from webapi.storage import (
 )
 
 TABLE_MODULES: tuple[ModuleType, ...] = (
+    audit,
     ballot_log,
     certificates,
     challenges,

@@ -114,7 +114,7 @@ def test_two_holders_never_have_one_intent(disk: ReceiptDisk) -> None:
 
     def intend(size: int, root: int, holder: str) -> Callable[[], object]:
         def act() -> object:
-            log.intend(ELECTION, size=size, root=bytes([root]) * 32, holder=holder)
+            log.intend(ELECTION, size=size, root=bytes([root]) * 32, holder=holder, permits=())
             return holder, root
 
         return act
