@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.support.faults import Point, Scene, Service, await_fact, scene
-from tests.support.home_database import HomeDatabase
+from tests.support.home_database import HomeDatabase, PostgresHome
 from tests.support.log_audit import audit_all, audit_log
 from tests.support.real_worker import real_worker
 from webapi.cli.home import Home
@@ -81,6 +81,22 @@ def test_whose_lease_was_lost_stands_by_and_opens_nothing(
         # Its logs are free: another process sequences them now.
         assert second.order("run", at=datetime.now(tz=UTC)) == GOOD
         assert first.events().count("worker_active") == 1
+
+
+@pytest.mark.parametrize("home_database", ["postgresql"], indirect=True)
+def test_while_the_server_is_gone_the_worker_stands_by(
+    now_stage: Scene, home_database: PostgresHome
+) -> None:
+    with real_worker(now_stage.home, "first") as first:
+        first.await_event("worker_active")
+        home_database.server.stop(signal.SIGQUIT)
+        first.await_event("worker_lease_lost")
+        first.await_event("worker_stands_by")
+        home_database.server.start()
+        await_fact(lambda: first.events().count("worker_active") == 2)
+        now_stage.register_all(LOG, 2)
+        await_fact(lambda: all_have_receipts(now_stage))
+        audit_log(now_stage, LOG)
 
 
 POINTS = [Point("ASSIGNED"), Point("INTENT_RECORDED"), Point("permit spent"), Point("VERIFIED")]

@@ -88,7 +88,8 @@ class PostgresHome:
         self.server.administer(
             self._name,
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks"
-            " JOIN pg_database ON oid = database WHERE locktype = 'advisory' AND granted AND datname = current_database()",
+            " JOIN pg_database ON oid = database"
+            " WHERE locktype = 'advisory' AND granted AND datname = current_database()",
         )
 
     def remove(self) -> None:
