@@ -24,6 +24,9 @@ class HomeDatabase(Protocol):
     def restore(self, name: str) -> None:
         """Put a copy in its place; nobody may be connected."""
 
+    def cut_lease(self) -> None:
+        """Whoever holds the worker's lease loses it, and is not told."""
+
     def remove(self) -> None:
         """Leave nothing behind."""
 
@@ -49,6 +52,9 @@ class SqliteHome:
         for leftover in self._file.parent.glob("ballots.db-*"):
             leftover.unlink()
         shutil.copyfile(self._backups / name, self._file)
+
+    def cut_lease(self) -> None:
+        self._file.with_name(self._file.name + ".worker-lock").unlink()
 
     def remove(self) -> None: ...
 
@@ -80,6 +86,14 @@ class PostgresHome:
         self.server.drop_database(self._name)
         copy = self._backups[name]
         self.server.administer("postgres", f"CREATE DATABASE {self._name} TEMPLATE {copy}")
+
+    def cut_lease(self) -> None:
+        self.server.administer(
+            self._name,
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks"
+            " JOIN pg_database ON oid = database"
+            " WHERE locktype = 'advisory' AND granted AND datname = current_database()",
+        )
 
     def remove(self) -> None:
         self.server.start()  # which the test may have stopped
