@@ -27,7 +27,7 @@ from pkcs11_bridge.errors import TokenError
 from signer.receipts.election import Manifest
 from signer.receipts.tile_store import TileFolder
 from softhsm_config.virtual_card.isolation import become_owner_of
-from tests.support.fault_stage import Stage, rehearsed
+from tests.support.staged import Stage, rehearsed
 from webapi.audit_logs import AuditLogs
 from webapi.cli.home import Home
 from webapi.config import load_settings

@@ -1,4 +1,4 @@
-"""The parts of a service that a test has in its hands: time, points to end at, signatures noted."""
+"""A service's parts, which tell a test of each step and end or stand still where it wants."""
 
 import base64
 import json
