@@ -38,7 +38,7 @@ Look = Callable[[], ServerFacts | None]
 def names_of(realm: Realm, databases: RealmDatabases) -> tuple[str, ...]:
     """The names of a realm's results, in their order."""
     first = f"database.{realm}"
-    parts = ["durability", "writable", "role", "clock"]
+    parts = ["durability", "writable", "role", "line", "clock"]
     if realm is Realm.BALLOTS:
         parts.append("commit-times")
     if is_sqlite(databases.of(realm).url):
@@ -62,6 +62,7 @@ def check_realm(realm: Realm, look: Look, now: Callable[[], datetime]) -> Iterat
     yield _durability(f"{name}.durability", facts)
     yield _writable(f"{name}.writable", facts)
     yield _role(f"{name}.role", facts)
+    yield _line(f"{name}.line", facts)
     yield _clock(f"{name}.clock", facts.clock, before, now())
     if realm is Realm.BALLOTS:
         yield _commit_times(f"{name}.commit-times", facts)
@@ -130,6 +131,13 @@ def _role(name: str, facts: ServerFacts) -> CheckResult:
         seen = "the service owns its tables: it could remove what is kept for ever"
         return CheckResult.warning(name, seen, remedy)
     return CheckResult.ok(name, "may do what the tables declare")
+
+
+def _line(name: str, facts: ServerFacts) -> CheckResult:
+    if not facts.is_private:
+        remedy = "Serve TLS there, and add ?sslmode=verify-full&sslrootcert=… to the URL."
+        return CheckResult.failed(name, "passwords and data cross the network unencrypted", remedy)
+    return CheckResult.ok(name, "encrypted, or within this host")
 
 
 def _clock(name: str, clock: datetime, before: datetime, after: datetime) -> CheckResult:

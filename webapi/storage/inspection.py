@@ -16,6 +16,9 @@ _QUESTION = text(
            (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
            (SELECT nspowner::regrole = current_user::regrole FROM pg_namespace
              WHERE nspname = current_schema()) AS is_owner,
+           inet_client_addr() IS NULL
+             OR host(inet_client_addr()) IN ('127.0.0.1', '::1')
+             OR (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()) AS is_private,
            (SELECT system_identifier FROM pg_control_system()) AS cluster,
            clock_timestamp() AS clock
     """
@@ -33,6 +36,7 @@ class ServerFacts:
         dates_commits: whether every row's transaction has an exact time.
         read_only: a standby, or set so.
         is_superuser, is_owner: whether our role may do more than the service needs.
+        is_private: the line to it stays on this host, or is encrypted.
         cluster: the identifier of the whole data directory.
         clock: the server's, aware.
     """
@@ -45,6 +49,7 @@ class ServerFacts:
     read_only: bool
     is_superuser: bool
     is_owner: bool
+    is_private: bool
     cluster: int
     clock: datetime
 

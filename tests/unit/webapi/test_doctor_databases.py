@@ -25,6 +25,7 @@ GOOD = ServerFacts(
     read_only=False,
     is_superuser=False,
     is_owner=False,
+    is_private=True,
     cluster=1,
     clock=NOW,
 )
@@ -63,6 +64,7 @@ def test_a_database_that_cannot_be_used(error: Exception, remedy: str) -> None:
         (replace(GOOD, synchronous_commit="local"), "durability", CheckState.FAILED, "commit off"),
         (replace(GOOD, read_only=True), "writable", CheckState.FAILED, "standby"),
         (replace(GOOD, is_superuser=True), "role", CheckState.FAILED, "superuser"),
+        (replace(GOOD, is_private=False), "line", CheckState.FAILED, "unencrypted"),
         (replace(GOOD, is_owner=True), "role", CheckState.WARNING, "owns its tables"),
         (replace(GOOD, clock=NOW - timedelta(seconds=3)), "clock", CheckState.WARNING, "3 s"),
         (replace(GOOD, clock=NOW + timedelta(hours=1)), "clock", CheckState.WARNING, "3600 s"),
@@ -137,6 +139,7 @@ def test_a_real_server_is_asked(postgresql_database: PostgresDatabase) -> None:
     assert (facts.synchronous_commit, facts.fsync, facts.full_page_writes) == ("on", False, False)
     assert (facts.is_owner, facts.is_superuser, facts.read_only) == (False, False, False)
     assert facts.clock.tzinfo is not None
+    assert facts.is_private
     owner = look_at_server(postgresql_database.owner_engine(Realm.BALLOTS))
     assert owner is not None
     assert owner.is_owner
