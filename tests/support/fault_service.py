@@ -89,13 +89,13 @@ class Service:
         return {"halted": dict(self.audits.halted), "busy": dict(self.audits.busy)}
 
     def do_change_certificate(self, *, state: str) -> dict[str, Any]:
-        """What a registration authority does to the first certificate."""
+        """What a registration authority does to a certificate."""
         store = SqlCertificateStore(self.wiring.engine(Realm.PKI))
-        record = store.records()[0]
-        if state == "suspended":
-            store.suspend(ca=record.ca, serial=record.serial, at=self.stage.at)
-        else:
-            store.restore(ca=record.ca, serial=record.serial, at=self.stage.at)
+        which: dict[str, Any] = {"ca": "trial-ca", "serial": 7}
+        end = self.stage.at.replace(year=2040, hour=0, minute=0, second=0, microsecond=0)
+        store.register(**which, subject="CN=Trial", not_after=end)
+        change = store.suspend if state == "suspended" else store.restore
+        change(**which, at=self.stage.at)
         return {}
 
     def do_acquire(self) -> dict[str, Any]:
