@@ -90,7 +90,8 @@ def test_challenges_are_signed_in_the_token_under_a_recorded_range(login_wiring:
         Purpose.LOGIN_CHALLENGE, owner="login", terms=LOGIN_CHALLENGE_RANGE
     )
     origin = login_wiring.settings.service.origin
-    assert refill_stock(store, signer, origin=origin, policy=policy, at=NOW) == 3
+    added = refill_stock(store, signer, origin=origin, policy=policy, at=NOW, stopwatch=lambda: 0.0)
+    assert added == 3
     query = "SELECT purpose, owner, used FROM permit_ranges"
     with login_wiring.engine(Realm.LOGIN).begin() as connection:
         (row,) = connection.exec_driver_sql(query).all()
