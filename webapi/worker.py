@@ -19,7 +19,7 @@ from webapi.logs import configure_logs
 from webapi.operations.metrics import JobAction
 from webapi.settings_model import Settings
 from webapi.start_report import report_up
-from webapi.storage.errors import StorageError
+from webapi.storage.errors import DatabaseBusy, DatabaseUnavailable, StorageError
 from webapi.wiring import Wiring
 
 _log = structlog.get_logger(__name__)
@@ -132,10 +132,18 @@ class Shifts:
                 self._standby_reason = None
                 self.tell(True)
                 _log.info("worker_active")
-                self.work(self.lease.is_held)
-                self.tell(False)
-                if not stopping.is_set():
-                    _log.warning("worker_lease_lost")
+                try:
+                    self.work(self.lease.is_held)
+                except (DatabaseBusy, DatabaseUnavailable) as error:
+                    # Before the first job: whoever reaches the database may try.
+                    self.lease.release()
+                    _log.warning("worker_shift_failed", error_class=type(error).__qualname__)
+                    stopping.wait(STANDBY_SECONDS)
+                else:
+                    if not stopping.is_set():
+                        _log.warning("worker_lease_lost")
+                finally:
+                    self.tell(False)
         finally:
             self.lease.release()
 

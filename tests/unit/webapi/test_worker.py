@@ -213,3 +213,22 @@ def test_after_a_lost_lease_it_stands_by_and_works_again() -> None:
     assert (told, shifts) == ([False, True, False, True, False], 2)
     lost = ["worker_active", "worker_lease_lost"]
     assert [event for event, _ in logs] == [*lost, "worker_stands_by"] * 2
+
+
+def test_a_database_that_is_gone_before_the_first_job_ends_the_shift_and_not_the_worker() -> None:
+    stopping = threading.Event()
+    lease = ScriptedLease(stopping, True, False)
+    told: list[bool] = []
+
+    def work(_is_active: Callable[[], bool]) -> None:
+        raise DatabaseUnavailable("postgresql://secret")
+
+    with patch.object(worker, "STANDBY_SECONDS", 0.001), capture_logs() as logs:
+        Shifts(lease, work, told.append).run(stopping)
+    assert [entry["event"] for entry in logs] == [
+        "worker_active",
+        "worker_shift_failed",
+        "worker_stands_by",
+    ]
+    assert "secret" not in str(logs)
+    assert (told, lease.released) == ([False, True, False], 2)
