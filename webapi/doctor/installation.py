@@ -9,13 +9,17 @@ from functools import partial
 from pathlib import Path
 
 from webapi.config import ConfigurationWrong, load_settings
-from webapi.doctor import certificates, places, readers
+from webapi.doctor import certificates, holds, places, readers
 from webapi.doctor.tokens import zone_check
 from webapi.operations.checks import Check, CheckResult, run_check
 from webapi.settings_model import Settings
+from webapi.storage.answer_holds import SqlAnswerHolds
+from webapi.storage.log_holds import SqlLogHolds
+from webapi.storage.realm import Realm
 from webapi.wiring import Wiring
 
 CONFIGURATION = "configuration"
+_DATABASE_FIRST = "Mend the database first."
 _UNFORESEEN = "This was not foreseen: report it, with the output of `tamga doctor --json`."
 
 
@@ -63,6 +67,18 @@ def _checks(wiring: Wiring, settings: Settings, examination: Examination) -> Ite
         lambda: places.check_database(wiring.readiness_checks()),
         limit,
         "Look whether the file is a database and the disk is well; else restore a backup.",
+    )
+    yield Check(
+        (holds.LOGS,),
+        lambda: holds.check_log_holds(SqlLogHolds(wiring.engine(Realm.BALLOTS))),
+        limit,
+        _DATABASE_FIRST,
+    )
+    yield Check(
+        (holds.ANSWERS,),
+        lambda: holds.check_answer_holds(SqlAnswerHolds(wiring.engine(Realm.PKI))),
+        limit,
+        _DATABASE_FIRST,
     )
     disks = {**places.database_folders(settings), "disk.logs": receipts.log_directory}
     for name, folder in disks.items():

@@ -11,12 +11,18 @@ import structlog
 from signer.backend import PayloadSigner
 from signer.payload import Purpose
 from signer.receipts.election import Manifest
-from signer.receipts.errors import FenceLost, SequencerHalted, SequencerRunning
+from signer.receipts.errors import (
+    FenceLost,
+    RestoredFromBackup,
+    SequencerHalted,
+    SequencerRunning,
+)
 from signer.receipts.opening import open_sequencer
 from signer.receipts.sequencer import Sequencer, StepObserver
 from signer.receipts.tile_store import TileFolder
 from webapi.elections.backoff import Backoff
 from webapi.storage.elections import SqlElectionStore, StoredElection
+from webapi.storage.log_holds import SqlLogHolds
 from webapi.storage.log_store import SqlLogStore
 
 _log = structlog.get_logger(__name__)
@@ -40,6 +46,7 @@ class ReceiptLogs:
 
     Args:
         elections: knows the elections.
+        holds: knows which logs wait for a person since their database was put back.
         log: the logs' database.
         tiles: gives the folder of an election's log.
         signer: signs checkpoints.
@@ -53,6 +60,7 @@ class ReceiptLogs:
         self,
         *,
         elections: SqlElectionStore,
+        holds: SqlLogHolds,
         log: SqlLogStore,
         tiles: Callable[[str], TileFolder],
         signer: PayloadSigner,
@@ -62,6 +70,7 @@ class ReceiptLogs:
         stopwatch: Callable[[], float] = time.monotonic,
     ) -> None:
         self._elections = elections
+        self._holds = holds
         self._log = log
         self._tiles = tiles
         self._signer = signer
@@ -92,10 +101,12 @@ class ReceiptLogs:
         """Sequence and publish what is due, log by log.
 
         A log that halts, or fails for a while (a busy token, a full disk), leaves the others
-        running at their pace.
+        running at their pace. One that is on hold is let go until the hold is released.
         """
+        held = self._holds.held()
         for stored in self._elections.list_all():
             election_id = stored.election_id
+            self._heed_hold(election_id, is_held=election_id in held)
             if election_id in self._halted or self._is_finished(election_id, stored):
                 continue
             if not self._backoff.is_pausing(election_id, at=at):
@@ -105,6 +116,16 @@ class ReceiptLogs:
         """Release the locks of all logs."""
         for election_id in list(self._open):
             self._release(election_id)
+
+    def _heed_hold(self, election_id: str, *, is_held: bool) -> None:
+        """Halt a log that is on hold; take one up again whose hold was released.
+
+        A log that halted for another reason stays as it is.
+        """
+        if is_held and election_id not in self._halted:
+            self._halt(election_id, RestoredFromBackup("the log is on hold"))
+        elif not is_held and self._halted.get(election_id) == RestoredFromBackup.__name__:
+            del self._halted[election_id]
 
     def _try_log(self, election_id: str, stored: StoredElection, *, at: datetime) -> None:
         started = self._stopwatch()
