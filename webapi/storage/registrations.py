@@ -24,7 +24,7 @@ from signer.receipts.errors import ElectionNotFound, ElectionOver, SubmissionExi
 from signer.receipts.merkle import HASH_BYTES
 from webapi.storage.ballot_log import log_checkpoints, log_entries
 from webapi.storage.elections import elections
-from webapi.storage.schema import BALLOTS
+from webapi.storage.schema import BALLOTS, runtime_may
 
 registrations = Table(
     "registrations",
@@ -44,6 +44,7 @@ registrations = Table(
     UniqueConstraint("election_id", "seq"),
     # Rows lie in the order of their keys: the order of arrival is not kept in hidden row numbers.
     sqlite_with_rowid=False,
+    info=runtime_may(update=("seq", "checkpoint_size", "path")),
 )
 
 
