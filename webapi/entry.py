@@ -13,6 +13,7 @@ from flask import Flask
 
 from webapi.config import CONFIG_VARIABLE, load_settings
 from webapi.logs import configure_logs
+from webapi.start_report import report_up
 from webapi.supervisor import die_with_parent, protect_memory
 from webapi.wiring import Wiring
 
@@ -31,9 +32,13 @@ def _wiring() -> Wiring:
 
 def web() -> Flask:
     """The site's application."""
-    return _wiring().web_application()
+    application = _wiring().web_application()
+    report_up()
+    return application
 
 
 def ocsp() -> Flask:
     """The OCSP responder's application."""
-    return _wiring().ocsp_application()
+    application = _wiring().ocsp_application()
+    report_up()
+    return application

@@ -1,5 +1,8 @@
 """The processes of the service, one role each: `python -m webapi.roles web|worker|ocsp|metrics`.
 
+A replacement may run beside its predecessor while it comes up: granian's listeners share a port
+(SO_REUSEPORT), a second worker stands by; only the listener for metrics cannot share.
+
 No token module is loaded here: web and OCSP load theirs in the worker processes
 that granian makes, the background worker loads its own.
 """
@@ -15,12 +18,15 @@ from granian.server import Server
 from webapi.config import CONFIG_VARIABLE, load_settings
 from webapi.operations.metrics_files import prepare_folder
 from webapi.settings_model import Settings
+from webapi.start_report import report_to, report_up
 from webapi.supervisor import die_with_parent, protect_memory
 
 # A thread waits while a request's body comes in: many, for clients on poor lines.
 WEB_THREADS = 32
 OCSP_THREADS = 16
-WORKER_STOP_SECONDS = 5
+WORKER_STOP_SECONDS = 8
+"""How long a granian worker may go on answering after it was told to stop: less than the
+supervisor gives the whole role."""
 
 
 def serve_web(settings: Settings) -> None:
@@ -79,6 +85,7 @@ def serve_metrics(settings: Settings) -> None:
         raise SystemExit(msg)
     listener = settings.metrics
     with metrics_server(listener.directory, listener.listen_host, listener.listen_port) as server:
+        report_up()
         server.serve_forever()
 
 
@@ -91,13 +98,19 @@ ROLES: Mapping[str, Callable[[Settings], None]] = {
 
 
 def main(arguments: list[str]) -> None:
-    """Run the one role that is named; with a parent's process id, end when that parent ends."""
-    role, *parent = arguments or [""]
-    if role not in ROLES or len(parent) > 1 or not all(text.isdecimal() for text in parent):
-        msg = f"usage: python -m webapi.roles {'|'.join(ROLES)} [PARENT-PROCESS-ID]"
+    """Run the one role that is named; under a supervisor, end with it and report to it."""
+    role, *supervisor = arguments or [""]
+    if (
+        role not in ROLES
+        or len(supervisor) not in (0, 2)
+        or not all(text.isdecimal() for text in supervisor)
+    ):
+        msg = f"usage: python -m webapi.roles {'|'.join(ROLES)} [PARENT-PROCESS-ID DESCRIPTOR]"
         raise SystemExit(msg)
-    for number in parent:
-        die_with_parent(int(number))
+    if supervisor:
+        parent, descriptor = map(int, supervisor)
+        die_with_parent(parent)
+        report_to(descriptor)
     protect_memory()
     settings = load_settings(Path(os.environ[CONFIG_VARIABLE]), os.environ)
     if settings.metrics is not None:

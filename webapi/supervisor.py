@@ -1,7 +1,7 @@
-"""Runs the service's processes side by side and stops them all together.
+"""Keeps the service's processes running: starts them, starts them again, replaces, stops them.
 
-In production each role is a unit of its own; here one parent starts them, and
-none outlives it, not even when the parent is killed.
+In production each role is a unit of its own, with a supervisor of one; here one parent starts
+them, and none outlives it, not even when the parent is killed.
 """
 
 import contextlib
@@ -9,34 +9,51 @@ import ctypes
 import os
 import resource
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from types import FrameType
 
-STOP_SECONDS = 10.0
-_POLL_SECONDS = 0.1
+import structlog
+
+from webapi.role_process import STOP_SECONDS, Role, RoleProcess, stop_all
+
+_log = structlog.get_logger(__name__)
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
+STEADY_SECONDS = 60.0
+"""What ran for so long has recovered: its next end is a first one again."""
+
+FIRST_ATTEMPTS = 3
+"""How often something that never came up is started before the supervisor gives up."""
+
+SUCCESSOR_SECONDS = 60.0
+"""How long a successor may take to come up; until then the old process serves."""
+
+_POLL_SECONDS = 0.05
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_DUMPABLE = 4  # prctl(2)
 
+Plan = Callable[[], Sequence[Role]]
+"""Reads and checks the configuration; which roles it asks for. Raises PlanRefused."""
 
-class RoleEnded(Exception):
-    """A process of the service ended by itself; the others were stopped."""
+
+class NeverCameUp(Exception):
+    """A process ended again and again before it once came up; everything was stopped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Role:
-    """A process to run.
+class PlanRefused(Exception):
+    """The configuration cannot be used.
 
     Attributes:
-        name: for people.
-        command: arguments, the program first.
+        findings: what is wrong, for people; holds no secret.
     """
 
-    name: str
-    command: Sequence[str]
+    def __init__(self, findings: Sequence[str]) -> None:
+        super().__init__("; ".join(findings))
+        self.findings = tuple(findings)
 
 
 def die_with_parent(parent: int) -> None:
@@ -77,62 +94,186 @@ def role_command(role: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "webapi.roles", role, str(os.getpid()))
 
 
-def supervise(roles: Sequence[Role]) -> None:
-    """Run until SIGTERM or SIGINT, then stop every process and return.
+@dataclass(slots=True)
+class _Slot:
+    """A role's place: who fills it, and who is to come."""
 
-    Raises:
-        RoleEnded: a process ended by itself.
+    role: Role
+    current: RoleProcess | None = None
+    successor: RoleProcess | None = None
+    leaving: RoleProcess | None = None
+    due: float = 0.0
+    failures: int = 0
+    came_up: bool = False
+
+    def processes(self) -> Iterator[RoleProcess]:
+        for process in (self.current, self.successor, self.leaving):
+            if process is not None:
+                yield process
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Runs the roles of a plan until it is told to stop.
+
+    Attributes:
+        plan: asked at the start and at each reload.
+        stopwatch: monotonic seconds.
     """
-    with _stop_signals() as stopping:
-        running: list[tuple[Role, subprocess.Popen[bytes]]] = []
+
+    plan: Plan
+    stopwatch: Callable[[], float] = time.monotonic
+    _slots: dict[str, _Slot] = field(default_factory=dict, init=False)
+    _retiring: list[tuple[RoleProcess, float]] = field(default_factory=list, init=False)
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then stop every process and return; reload on SIGHUP.
+
+        Raises:
+            PlanRefused: at the start, the configuration cannot be used.
+            NeverCameUp: a role cannot be started.
+            OSError: a program is not there.
+        """
+        with _received_signals() as received:
+            try:
+                self._slots = {role.name: _Slot(role) for role in self.plan()}
+                while not received & {signal.SIGTERM, signal.SIGINT}:
+                    if signal.SIGHUP in received:
+                        received.discard(signal.SIGHUP)
+                        self.reload()
+                    self.look_after_all()
+                    time.sleep(_POLL_SECONDS)
+            finally:
+                self.stop()
+
+    def reload(self) -> None:
+        """Read the configuration; with a good one replace every process, else change nothing."""
         try:
-            # A generator: what was started before a failure is in the list, and is stopped.
-            running.extend(
-                (role, subprocess.Popen(role.command, process_group=0)) for role in roles
+            roles = {role.name: role for role in self.plan()}
+        except PlanRefused as refusal:
+            _log.error("reload_refused", findings=refusal.findings)
+            return
+        _log.info("reload", roles=list(roles))
+        for name in self._slots.keys() - roles.keys():
+            for process in self._slots.pop(name).processes():
+                self._retire(process)
+        for name, role in roles.items():
+            self._renew(self._slots.setdefault(name, _Slot(role)), role)
+
+    def look_after_all(self) -> None:
+        """Start what is missing, replace what is to be replaced, end what takes too long.
+
+        Raises:
+            NeverCameUp: a role cannot be started.
+            OSError: a program is not there.
+        """
+        for slot in self._slots.values():
+            self._promote_successor(slot)
+            self._look_after(slot)
+        at = self.stopwatch()
+        for process, deadline in list(self._retiring):
+            if process.has_ended() or at >= deadline:
+                self._retiring.remove((process, deadline))
+                _log.info("role_stopped", role=process.role.name, exit_code=process.finish())
+
+    def stop(self) -> None:
+        """End every process, politely first."""
+        running = [process for slot in self._slots.values() for process in slot.processes()]
+        running += [process for process, _ in self._retiring]
+        stop_all([process.process for process in running])
+        for process in running:
+            process.finish()
+        self._slots.clear()
+        self._retiring.clear()
+
+    def _renew(self, slot: _Slot, role: Role) -> None:
+        slot.role = role
+        if slot.successor is not None:
+            self._retire(slot.successor)
+            slot.successor = None
+        if slot.current is None:
+            slot.due = self.stopwatch()
+        elif role.beside:
+            slot.successor = self._start(role)
+        else:
+            slot.leaving, slot.current = slot.current, None
+            slot.leaving.process.terminate()
+            slot.due = self.stopwatch()
+
+    def _promote_successor(self, slot: _Slot) -> None:
+        successor = slot.successor
+        if successor is None:
+            return
+        if successor.is_up():
+            slot.successor = None
+            if slot.current is not None:
+                self._retire(slot.current)
+            slot.current = successor
+            _log.info("role_replaced", role=slot.role.name)
+        elif successor.has_ended() or self.stopwatch() - successor.started >= SUCCESSOR_SECONDS:
+            slot.successor = None
+            # The old process goes on: whoever wrote the configuration has to look.
+            _log.error("reload_failed", role=slot.role.name, exit_code=successor.finish())
+
+    def _look_after(self, slot: _Slot) -> None:
+        at = self.stopwatch()
+        if slot.leaving is not None:
+            if not slot.leaving.has_ended() and at - slot.due < STOP_SECONDS:
+                return
+            _log.info("role_stopped", role=slot.role.name, exit_code=slot.leaving.finish())
+            slot.leaving = None
+        current = slot.current
+        if current is None:
+            if at >= slot.due:
+                slot.current = self._start(slot.role)
+            return
+        if current.is_up():
+            slot.came_up = True
+        if current.has_ended():
+            self._note_end(slot, current)
+        elif at - current.started >= STEADY_SECONDS:
+            slot.failures = 0
+
+    def _note_end(self, slot: _Slot, ended: RoleProcess) -> None:
+        slot.current = None
+        slot.failures += 1
+        exit_code = ended.finish()
+        if not slot.came_up and slot.failures >= FIRST_ATTEMPTS:
+            raise NeverCameUp(
+                f"{slot.role.name} ended with {exit_code} and never came up, "
+                f"{slot.failures} times in a row; its log says why"
             )
-            while not stopping and not any(_has_ended(process) for _, process in running):
-                time.sleep(_POLL_SECONDS)
-            ended = [(role, process) for role, process in running if _has_ended(process)]
-        finally:
-            stop_all([process for _, process in running])
-    if not stopping:
-        raise RoleEnded(
-            ", ".join(f"{role.name} ended with {process.returncode}" for role, process in ended)
+        pause = min(FIRST_PAUSE_SECONDS * 2 ** min(slot.failures - 1, 16), LONGEST_PAUSE_SECONDS)
+        slot.due = self.stopwatch() + pause
+        _log.error(
+            "role_ended",
+            role=slot.role.name,
+            exit_code=exit_code,
+            failures=slot.failures,
+            pause_seconds=pause,
         )
 
+    def _start(self, role: Role) -> RoleProcess:
+        process = RoleProcess(role, at=self.stopwatch())
+        _log.info("role_started", role=role.name, process_id=process.process.pid)
+        return process
 
-def stop_all(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End processes that lead groups of their own: politely, after ten seconds by force.
-
-    What is left of a group is ended in any case: a leader that was killed has put nothing away.
-    """
-    for process in processes:
-        process.terminate()
-    deadline = time.monotonic() + STOP_SECONDS
-    for process in processes:
-        while not _has_ended(process) and time.monotonic() < deadline:
-            time.sleep(_POLL_SECONDS)
-        # Not reaped yet: nobody else can have a group of this number.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it has ended; it is not reaped, so that its number stays its own."""
-    look = os.WEXITED | os.WNOWAIT | os.WNOHANG
-    return process.returncode is not None or os.waitid(os.P_PID, process.pid, look) is not None
+    def _retire(self, process: RoleProcess) -> None:
+        """Ask a process to end; it is looked after until it has."""
+        process.process.terminate()
+        self._retiring.append((process, self.stopwatch() + STOP_SECONDS))
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """A list that is empty until SIGTERM or SIGINT arrives."""
-    received: list[int] = []
+def _received_signals() -> Iterator[set[int]]:
+    """A set that is empty until SIGTERM, SIGINT or SIGHUP arrives."""
+    received: set[int] = set()
 
     def note(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
+        received.add(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield received
     finally:

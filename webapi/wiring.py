@@ -5,7 +5,7 @@ is opened only by the process that signs with it, and only after the fork.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -41,7 +41,7 @@ from webapi.limits import RateLimit, SourceLimiter
 from webapi.login.service import LoginService
 from webapi.login.sessions import SessionPolicy
 from webapi.ocsp_service import OcspService
-from webapi.operations.metrics import Metrics
+from webapi.operations.metrics import JobAction, Metrics
 from webapi.operations.readiness import Check, Readiness
 from webapi.pki.routes import create_pki_app
 from webapi.settings_model import Settings, Zone
@@ -51,6 +51,7 @@ from webapi.storage.challenges import SqlChallengeStore
 from webapi.storage.elections import SqlElectionStore
 from webapi.storage.engine import make_engine, watch_transactions
 from webapi.storage.errors import DatabaseBusy, DatabaseUnavailable
+from webapi.storage.lease import WorkerLease
 from webapi.storage.log_holds import SqlLogHolds
 from webapi.storage.log_store import SqlLogStore
 from webapi.storage.migration import require_current
@@ -135,7 +136,10 @@ class Wiring:
         return Metrics(CollectorRegistry())
 
     def close(self) -> None:
-        """Release log locks, log out of every token that was opened, close the databases."""
+        """Release log locks, log out of every token that was opened, close the databases.
+
+        What is asked for afterwards is opened anew.
+        """
         self._closing.close()
         for sessions in self._sessions.values():
             sessions.close()
@@ -272,23 +276,28 @@ class Wiring:
 
         return ec_signing_key(public_key, sign)
 
-    def worker_jobs(self) -> Iterator[tuple[str, Callable[[], None], float]]:
-        """The background jobs: name, action, seconds between two runs."""
+    def worker_lease(self) -> WorkerLease:
+        """Decides which of all workers does the background jobs."""
+        return WorkerLease(self.engine(Realm.BALLOTS))
+
+    def worker_jobs(self) -> Iterator[tuple[str, JobAction, float]]:
+        """The background jobs: name, action (True: more is left), seconds between two runs."""
         for name, action, seconds in self._jobs():
             yield name, self.metrics.watched_job(name, action), seconds
 
-    def _jobs(self) -> Iterator[tuple[str, Callable[[], None], float]]:
+    def _jobs(self) -> Iterator[tuple[str, JobAction, float]]:
         challenges = WatchedChallenges(self.engine(Realm.LOGIN), self.metrics)
         login_signer = self.signer([Purpose.LOGIN_CHALLENGE])
 
-        def refill() -> None:
-            refill_stock(
+        def refill() -> bool:
+            added = refill_stock(
                 challenges,
                 login_signer,
                 origin=self.settings.service.origin,
                 policy=self.stock_policy,
                 at=clock.now(),
             )
+            return added > 0
 
         def purge() -> None:
             at = clock.now()

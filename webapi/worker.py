@@ -1,25 +1,45 @@
 """The background worker: a few jobs, each at its own pace, one after the other.
 
-A job that fails is tried again later and later; it never takes the others down.
+A job that fails is tried again later and later; it never takes the others down. Of all workers of
+an installation one works, the others stand by without a token or a log open.
 """
 
 import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Protocol
 
 import structlog
 
 from webapi.logs import configure_logs
+from webapi.operations.metrics import JobAction
 from webapi.settings_model import Settings
+from webapi.start_report import report_up
+from webapi.storage.errors import StorageError
 from webapi.wiring import Wiring
 
 _log = structlog.get_logger(__name__)
 
 MAX_PAUSE_SECONDS = 30.0
+STANDBY_SECONDS = 0.5
 _IDLE_SECONDS = 0.05
+
+
+class Lease(Protocol):
+    """`webapi.storage.lease.WorkerLease`."""
+
+    def acquire(self) -> bool:
+        """Take it if nobody has it."""
+
+    def is_held(self) -> bool:
+        """Whether this worker still has it."""
+
+    def release(self) -> None:
+        """Give it up."""
 
 
 @dataclass(slots=True)
@@ -28,24 +48,31 @@ class Job:
 
     Attributes:
         name: for the log.
-        action: does it once.
-        every_seconds: pause between two runs that went well.
+        action: does it once; True when more of it is left: it is due again behind the others.
+        every_seconds: pause between two runs that went well and left nothing to do.
     """
 
     name: str
-    action: Callable[[], None]
+    action: JobAction
     every_seconds: float
     due: float = field(default=0.0, init=False)
     failures: int = field(default=0, init=False)
 
+    def is_due(self, stopwatch: Callable[[], float]) -> bool:
+        """Whether it is time to run it."""
+        return stopwatch() >= self.due
+
     def run_if_due(self, stopwatch: Callable[[], float]) -> None:
         """Run when it is time; after a failure wait twice as long each time."""
-        if stopwatch() < self.due:
+        if not self.is_due(stopwatch):
             return
+        pause = self.every_seconds
         try:
-            self.action()
+            if self.action():
+                pause = 0.0
         except Exception as error:  # noqa: BLE001 - whatever it is, the other jobs go on
             self.failures += 1
+            pause *= 2 ** min(self.failures, 16)
             # The class alone: the text of an error may hold what no log may.
             _log.error(
                 "job_failed",
@@ -55,19 +82,74 @@ class Job:
             )
         else:
             self.failures = 0
-        pause = self.every_seconds * 2 ** min(self.failures, 16)
         # Counted from the end: what takes long to fail must not fail without a pause.
         self.due = stopwatch() + min(pause, max(MAX_PAUSE_SECONDS, self.every_seconds))
 
 
-def run_jobs(jobs: Sequence[Job], stopping: threading.Event) -> None:
-    """Run the jobs by turns until told to stop."""
+def run_jobs(
+    jobs: Sequence[Job], stopping: threading.Event, *, is_active: Callable[[], bool]
+) -> None:
+    """Run the jobs by turns until told to stop, or until another worker may be active.
+
+    `is_active` is asked right before each job that is due.
+    """
     while not stopping.is_set():
         for job in jobs:
             if stopping.is_set():
                 return
+            if not job.is_due(time.monotonic):
+                continue
+            if not is_active():
+                return
             job.run_if_due(time.monotonic)
-        stopping.wait(_IDLE_SECONDS)
+        if not any(job.is_due(time.monotonic) for job in jobs):
+            stopping.wait(_IDLE_SECONDS)
+
+
+@dataclass(slots=True)
+class Shifts:
+    """Stands by until the lease is free, then works until it is lost.
+
+    Attributes:
+        lease: decides who works.
+        work: one shift: opens what it needs, runs the jobs while asked `is_active`, puts it away.
+        tell: of whether this worker is the active one, for the metrics.
+    """
+
+    lease: Lease
+    work: Callable[[Callable[[], bool]], None]
+    tell: Callable[[bool], None]
+    _standby_reason: str | None = field(default=None, init=False)
+
+    def run(self, stopping: threading.Event) -> None:
+        """Shift by shift until told to stop."""
+        self.tell(False)
+        try:
+            while not stopping.is_set():
+                if not self._take_lease():
+                    stopping.wait(STANDBY_SECONDS)
+                    continue
+                self._standby_reason = None
+                self.tell(True)
+                _log.info("worker_active")
+                self.work(self.lease.is_held)
+                self.tell(False)
+                if not stopping.is_set():
+                    _log.warning("worker_lease_lost")
+        finally:
+            self.lease.release()
+
+    def _take_lease(self) -> bool:
+        reason = "another_worker_is_active"
+        try:
+            if self.lease.acquire():
+                return True
+        except StorageError as error:
+            reason = type(error).__qualname__
+        if reason != self._standby_reason:
+            self._standby_reason = reason
+            _log.info("worker_stands_by", reason=reason)
+        return False
 
 
 def run(settings: Settings) -> None:
@@ -80,10 +162,19 @@ def run(settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+
+    def work(is_active: Callable[[], bool]) -> None:
+        # Closed after each shift: a log's lock and a token's login are for the active one alone.
+        with closing(wiring):
+            jobs = [Job(*job) for job in wiring.worker_jobs()]
+            run_jobs(jobs, stopping, is_active=is_active)
+
     wiring = Wiring(settings)
     try:
+        shifts = Shifts(wiring.worker_lease(), work, wiring.metrics.worker_is_active)
         _log.info("worker_started")
-        run_jobs([Job(*job) for job in wiring.worker_jobs()], stopping)
+        report_up()
+        shifts.run(stopping)
     finally:
         wiring.close()
         _log.info("worker_stopped")

@@ -6,6 +6,7 @@ no way to read a challenge without using it up.
 """
 
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,8 @@ _SEAL = object()
 
 RANDOM_BYTES = 24
 OWNER = "login"
+REFILL_TURN = timedelta(milliseconds=100)
+"""How long one turn of refilling goes on signing: receipts wait behind it for the same device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +142,12 @@ def refill_stock(
     policy: StockPolicy,
     at: datetime,
     draw_random: Callable[[int], bytes] = secrets.token_bytes,
+    stopwatch: Callable[[], float] = time.monotonic,
 ) -> int:
-    """Sign nonces until the stock of an origin is full; runs in the background alone.
+    """Sign nonces for one turn, or until the stock of an origin is full; in the background alone.
+
+    A turn signs at least one and begins none after REFILL_TURN, so a device that signs slowly is
+    free again for more urgent signatures; what it signed is in stock when it ends.
 
     Args:
         store: where the stock is.
@@ -149,21 +156,25 @@ def refill_stock(
         policy: target and lives.
         at: now, aware UTC.
         draw_random: gives that many random bytes.
+        stopwatch: monotonic seconds.
 
     Returns:
-        How many were added.
+        How many were added; 0 when the stock is full.
     """
     missing = policy.target - store.count_stock(origin, usable_until=at + policy.challenge_life)
     if missing <= 0:
         return 0
     expires_at = (at + policy.shelf_life + policy.challenge_life).replace(microsecond=0)
-    store.add_stock(
-        [
-            _sign_nonce(signer, origin, draw_random(RANDOM_BYTES), expires_at, at)
-            for _ in range(missing)
-        ]
-    )
-    return missing
+    end = stopwatch() + REFILL_TURN.total_seconds()
+    signed: list[StockedNonce] = []
+    try:
+        while len(signed) < missing and not (signed and stopwatch() >= end):
+            signed.append(_sign_nonce(signer, origin, draw_random(RANDOM_BYTES), expires_at, at))
+    finally:
+        # What was signed before the signer failed was paid for.
+        if signed:
+            store.add_stock(signed)
+    return len(signed)
 
 
 def _sign_nonce(

@@ -1,98 +1,18 @@
 """The tamga command as an operator types it, on a home of its own."""
 
 import json
-import os
-import signal
-import ssl
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import urllib3
 
 from softhsm_config.modules import opensc_module
 from tests.support.card import CardRig
-from tests.support.processes import (
-    assert_none_left,
-    free_ports,
-    numbered_processes,
-    processes_naming,
-)
-
-
-@dataclass(frozen=True)
-class Installation:
-    """A development home, and the command that uses it."""
-
-    directory: Path
-    ports: list[int]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, "TAMGA_CONFIG": str(self.directory / "tamga.toml")}
-
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "webapi.cli", *arguments]
-
-    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*arguments),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            env={**self.environment, **environment},
-        )
-
-    def get(self, path: str) -> tuple[int, dict[str, object]]:
-        context = ssl.create_default_context(cafile=str(self.directory / "pki" / "root-ca.pem"))
-        with urllib3.PoolManager(ssl_context=context, retries=False, timeout=5) as pool:
-            answer = pool.request("GET", f"https://localhost:{self.ports[0]}{path}")
-            return answer.status, answer.json()
+from tests.support.installation import Installation, make_installation, serving
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    made = Installation(tmp_path_factory.mktemp("commands") / "home", free_ports(2))
-    done = made.run("init", "--https-port", str(made.ports[0]), "--ocsp-port", str(made.ports[1]))
-    assert done.returncode == 0, done.stderr
-    assert "tamga serve" in done.stdout
-    return made
-
-
-@pytest.fixture
-def serving(home: Installation) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        home.command("serve"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=home.environment,
-    ) as process:
-        try:
-            _await_ready(home, process)
-            yield process
-        finally:
-            process.terminate()
-            process.communicate(timeout=30)
-            assert_none_left(str(home.directory))
-
-
-def _await_ready(home: Installation, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        try:
-            if home.get("/health/ready")[0] == 200:
-                return
-        except urllib3.exceptions.HTTPError:
-            pass
-        time.sleep(0.2)
+    return make_installation(tmp_path_factory.mktemp("commands") / "home")
 
 
 @pytest.mark.parametrize(
@@ -183,62 +103,21 @@ def test_the_citizens_certificates_are_known_to_the_responder(home: Installation
     assert [record["state"] for record in of_citizen] == ["good", "good"]
 
 
-def test_serve_is_ready_answers_and_stops(
-    home: Installation, serving: subprocess.Popen[str]
-) -> None:
-    assert home.get("/health/live")[0] == 200
-    status, described = home.get("/openapi.json")
-    assert status == 200
-    assert {"/auth/challenge", "/auth/login", "/elections"} <= set(described["paths"])  # type: ignore[call-overload]  # a JSON object
-    status, problem = home.get("/no/such/place")
-    assert (status, problem["code"]) == (404, "not_found")
-
-
-@pytest.mark.parametrize("role", ["web", "worker", "ocsp"])
-def test_when_one_process_dies_all_stop_and_it_says_so(home: Installation, role: str) -> None:
-    with subprocess.Popen(
-        home.command("serve"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=home.environment,
-    ) as process:
-        _await_ready(home, process)
-        _kill_role(home, role)
-        output, _ = process.communicate(timeout=30)
-    assert process.returncode == 1
-    assert f"{role} ended with -9" in output
-    assert_none_left(str(home.directory))
-
-
-def _kill_role(home: Installation, role: str) -> None:
-    """End the role's own process alone: it has put nothing away."""
-    leaders = [
-        number
-        for number, line in numbered_processes(str(home.directory))
-        if f"webapi.roles {role}" in line and os.getpgid(number) == number
-    ]
-    assert len(leaders) == 1
-    os.kill(leaders[0], signal.SIGKILL)
+def test_serve_is_ready_and_answers(home: Installation) -> None:
+    with serving(home):
+        assert home.get("/health/live")[0] == 200
+        status, described = home.get("/openapi.json")
+        assert status == 200
+        assert {"/auth/challenge", "/auth/login", "/elections"} <= set(described["paths"])  # type: ignore[call-overload]  # a JSON object
+        status, problem = home.get("/no/such/place")
+        assert (status, problem["code"]) == (404, "not_found")
 
 
 def test_a_role_alone(home: Installation) -> None:
-    with subprocess.Popen(
-        home.command("serve", "--role", "ocsp"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=home.environment,
-    ) as process:
-        deadline = time.monotonic() + 20
-        while not any("roles ocsp" in line for line in processes_naming(str(home.directory))):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        assert not any("roles web" in line for line in processes_naming(str(home.directory)))
-        process.terminate()
-        output, _ = process.communicate(timeout=30)
-    assert "(ocsp)" in output
-    assert_none_left(str(home.directory))
+    with serving(home, "--role", "ocsp", ready=False) as alone:
+        alone.await_fact(lambda: home.leader("ocsp"))
+        assert home.leader("web") is None
+        assert "(ocsp)" in alone.log.read_text()
 
 
 def test_card_commands_show_what_is_in_the_reader(home: Installation, card_rig: CardRig) -> None:

@@ -1,7 +1,6 @@
 """`tamga doctor` on homes that are well, and on homes that were broken in every part."""
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -18,8 +17,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.flows.test_commands import Installation, _await_ready
 from tests.support.card import CardRig
+from tests.support.installation import Installation, serving
 from tests.support.processes import assert_none_left, free_ports, processes_naming
 from webapi.doctor.tokens import zone_check
 from webapi.operations.checks import CheckState, run_check
@@ -298,20 +297,8 @@ def test_where_a_card_is_wanted_a_missing_one_is_a_failure(
 
 @pytest.mark.long
 def test_a_service_that_runs_is_recognised_by_its_ports(healthy: Patient) -> None:
-    with subprocess.Popen(
-        healthy.command("serve"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, **healthy.environment},
-    ) as process:
-        try:
-            _await_ready(healthy, process)
-            found = healthy.examine()
-        finally:
-            process.terminate()
-            process.communicate(timeout=30)
-            assert_none_left(str(healthy.directory))
+    with serving(healthy):
+        found = healthy.examine()
     assert found.code == 0
     assert "answered by this service" in found.seen("port.https")
     assert "answered by this service" in found.seen("port.ocsp")

@@ -172,6 +172,7 @@ class Service:
     def begin(self) -> None:
         self.wiring = Wiring(load_settings(self.home.config, os.environ))
         self.client = self.wiring.web_application().test_client()
+        self.lease = self.wiring.worker_lease()
         self._logs: ReceiptLogs | None = None
 
     @property
@@ -188,6 +189,19 @@ class Service:
         """One round of the worker, at the ordered time."""
         self.logs.run_once(at=self.stage.at)
         return {"halted": dict(self.logs.halted), "busy": dict(self.logs._busy)}
+
+    def do_acquire(self) -> dict[str, Any]:
+        """Take the worker's lease if it is free."""
+        return {"active": self.lease.acquire()}
+
+    def do_work(self) -> dict[str, Any]:
+        """One round of the worker as long as it is the active one."""
+        if self.lease.is_held():
+            return self.do_run()
+        if self._logs is not None:
+            self._logs.close()
+            self._logs = None
+        return {"active": False}
 
     def do_restart(self) -> dict[str, Any]:
         """A new process in all but its number: what was open is closed, everything begins anew."""

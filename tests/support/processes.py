@@ -45,3 +45,9 @@ def free_ports(count: int) -> list[int]:
     finally:
         for probe in probes:
             probe.close()
+
+
+def children(process: int) -> list[int]:
+    """The processes that a process's first thread started and that still run."""
+    text = Path(f"/proc/{process}/task/{process}/children").read_text()
+    return [int(number) for number in text.split()]

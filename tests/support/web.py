@@ -123,7 +123,14 @@ def make_site(
     metrics = Metrics(CollectorRegistry())
     if stock:
         policy = type(POLICY)(stock, POLICY.challenge_life, POLICY.shelf_life)
-        refill_stock(challenges, SoftwareSigner(), origin=ORIGIN, policy=policy, at=NOW)
+        refill_stock(
+            challenges,
+            SoftwareSigner(),
+            origin=ORIGIN,
+            policy=policy,
+            at=NOW,
+            stopwatch=lambda: 0.0,
+        )
     rules = LoginRules(ORIGIN, challenges, trust_store(pki), responder)
     login = LoginService(
         origin=ORIGIN,

@@ -86,7 +86,8 @@ def test_challenges_are_signed_in_the_token_under_recorded_permits(login_wiring:
     policy = replace(login_wiring.stock_policy, target=3)
     signer = login_wiring.signer([Purpose.LOGIN_CHALLENGE])
     origin = login_wiring.settings.service.origin
-    assert refill_stock(store, signer, origin=origin, policy=policy, at=NOW) == 3
+    added = refill_stock(store, signer, origin=origin, policy=policy, at=NOW, stopwatch=lambda: 0.0)
+    assert added == 3
     with login_wiring.engine(Realm.LOGIN).begin() as connection:
         rows = connection.exec_driver_sql("SELECT purpose, spent_at FROM permits").all()
     assert [row.purpose for row in rows] == ["login-challenge"] * 3

@@ -7,9 +7,17 @@ import click
 
 from webapi import clock
 from webapi.cli import CONFIG_VARIABLE
-from webapi.config import load_settings
+from webapi.config import ConfigurationWrong, load_settings
+from webapi.logs import configure_logs
+from webapi.role_process import Role
 from webapi.settings_model import Settings
-from webapi.supervisor import Role, RoleEnded, die_with_parent, role_command, supervise
+from webapi.supervisor import (
+    NeverCameUp,
+    PlanRefused,
+    Supervisor,
+    die_with_parent,
+    role_command,
+)
 
 ROLES = ("web", "worker", "ocsp", "metrics")
 
@@ -45,15 +53,37 @@ def serve(config: Path, only: tuple[str, ...], *, development: bool, parent: int
         prepare_beside(config, clock.now())
     settings = load_settings(config, os.environ)
     os.environ[CONFIG_VARIABLE] = str(config.absolute())
-    roles = [role for role in ROLES if role in (only or _roles_of(settings))]
-    click.echo(f"Serving {settings.service.origin} ({', '.join(roles)}); stop with Ctrl-C")
+    names = _names_of(settings, only)
+    click.echo(f"Serving {settings.service.origin} ({', '.join(names)}); stop with Ctrl-C")
+    configure_logs()
+
+    def plan() -> list[Role]:
+        try:
+            current = load_settings(config, os.environ)
+        except ConfigurationWrong as error:
+            raise PlanRefused(
+                [f"{found.key}: {found.wrong}. {found.remedy}" for found in error.findings]
+            ) from error
+        return [_role(name, current) for name in _names_of(current, only)]
+
     try:
-        supervise([Role(name, role_command(name)) for name in roles])
-    except RoleEnded as error:
+        Supervisor(plan).run()
+    except (NeverCameUp, PlanRefused) as error:
         raise click.ClickException(f"{error}; everything else was stopped") from error
 
 
-def _roles_of(settings: Settings) -> tuple[str, ...]:
-    """Every role that the settings describe."""
+def _names_of(settings: Settings, only: tuple[str, ...]) -> list[str]:
+    """The roles asked for, otherwise every role that the settings describe."""
     optional = {"ocsp": settings.ocsp_listener, "metrics": settings.metrics}
-    return tuple(role for role in ROLES if role not in optional or optional[role] is not None)
+    described = [role for role in ROLES if role not in optional or optional[role] is not None]
+    return [role for role in ROLES if role in (only or described)]
+
+
+def _role(name: str, settings: Settings) -> Role:
+    """How a role is run: of the web role each worker reports, metrics alone shares no port."""
+    return Role(
+        name,
+        role_command(name),
+        reports=settings.service.workers if name == "web" else 1,
+        beside=name != "metrics",
+    )

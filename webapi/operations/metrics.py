@@ -15,6 +15,9 @@ SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BODY_BYTES = (0, 256, 1_024, 4_096, 16_384, 65_536, 1_048_576)
 BATCH_ENTRIES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 4_096)
 
+JobAction = Callable[[], bool | None]
+"""Does a background job once; True when more of it is left."""
+
 
 class Metrics:
     """The measurements of this process.
@@ -117,6 +120,12 @@ class Metrics:
         self._job_success = self._worker_gauge(
             "tamga_job_last_success_timestamp_seconds", "Unix time of the last good run", "job"
         )
+        self._active = Gauge(
+            "tamga_worker_active",
+            "Workers of this host that work; the others stand by",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
@@ -212,19 +221,24 @@ class Metrics:
         """A database transaction took so long, its wait for the lock included."""
         self._transactions.observe(seconds)
 
-    def watched_job(self, job: str, action: Callable[[], None]) -> Callable[[], None]:
+    def worker_is_active(self, active: bool) -> None:  # noqa: FBT001 - the one fact that it tells
+        """Whether this process is the worker that works, or one that stands by."""
+        self._active.set(active)
+
+    def watched_job(self, job: str, action: JobAction) -> JobAction:
         """The same job, each run counted and timed."""
 
-        def run() -> None:
+        def run() -> bool | None:
             began = time.monotonic()
             outcome = "failed"
             try:
-                action()
+                unfinished = action()
                 outcome = "done"
                 self._job_success.labels(job).set_to_current_time()
             finally:
                 self._jobs.labels(job, outcome).inc()
                 self._job_seconds.labels(job).observe(time.monotonic() - began)
+            return unfinished
 
         return run
 

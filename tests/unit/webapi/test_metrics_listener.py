@@ -15,7 +15,7 @@ import urllib3
 from tests.support.processes import free_ports
 from tests.support.settings import DEVELOPMENT_SETTINGS
 from webapi import roles
-from webapi.cli.serve import _roles_of
+from webapi.cli.serve import _names_of
 from webapi.config import load_settings
 from webapi.operations.metrics_files import (
     VARIABLE,
@@ -140,7 +140,7 @@ def test_the_role_runs_where_it_is_configured(
     roles.main(["web"])
     assert started == [9464]
     assert os.environ[VARIABLE] == str(tmp_path / "metrics" / "web")
-    assert _roles_of(load_settings(path, {})) == ("web", "worker", "metrics")
+    assert _names_of(load_settings(path, {}), ()) == ["web", "worker", "metrics"]
 
 
 def test_the_role_without_its_section_is_refused(tmp_path: Path) -> None:

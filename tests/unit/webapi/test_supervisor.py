@@ -1,65 +1,317 @@
-"""The supervisor: all of its processes, or none."""
+"""The supervisor: what ends is started again; what is replaced waits for its successor."""
 
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.processes import assert_none_left
-from webapi.supervisor import Role, RoleEnded, role_command, stop_all, supervise
+from webapi import role_process, supervisor
+from webapi.role_process import Role, RoleProcess, stop_all
+from webapi.supervisor import NeverCameUp, PlanRefused, Supervisor, role_command
+
+UP = "os.write(int(sys.argv[1]), b'1'); "
+NUMBER = "open({mark!r}, 'a').write(f'{{os.getpid()}} '); "
+WAIT = "time.sleep(60)"
 
 
-def sleeper(mark: Path, *, stubborn: bool = False) -> Role:
-    ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN); " if stubborn else ""
-    code = f"import signal, time; {ignore}open({str(mark)!r}, 'w').close(); time.sleep(60)"
-    return Role(mark.name, (sys.executable, "-c", code))
+def role(mark: Path, code: str = UP + WAIT, *, beside: bool = True, reports: int = 1) -> Role:
+    """A process that writes its number into a file and then does as told."""
+    program = f"import os, signal, sys, time; {NUMBER.format(mark=str(mark))}{code}"
+    return Role(mark.name, (sys.executable, "-c", program), beside=beside, reports=reports)
 
 
-def test_when_one_ends_by_itself_the_others_are_stopped(tmp_path: Path) -> None:
-    quitter = Role("quitter", (sys.executable, "-c", "import time; time.sleep(0.5); exit(3)"))
-    with pytest.raises(RoleEnded, match="quitter ended with 3"):
-        supervise([sleeper(tmp_path / "a"), quitter, sleeper(tmp_path / "b")])
+def numbers(mark: Path) -> list[int]:
+    """The processes that a role has had so far."""
+    return [int(text) for text in mark.read_text().split()] if mark.exists() else []
+
+
+def await_fact(fact: Callable[[], object], watched: Supervisor, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < deadline
+        watched.look_after_all()
+        time.sleep(0.02)
+
+
+class Planned:
+    """A plan in the test's hands."""
+
+    def __init__(self, *roles: Role) -> None:
+        self.roles: Sequence[Role] = roles
+        self.findings: tuple[str, ...] = ()
+
+    def __call__(self) -> Sequence[Role]:
+        if self.findings:
+            raise PlanRefused(self.findings)
+        return self.roles
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.05)
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Callable[[Planned], Supervisor]]:
+    made: list[Supervisor] = []
+
+    def start(plan: Planned) -> Supervisor:
+        watched = Supervisor(plan)
+        made.append(watched)
+        watched.reload()
+        return watched
+
+    yield start
+    for watched in made:
+        watched.stop()
+    assert_none_left(str(tmp_path))
+
+
+def alive(number: int) -> bool:
+    state = Path(f"/proc/{number}/stat")
+    return state.exists() and state.read_text().split()[2] != "Z"
+
+
+def test_what_never_comes_up_ends_it_all_with_its_exit_code(tmp_path: Path) -> None:
+    plan = Planned(role(tmp_path / "good"), role(tmp_path / "bad", "exit(3)"))
+    with pytest.raises(NeverCameUp, match="bad ended with 3 and never came up, 3 times"):
+        Supervisor(plan).run()
+    assert len(numbers(tmp_path / "bad")) == 3
     assert_none_left(str(tmp_path))
 
 
 def test_a_program_that_cannot_be_started_leaves_nothing_running(tmp_path: Path) -> None:
+    missing = Role("missing", (str(tmp_path / "no-such"),))
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(FileNotFoundError):
-        supervise([sleeper(tmp_path / "a"), Role("missing", (str(tmp_path / "no-such"),))])
+        Supervisor(Planned(role(tmp_path / "a"), missing)).run()
     assert_none_left(str(tmp_path))
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_told_to_stop_it_stops_all(tmp_path: Path, number: signal.Signals) -> None:
-    script = (
-        "from pathlib import Path\n"
-        "from tests.unit.webapi.test_supervisor import sleeper\n"
-        "from webapi.supervisor import supervise\n"
-        f"supervise([sleeper(Path({str(tmp_path)!r}, name)) for name in 'ab'])"
-    )
-    with subprocess.Popen([sys.executable, "-c", script]) as process:
-        deadline = time.monotonic() + 20
-        while not all((tmp_path / name).exists() for name in "ab"):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        process.send_signal(number)
-        assert process.wait(20) == 0
+def test_a_wrong_configuration_at_the_start_is_no_start(tmp_path: Path) -> None:
+    plan = Planned(role(tmp_path / "a"))
+    plan.findings = ("service.origin: is missing",)
+    with pytest.raises(PlanRefused, match=r"service\.origin"):
+        Supervisor(plan).run()
+    assert not numbers(tmp_path / "a")
+
+
+def test_what_ends_by_itself_is_started_again_and_its_exit_code_is_logged(
+    tmp_path: Path, started: Callable[[Planned], Supervisor]
+) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    watched = started(Planned(role(a), role(b, UP + "time.sleep(0.1); exit(7)")))
+    with capture_logs() as logs:
+        # More often than what never came up may end.
+        await_fact(lambda: len(numbers(b)) >= 5, watched)
+    ends = [entry for entry in logs if entry["event"] == "role_ended"]
+    assert {(entry["role"], entry["exit_code"]) for entry in ends} == {("b", 7)}
+    assert [entry["pause_seconds"] for entry in ends[:4]] == [0.05, 0.1, 0.2, 0.4]
+    assert len(numbers(a)) == 1
+
+
+def test_pauses_have_a_limit_and_begin_anew_after_a_steady_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: Callable[[Planned], Supervisor]
+) -> None:
+    monkeypatch.setattr(supervisor, "LONGEST_PAUSE_SECONDS", 0.1)
+    mark = tmp_path / "a"
+    watched = started(Planned(role(mark, UP + "time.sleep(0.1); exit(7)")))
+    with capture_logs() as logs:
+        await_fact(lambda: len(numbers(mark)) >= 4, watched)
+        monkeypatch.setattr(supervisor, "STEADY_SECONDS", 0.0)
+        count = len(numbers(mark))
+        await_fact(lambda: len(numbers(mark)) >= count + 3, watched)
+    pauses = [entry["pause_seconds"] for entry in logs if entry["event"] == "role_ended"]
+    assert pauses[2] == 0.1
+    assert pauses[-1] == 0.05
+
+
+def test_what_is_left_of_a_killed_roles_group_is_ended_too(
+    tmp_path: Path, started: Callable[[Planned], Supervisor]
+) -> None:
+    mark, child = tmp_path / "a", tmp_path / "child"
+    script = f"import os, time; open({str(child)!r}, 'a').write(f'{{os.getpid()}} '); {WAIT}"
+    code = f"import subprocess; subprocess.Popen([sys.executable, '-c', {script!r}]); {UP}{WAIT}"
+    watched = started(Planned(role(mark, code)))
+    await_fact(lambda: numbers(child), watched)
+    os.kill(numbers(mark)[0], signal.SIGKILL)
+    await_fact(lambda: len(numbers(child)) == 2, watched)
+    assert not alive(numbers(child)[0])
+
+
+def test_a_refused_reload_changes_nothing(
+    tmp_path: Path, started: Callable[[Planned], Supervisor]
+) -> None:
+    mark = tmp_path / "a"
+    plan = Planned(role(mark))
+    watched = started(plan)
+    await_fact(lambda: numbers(mark), watched)
+    plan.findings = ("service.origin: is missing",)
+    with capture_logs() as logs:
+        watched.reload()
+        watched.look_after_all()
+    assert [entry["event"] for entry in logs] == ["reload_refused"]
+    assert logs[0]["findings"] == plan.findings
+    assert len(numbers(mark)) == 1
+    assert alive(numbers(mark)[0])
+
+
+def test_the_old_process_serves_until_all_of_its_successor_is_up(
+    tmp_path: Path, started: Callable[[Planned], Supervisor]
+) -> None:
+    mark, go = tmp_path / "a", tmp_path / "go"
+    loop = f"while not os.path.exists({str(go)!r}): time.sleep(0.01)"
+    waiting = f"{UP}exec({loop!r}); {UP}{WAIT}"
+    plan = Planned(role(mark))
+    watched = started(plan)
+    await_fact(lambda: numbers(mark), watched)
+    plan.roles = [role(mark, waiting, reports=2)]
+    watched.reload()
+    await_fact(lambda: len(numbers(mark)) == 2, watched)
+    old, new = numbers(mark)
+    for _ in range(20):
+        watched.look_after_all()
+        time.sleep(0.01)
+    assert alive(old)
+    go.touch()
+    await_fact(lambda: not alive(old), watched)
+    assert alive(new)
+
+
+def test_a_successor_that_fails_leaves_the_old_process_serving(
+    tmp_path: Path, started: Callable[[Planned], Supervisor]
+) -> None:
+    mark = tmp_path / "a"
+    plan = Planned(role(mark))
+    watched = started(plan)
+    await_fact(lambda: numbers(mark), watched)
+    plan.roles = [role(mark, "exit(4)")]
+    with capture_logs() as logs:
+        watched.reload()
+        await_fact(lambda: any(e["event"] == "reload_failed" for e in logs), watched)
+    assert [e["exit_code"] for e in logs if e["event"] == "reload_failed"] == [4]
+    assert alive(numbers(mark)[0])
+
+
+def test_a_successor_that_takes_too_long_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: Callable[[Planned], Supervisor]
+) -> None:
+    monkeypatch.setattr(supervisor, "SUCCESSOR_SECONDS", 0.5)
+    mark = tmp_path / "a"
+    plan = Planned(role(mark))
+    watched = started(plan)
+    await_fact(lambda: numbers(mark), watched)
+    plan.roles = [role(mark, WAIT)]
+    with capture_logs() as logs:
+        watched.reload()
+        await_fact(lambda: any(e["event"] == "reload_failed" for e in logs), watched)
+    assert alive(numbers(mark)[0])
+
+
+def test_a_second_reload_replaces_the_successor_of_the_first(
+    tmp_path: Path, started: Callable[[Planned], Supervisor]
+) -> None:
+    mark = tmp_path / "a"
+    plan = Planned(role(mark))
+    watched = started(plan)
+    await_fact(lambda: numbers(mark), watched)
+    plan.roles = [role(mark, WAIT)]
+    watched.reload()
+    await_fact(lambda: len(numbers(mark)) == 2, watched)
+    plan.roles = [role(mark)]
+    watched.reload()
+    await_fact(lambda: len(numbers(mark)) == 3, watched)
+    first, second, third = numbers(mark)
+    await_fact(lambda: not alive(first) and not alive(second), watched)
+    assert alive(third)
+
+
+def test_what_shares_nothing_is_ended_before_its_successor_starts(
+    tmp_path: Path, started: Callable[[Planned], Supervisor]
+) -> None:
+    mark = tmp_path / "a"
+    gone = f"{UP}signal.signal(15, lambda *_: (open({str(mark)!r}, 'a').write('0 '), exit(0))); "
+    watched = started(Planned(role(mark, gone + WAIT, beside=False)))
+    await_fact(lambda: numbers(mark), watched)
+    time.sleep(0.2)
+    watched.reload()
+    watched.reload()  # in the midst of the first
+    await_fact(lambda: len(numbers(mark)) == 3, watched)
+    assert numbers(mark)[1] == 0
+
+
+def test_a_reload_starts_new_roles_ends_others_and_wakes_what_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: Callable[[Planned], Supervisor]
+) -> None:
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 60.0)
+    a, b, c = (tmp_path / name for name in "abc")
+    plan = Planned(role(a), role(b, UP + "exit(1)"))
+    watched = started(plan)
+    await_fact(lambda: watched._slots["b"].failures == 1, watched)
+    plan.roles = [role(b), role(c)]
+    watched.reload()
+    await_fact(lambda: len(numbers(b)) == 2 and numbers(c) and not alive(numbers(a)[0]), watched)
+    assert not watched._retiring
+
+
+def test_signals_reload_and_stop_it(tmp_path: Path) -> None:
+    mark = tmp_path / "a"
+    told = []
+
+    def signal_it() -> None:
+        for count, number in ((1, signal.SIGHUP), (2, signal.SIGTERM)):
+            deadline = time.monotonic() + 20
+            while len(numbers(mark)) < count and time.monotonic() < deadline:
+                time.sleep(0.02)
+            told.append(number)
+            os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=signal_it)
+    thread.start()
+    before = signal.getsignal(signal.SIGHUP)
+    Supervisor(Planned(role(mark))).run()
+    thread.join()
+    assert told == [signal.SIGHUP, signal.SIGTERM]
+    assert signal.getsignal(signal.SIGHUP) == before
     assert_none_left(str(tmp_path))
 
 
 def test_who_does_not_listen_is_ended_by_force(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("webapi.supervisor.STOP_SECONDS", 0.3)
+    monkeypatch.setattr(role_process, "STOP_SECONDS", 0.3)
     mark = tmp_path / "stubborn"
-    process = subprocess.Popen(sleeper(mark, stubborn=True).command, process_group=0)
-    while not mark.exists():
+    stubborn = role(mark, f"signal.signal(15, signal.SIG_IGN); {UP}{WAIT}")
+    process = RoleProcess(stubborn, at=0.0)
+    while not process.is_up():
         time.sleep(0.02)
-    stop_all([process])
-    assert process.returncode == -signal.SIGKILL
+    stop_all([process.process])
+    assert process.finish() == -signal.SIGKILL
+
+
+def test_who_is_replaced_and_does_not_listen_is_ended_by_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: Callable[[Planned], Supervisor]
+) -> None:
+    monkeypatch.setattr(supervisor, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(role_process, "STOP_SECONDS", 0.3)
+    a, b = tmp_path / "a", tmp_path / "b"
+    stubborn = f"signal.signal(15, signal.SIG_IGN); {UP}{WAIT}"
+    roles = [role(a, stubborn), role(b, stubborn, beside=False)]
+    watched = started(Planned(*roles))
+    slots = watched._slots.values()
+    await_fact(lambda: all(slot.came_up for slot in slots), watched)
+    watched.reload()
+    await_fact(lambda: not alive(numbers(a)[0]) and not alive(numbers(b)[0]), watched)
+    await_fact(lambda: len(numbers(a)) == len(numbers(b)) == 2, watched)
 
 
 def test_a_role_is_a_process_of_this_python() -> None:
@@ -67,7 +319,9 @@ def test_a_role_is_a_process_of_this_python() -> None:
     assert role_command("web") == command
 
 
-@pytest.mark.parametrize("arguments", [[], ["cook"], ["web", "worker"], ["web", "1", "2"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["cook"], ["web", "worker"], ["web", "1"], ["web", "1", "2", "3"]]
+)
 def test_an_unknown_role_is_refused(arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "webapi.roles", *arguments],
@@ -82,7 +336,7 @@ def test_an_unknown_role_is_refused(arguments: list[str]) -> None:
 
 def test_a_role_whose_parent_ended_before_it_began_ends_too() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "webapi.roles", "web", "1"],
+        [sys.executable, "-m", "webapi.roles", "web", "1", "2"],
         capture_output=True,
         text=True,
         check=False,

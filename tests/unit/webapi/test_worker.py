@@ -1,12 +1,14 @@
 """The worker's jobs: each at its own pace, none taking the others down."""
 
 import threading
+from collections.abc import Callable
 from unittest.mock import patch
 
 from structlog.testing import capture_logs
 
 from webapi import worker
-from webapi.worker import MAX_PAUSE_SECONDS, Job, run_jobs
+from webapi.storage.errors import DatabaseUnavailable
+from webapi.worker import MAX_PAUSE_SECONDS, Job, Shifts, run_jobs
 
 
 class Clockwork:
@@ -97,12 +99,117 @@ def test_a_failing_job_leaves_the_others_running() -> None:
         Job("steady", stop_later, every_seconds=0.0),
     ]
     with patch.object(worker, "_IDLE_SECONDS", 0.001):
-        run_jobs(jobs, stopping)
+        run_jobs(jobs, stopping, is_active=lambda: True)
     assert steady.runs == 3
 
 
 def test_nothing_runs_once_it_is_told_to_stop() -> None:
     stopping = threading.Event()
     second = Clockwork()
-    run_jobs([Job("first", stopping.set, 0.0), Job("second", second, 0.0)], stopping)
+    jobs = [Job("first", stopping.set, 0.0), Job("second", second, 0.0)]
+    run_jobs(jobs, stopping, is_active=lambda: True)
     assert second.runs == 0
+
+
+def test_what_is_unfinished_is_due_again_behind_the_others() -> None:
+    stopping = threading.Event()
+    order: list[str] = []
+
+    def refill() -> bool:
+        order.append("refill")
+        return len(order) < 6
+
+    def receipts() -> None:
+        order.append("receipts")
+        if len(order) > 6:
+            stopping.set()
+
+    jobs = [Job("receipts", receipts, every_seconds=0.0), Job("refill", refill, 60.0)]
+    run_jobs(jobs, stopping, is_active=lambda: True)
+    assert order == ["receipts", "refill"] * 3 + ["receipts"]
+
+
+def test_nothing_runs_once_another_worker_may_be_active() -> None:
+    answers = iter([True, False])
+    first, second = Clockwork(), Clockwork()
+    jobs = [Job("first", first, 0.0), Job("second", second, 0.0)]
+    run_jobs(jobs, threading.Event(), is_active=lambda: next(answers))
+    assert (first.runs, second.runs) == (1, 0)
+
+
+def test_the_lease_is_asked_for_nothing_but_jobs() -> None:
+    stopping = threading.Event()
+    asked: list[int] = []
+
+    def is_active() -> bool:
+        asked.append(1)
+        return True
+
+    later = Job("later", Clockwork(), 1.0)
+    later.run_if_due(Stopwatch())
+    later.due = float("inf")
+    threading.Timer(0.2, stopping.set).start()
+    run_jobs([later], stopping, is_active=is_active)
+    assert not asked
+
+
+class ScriptedLease:
+    """Answers to `acquire` as written down; then tells the worker to stop."""
+
+    def __init__(self, stopping: threading.Event, *answers: bool | Exception) -> None:
+        self.stopping = stopping
+        self.answers = list(answers)
+        self.released = 0
+
+    def acquire(self) -> bool:
+        answer = self.answers.pop(0)
+        if not self.answers:
+            self.stopping.set()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def is_held(self) -> bool:
+        return False
+
+    def release(self) -> None:
+        self.released += 1
+
+
+def shifts_of(*answers: bool | Exception) -> tuple[list[bool], int, list[tuple[str, object]]]:
+    """What the metrics are told, the number of shifts, and what stands in the log."""
+    stopping = threading.Event()
+    lease = ScriptedLease(stopping, *answers)
+    told: list[bool] = []
+    worked: list[bool] = []
+
+    def work(is_active: Callable[[], bool]) -> None:
+        worked.append(is_active())
+
+    with patch.object(worker, "STANDBY_SECONDS", 0.001), capture_logs() as logs:
+        Shifts(lease, work, told.append).run(stopping)
+    assert lease.released == 1
+    return told, len(worked), [(entry["event"], entry.get("reason")) for entry in logs]
+
+
+def test_a_second_worker_stands_by_and_says_so_once() -> None:
+    told, shifts, logs = shifts_of(False, False, False)
+    assert (told, shifts) == ([False], 0)
+    assert logs == [("worker_stands_by", "another_worker_is_active")]
+
+
+def test_a_database_that_cannot_be_asked_is_another_reason() -> None:
+    _, shifts, logs = shifts_of(False, DatabaseUnavailable("postgresql://secret"), False)
+    assert shifts == 0
+    assert [reason for _, reason in logs] == [
+        "another_worker_is_active",
+        "DatabaseUnavailable",
+        "another_worker_is_active",
+    ]
+
+
+def test_after_a_lost_lease_it_stands_by_and_works_again() -> None:
+    told, shifts, logs = shifts_of(True, False, True, False)
+    assert (told, shifts) == ([False, True, False, True, False], 2)
+    lost = ["worker_active", "worker_lease_lost"]
+    assert [event for event, _ in logs] == [*lost, "worker_stands_by"] * 2

@@ -14,7 +14,7 @@ from webapi.cli import CONFIG_VARIABLE
 from webapi.cli.demo.client import Client
 from webapi.cli.demo.narrator import DemoFailed, Narrator
 from webapi.cli.home import Home, Ports
-from webapi.supervisor import stop_all
+from webapi.role_process import stop_all
 
 AGENT_SECONDS = 60.0
 COMMAND_SECONDS = 60.0

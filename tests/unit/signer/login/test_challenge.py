@@ -2,18 +2,22 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from pkcs11_bridge.agent import challenge_proof
+from signer.backend import Signature
 from signer.errors import (
     ChallengeExpired,
     ChallengeNotFound,
     ChallengeOfAnotherBrowser,
     ChallengeStockEmpty,
+    OwnSignatureInvalid,
 )
 from signer.login.challenge import (
+    REFILL_TURN,
     IssuedChallenge,
     SpentChallenge,
     StockPolicy,
@@ -21,6 +25,7 @@ from signer.login.challenge import (
     refill_stock,
     take_challenge,
 )
+from signer.payload import Payload
 from tests.support.login import BROWSER, ORIGIN, POLICY, MemoryChallenges, SoftwareSigner
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -114,13 +119,69 @@ def test_of_fifty_threads_one_takes_it() -> None:
         assert sum(pool.map(attempt, range(50))) == 1
 
 
+class SlowDevice(SoftwareSigner):
+    """Takes so many seconds for a signature; its stopwatch shows them."""
+
+    def __init__(self, seconds: float, *, fails_at: int = 0) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.fails_at = fails_at
+        self.elapsed = 0.0
+
+    def stopwatch(self) -> float:
+        return self.elapsed
+
+    def sign(self, payload: Payload, *, owner: str, at: datetime) -> Signature:
+        self.elapsed += self.seconds
+        signature = super().sign(payload, owner=owner, at=at)
+        if len(self.owners) == self.fails_at:
+            raise OwnSignatureInvalid
+        return signature
+
+
+def refill(store: MemoryChallenges, device: SlowDevice, target: int) -> int:
+    policy = replace(POLICY, target=target)
+    return refill_stock(
+        store, device, origin=ORIGIN, policy=policy, at=NOW, stopwatch=device.stopwatch
+    )
+
+
 def test_the_stock_is_filled_to_its_target_and_no_further() -> None:
-    store, signer = MemoryChallenges(), SoftwareSigner()
-    assert refill_stock(store, signer, origin=ORIGIN, policy=POLICY, at=NOW) == POLICY.target
-    assert refill_stock(store, signer, origin=ORIGIN, policy=POLICY, at=NOW) == 0
+    store, device = MemoryChallenges(), SlowDevice(0.0)
+    assert refill(store, device, target=200) == 200
+    assert refill(store, device, target=200) == 0
     issued(store)
-    assert refill_stock(store, signer, origin=ORIGIN, policy=POLICY, at=NOW) == 1
-    assert signer.owners == ["login"] * (POLICY.target + 1)
+    assert refill(store, device, target=200) == 1
+    assert device.owners == ["login"] * 201
+
+
+@pytest.mark.parametrize(
+    ("seconds", "in_one_turn"), [(0.001, 100), (0.03, 4), (1 / 14, 2), (0.1, 1), (5.0, 1)]
+)
+def test_a_turn_ends_in_time_however_slow_the_device(seconds: float, in_one_turn: int) -> None:
+    store, device = MemoryChallenges(), SlowDevice(seconds)
+    assert refill(store, device, target=200) == in_one_turn
+    assert len(store.stock) == in_one_turn
+    assert device.elapsed <= REFILL_TURN.total_seconds() + seconds
+
+
+def test_turn_by_turn_the_stock_becomes_full() -> None:
+    store, device = MemoryChallenges(), SlowDevice(1 / 14)
+    turns = []
+    while added := refill(store, device, target=9):
+        turns.append(added)
+    assert turns == [2, 2, 2, 2, 1]
+    assert len(store.stock) == 9
+
+
+def test_what_was_signed_before_the_device_failed_is_in_stock() -> None:
+    store, device = MemoryChallenges(), SlowDevice(0.01, fails_at=3)
+    with pytest.raises(OwnSignatureInvalid):
+        refill(store, device, target=200)
+    assert len(store.stock) == 2
+    with pytest.raises(OwnSignatureInvalid):
+        refill(store, SlowDevice(0.01, fails_at=1), target=200)
+    assert len(store.stock) == 2
 
 
 def test_the_agent_finds_the_proof_in_the_nonce() -> None:

@@ -1,0 +1,59 @@
+"""A device of 14 signatures a second: receipts do not wait until the challenges are signed."""
+
+import time
+from datetime import UTC, datetime
+
+from sqlalchemy import func, select
+
+from tests.support.faults import Scene, await_fact, scene
+from tests.support.log_audit import audit_log
+from tests.support.real_worker import real_worker
+from webapi.cli.home import Home
+from webapi.storage.challenges import challenge_stock
+from webapi.storage.engine import make_engine
+from webapi.storage.realm import Realm
+
+LOG = "log-a"
+MILLISECONDS = 71
+STOCK = 200
+BATCHES = 3
+
+
+def stock_of(home: Home) -> int:
+    path = home.directory / "database" / f"{Realm.LOGIN}.db"
+    engine = make_engine(f"sqlite:///{path}", Realm.LOGIN)
+    with engine.begin() as connection:
+        level = connection.execute(select(func.count()).select_from(challenge_stock)).scalar_one()
+    engine.dispose()
+    return level
+
+
+def seconds_until_receipts(stage: Scene, count: int) -> float:
+    """Register ballots; from the last one on, how long until all have their receipts."""
+    stage.at = datetime.now(tz=UTC)
+    stage.register_all(LOG, count)
+    registered = time.monotonic()
+    last = stage.registered[LOG][-1]
+    await_fact(lambda: stage.fetch(LOG, last) is not None)
+    took = time.monotonic() - registered
+    assert all(stage.fetch(LOG, number) is not None for number in stage.registered[LOG])
+    return took
+
+
+def test_receipts_come_between_the_challenges_of_an_empty_stock(home: Home) -> None:
+    slow = {
+        "MISCHIEF_SIGN_MS": str(MILLISECONDS),
+        "MISCHIEF_SIGN_QUEUE": str(home.directory / "queue"),
+        "TAMGA_LOGIN__STOCK_TARGET": str(STOCK),
+    }
+    with scene(home, at=datetime.now(tz=UTC)) as stage:
+        stage.start()
+        stage.create(LOG)
+        with real_worker(home, "worker", **slow):
+            await_fact(lambda: stock_of(home) > 0)
+            took = [seconds_until_receipts(stage, 50) for _ in range(BATCHES)]
+            level = stock_of(home)
+        audit_log(stage, LOG)
+    print(f"50 receipts within {', '.join(f'{s:.2f}' for s in took)} s, stock {level} of {STOCK}")
+    assert sorted(took)[BATCHES // 2] < 1.0
+    assert 0 < level < STOCK

@@ -1,0 +1,126 @@
+"""Two workers of one installation: one works, the other stands by and takes over."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.support.faults import Point, Scene, Service, await_fact, scene
+from tests.support.log_audit import audit_all, audit_log
+from tests.support.real_worker import real_worker
+from webapi.cli.home import Home
+
+LOG = "log-a"
+GOOD: dict[str, dict[str, str]] = {"halted": {}, "busy": {}}
+TAKEOVER_SECONDS = 2.0
+
+
+@pytest.fixture
+def now_stage(home: Home) -> Iterator[Scene]:
+    """A site at the true time, whose sequencing is left to real workers."""
+    with scene(home, at=datetime.now(tz=UTC)) as made:
+        made.start()
+        made.create(LOG)
+        yield made
+
+
+def all_have_receipts(stage: Scene) -> bool:
+    stage.at = datetime.now(tz=UTC)
+    return None not in [stage.fetch(LOG, number) for number in stage.registered[LOG]]
+
+
+def test_a_killed_worker_is_followed_by_the_one_that_stood_by(now_stage: Scene) -> None:
+    home = now_stage.home
+    now_stage.register_all(LOG, 3)
+    with ExitStack() as stack:
+        first = stack.enter_context(real_worker(home, "first"))
+        first.await_event("worker_active")
+        second = stack.enter_context(real_worker(home, "second"))
+        second.await_event("worker_stands_by")
+        await_fact(lambda: all_have_receipts(now_stage))
+        now_stage.register_all(LOG, 3)
+        first.process.send_signal(signal.SIGKILL)
+        taken_over_in = second.await_event("worker_active")
+        print(f"taken over in {taken_over_in:.2f} s")
+        assert taken_over_in < TAKEOVER_SECONDS
+        now_stage.register_all(LOG, 3)
+        await_fact(lambda: all_have_receipts(now_stage))
+        audit_log(now_stage, LOG)
+        # It said once that it stands by, however often it looked.
+        assert second.events().count("worker_stands_by") == 1
+        second.process.terminate()
+        assert second.process.wait(10) == 0
+        assert second.events()[-1] == "worker_stopped"
+
+
+def test_a_worker_that_is_told_to_stop_gives_the_lease_up(now_stage: Scene) -> None:
+    home = now_stage.home
+    with real_worker(home, "first") as first:
+        first.await_event("worker_active")
+        with real_worker(home, "second") as second:
+            second.await_event("worker_stands_by")
+            first.process.terminate()
+            assert first.process.wait(10) == 0
+            assert second.await_event("worker_active") < TAKEOVER_SECONDS
+
+
+def test_whose_lease_was_lost_stands_by_and_opens_nothing(now_stage: Scene) -> None:
+    home = now_stage.home
+    with real_worker(home, "first") as first:
+        first.await_event("worker_active")
+        take_lease_away(home)
+        second = now_stage.service
+        await_fact(lambda: second.order("acquire", at=now_stage.at)["active"])
+        first.await_event("worker_lease_lost", TAKEOVER_SECONDS)
+        first.await_event("worker_stands_by", TAKEOVER_SECONDS)
+        # Its logs are free: another process sequences them now.
+        assert second.order("run", at=datetime.now(tz=UTC)) == GOOD
+        assert first.events().count("worker_active") == 1
+
+
+def take_lease_away(home: Home) -> None:
+    """What a cut connection is for a server: the file that was locked is no longer there."""
+    (lock,) = (home.directory / "database").glob("*.worker-lock")
+    lock.unlink()
+
+
+POINTS = [Point("ASSIGNED"), Point("INTENT_RECORDED"), Point("permit spent"), Point("VERIFIED")]
+
+
+def lose_the_lease_at(stage: Scene, point: Point) -> None:
+    """The active worker loses its lease in mid-batch, on a host whose locks nobody else sees."""
+    first = stage.service
+    assert first.order("acquire", at=stage.at) == {"active": True}
+    assert first.order("work", at=stage.at) == GOOD
+    stage.register_all(LOG, 2)
+    second: Service = stage.start()
+    stage.services.reverse()
+    second.order("ignore_locks", at=stage.at)
+    assert second.order("acquire", at=stage.at) == {"active": False}
+    assert second.order("work", at=stage.at) == {"active": False}
+    stage.arm(point, LOG, action="pause")
+    first.send("work", at=stage.at)
+    assert first.receive() == {"paused": point.name}
+    take_lease_away(stage.home)
+    assert second.order("acquire", at=stage.at) == {"active": True}
+    assert second.order("work", at=stage.at) == GOOD
+    first.send("go on", at=stage.at)
+    assert first.receive() == {"halted": {}, "busy": {LOG: "FenceLost"}}
+    stage.register_all(LOG, 1)
+    assert first.order("work", at=stage.at) == {"active": False}
+    assert first.order("acquire", at=stage.at) == {"active": False}
+    assert second.order("work", at=stage.at) == GOOD
+    assert stage.is_settled()
+    audit_all(stage)
+
+
+def test_a_lease_lost_in_the_midst_of_a_batch_forks_nothing(stage: Scene) -> None:
+    lose_the_lease_at(stage, POINTS[1])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("point", POINTS, ids=str)
+def test_a_lease_lost_anywhere_forks_nothing(stage: Scene, point: Point) -> None:
+    lose_the_lease_at(stage, point)

@@ -1,0 +1,139 @@
+"""Several web processes on one database: what may happen once happens once."""
+
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+
+import pytest
+import urllib3
+from sqlalchemy import select
+
+from signer.receipts.registration import sign_registration
+from tests.support.databases import Database
+from tests.support.installation import (
+    Installation,
+    create_election,
+    election_system_key,
+    make_installation,
+    serving,
+    use_databases,
+)
+from tests.support.processes import children
+from webapi.storage.realm import Realm
+from webapi.storage.registrations import registrations
+
+WEB_PROCESSES = 3
+CALLERS = 24
+ATTEMPTS = 200
+LOG = "log-a"
+JOSE = {"Content-Type": "application/jose"}
+
+Ask = Callable[[], tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    return make_installation(tmp_path_factory.mktemp("many") / "home")
+
+
+@pytest.fixture
+def home(installed: Installation, database: Database) -> Iterator[Installation]:
+    """A service of several web processes on the databases of this test, with one election."""
+    use_databases(installed, database)
+    create_election(installed, LOG)
+    with serving(installed, TAMGA_SERVICE__WORKERS=str(WEB_PROCESSES)):
+        assert len(children(installed.leader("web") or 0)) == WEB_PROCESSES
+        yield installed
+
+
+class Callers:
+    """Many connections at once; each is served by whichever process took it."""
+
+    def __init__(self, home: Installation) -> None:
+        self.home = home
+        self._own = threading.local()
+
+    def post(self, path: str, body: bytes, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+        if not hasattr(self._own, "pool"):
+            self._own.pool = urllib3.PoolManager(
+                ssl_context=self.home.tls, retries=False, timeout=30
+            )
+        pool: urllib3.PoolManager = self._own.pool
+        return pool.request("POST", self.home.address + path, body=body, headers=headers)
+
+    def all_at_once(self, asks: Sequence[Ask]) -> list[tuple[int, str]]:
+        with ThreadPoolExecutor(CALLERS) as threads:
+            return list(threads.map(lambda ask: ask(), asks))
+
+
+def test_what_may_happen_once_happens_once(home: Installation, database: Database) -> None:
+    of_many_who_answer_a_challenge_one_gets_beyond_the_take(home)
+    the_same_submission_is_registered_once_and_another_is_a_conflict(home, database)
+
+
+def of_many_who_answer_a_challenge_one_gets_beyond_the_take(home: Installation) -> None:
+    callers = Callers(home)
+    json_of = {"Content-Type": "application/json", "Origin": home.address}
+
+    def answered(challenge_id: str, cookie: str) -> tuple[int, str]:
+        body = f'{{"challenge_id": "{challenge_id}", "auth_token": {{}}}}'.encode()
+        answer = callers.post("/auth/login", body, {**json_of, "Cookie": cookie})
+        return answer.status, answer.json()["code"]
+
+    for _ in range(5):
+        begun = callers.post("/auth/challenge", b"{}", json_of)
+        assert begun.status == 200, begun.data
+        challenge = begun.json()["challenge_id"]
+        cookie = begun.headers["Set-Cookie"].split(";")[0]
+        told = Counter(callers.all_at_once([partial(answered, challenge, cookie)] * 40))
+        beyond = {answer: count for answer, count in told.items() if "not_found" not in answer[1]}
+        assert sum(beyond.values()) == 1, told
+        assert len(told) == 2, told
+
+
+def the_same_submission_is_registered_once_and_another_is_a_conflict(
+    home: Installation, database: Database
+) -> None:
+    callers = Callers(home)
+    key = election_system_key(home)
+
+    def registration(submission: str, content: bytes) -> bytes:
+        return sign_registration(
+            private_key=key,
+            audience=home.address,
+            election_id=LOG,
+            submission_id=submission,
+            ballot_sha256=hashlib.sha256(content).digest(),
+            at=datetime.now(tz=UTC),
+        ).encode()
+
+    def ask(name: str, body: bytes) -> Ask:
+        def told() -> tuple[int, str]:
+            return callers.post(f"/elections/{LOG}/ballots", body, JOSE).status, name
+
+        return told
+
+    same, contested = "submission-that-is-repeated", "submission-that-is-contested"
+    body = registration(same, b"one ballot")
+    asks = [
+        made
+        for number in range(ATTEMPTS)
+        for made in (
+            ask(same, body),
+            ask(contested, registration(contested, b"ballot %d" % number)),
+        )
+    ]
+    told = Counter(callers.all_at_once(asks))
+    of_same = {status: count for (status, name), count in told.items() if name == same}
+    of_contested = {status: count for (status, name), count in told.items() if name == contested}
+    assert set(of_same) <= {200, 202}, told
+    assert sum(of_same.values()) == ATTEMPTS
+    assert set(of_contested) <= {200, 202, 409}, told
+    assert of_contested[409] == ATTEMPTS - 1
+    with database.engine(Realm.BALLOTS).begin() as connection:
+        rows = connection.execute(select(registrations.c.submission_id)).scalars().all()
+    assert sorted(rows) == sorted([same, contested])

@@ -1,0 +1,206 @@
+"""`tamga serve` as a supervisor of real processes: killed, reloaded, stopped in mid-request."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from tests.support.installation import Installation, Serving, make_installation, serving
+from tests.support.processes import assert_none_left, children, numbered_processes
+
+ROLES = ("web", "worker", "ocsp")
+TOKEN_MODULE = re.compile(r"softhsm|opensc|p11-kit|pkcs11[^/]*\.so$")
+BINDING = re.compile(r"/site-packages/pkcs11/_pkcs11\.[^/]*\.so$")
+"""The Python binding: it loads modules, and is none."""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    return make_installation(tmp_path_factory.mktemp("serving") / "home")
+
+
+@pytest.fixture(scope="module")
+def shared(home: Installation) -> Iterator[Serving]:
+    """One service for the tests that leave it running."""
+    with serving(home) as running:
+        yield running
+
+
+@pytest.fixture
+def running(home: Installation, shared: Serving) -> Serving:
+    shared.await_fact(home.is_ready)
+    shared.await_fact(lambda: all(home.leader(role) for role in ROLES))
+    shared.forget()
+    return shared
+
+
+def token_modules(process: int) -> set[str]:
+    """The PKCS#11 modules that are mapped into a process."""
+    lines = Path(f"/proc/{process}/maps").read_text().splitlines()
+    paths = {line.split(maxsplit=5)[5] for line in lines if len(line.split(maxsplit=5)) == 6}
+    return {path for path in paths if TOKEN_MODULE.search(path) and not BINDING.search(path)}
+
+
+@contextmanager
+def half_sent_request(home: Installation) -> Iterator[socket.socket]:
+    """A request whose body has come in half."""
+    with (
+        closing(socket.create_connection(("127.0.0.1", home.ports[0]), timeout=10)) as plain,
+        home.tls.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        head = b"POST /auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n"
+        connection.sendall(head + b"Content-Type: application/json\r\n\r\n" + b"0123456789")
+        time.sleep(0.3)
+        yield connection
+
+
+def status_of_the_rest(connection: socket.socket) -> int:
+    """Send the other half; the status of the answer."""
+    connection.sendall(b"0123456789")
+    answer = b""
+    while b"\r\n" not in answer:
+        received = connection.recv(4096)
+        assert received, "the connection was closed without an answer"
+        answer += received
+    return int(answer.split()[1])
+
+
+@contextmanager
+def constant_requests(home: Installation) -> Iterator[dict[str, int]]:
+    """Somebody who asks all the time, each time on a connection of its own; what came of it."""
+    outcome = {"answered": 0, "failed": 0}
+    stopping = threading.Event()
+
+    def ask() -> None:
+        while not stopping.is_set():
+            try:
+                assert home.get("/health/live")[0] == 200
+                outcome["answered"] += 1
+            except urllib3.exceptions.HTTPError:
+                outcome["failed"] += 1
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield outcome
+    finally:
+        stopping.set()
+        thread.join()
+
+
+def set_workers(home: Installation, count: int) -> None:
+    config = home.directory / "tamga.toml"
+    config.write_text(re.sub(r"workers = \d+", f"workers = {count}", config.read_text()))
+
+
+def test_what_cannot_start_ends_it_with_the_reason(home: Installation, tmp_path: Path) -> None:
+    broken = Installation(tmp_path / "home", home.ports)
+    shutil.copytree(home.directory, broken.directory)
+    shutil.rmtree(broken.directory / "database")
+    done = broken.run("serve", "--role", "worker")
+    assert done.returncode == 1
+    assert "worker ended with 1 and never came up, 3 times in a row" in done.stderr
+    assert "tamga db upgrade" in done.stderr
+    assert_none_left(str(broken.directory))
+
+
+def test_told_to_stop_it_answers_what_it_has_and_leaves_nothing(home: Installation) -> None:
+    with serving(home) as running, half_sent_request(home) as connection:
+        began = time.monotonic()
+        running.process.send_signal(signal.SIGTERM)
+        time.sleep(1.0)
+        assert status_of_the_rest(connection) == 400
+        assert running.process.wait(15) == 0
+        assert time.monotonic() - began < 10
+        assert_none_left(str(home.directory), seconds=0.5)
+
+
+def test_a_request_that_never_ends_does_not_stop_the_stop(home: Installation) -> None:
+    with serving(home) as running, half_sent_request(home):
+        began = time.monotonic()
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(15) == 0
+        assert time.monotonic() - began < 10.5
+        assert_none_left(str(home.directory), seconds=0.5)
+
+
+def test_none_outlives_a_killed_supervisor(home: Installation) -> None:
+    with serving(home) as running:
+        assert len(numbered_processes(str(home.directory))) >= 6
+        running.process.kill()
+        running.process.wait()
+        assert_none_left(str(home.directory), seconds=12)
+
+
+def test_no_token_module_is_loaded_before_a_fork(home: Installation, running: Serving) -> None:
+    leaders = {role: home.leader(role) for role in ROLES}
+    web, worker, ocsp = (leaders[role] or 0 for role in ROLES)
+    assert token_modules(running.process.pid) == set()
+    assert token_modules(web) == token_modules(ocsp) == set()
+    assert len(children(web)) == 2
+    assert [token_modules(number) for number in children(web)] == [set(), set()]
+    (answering,) = children(ocsp)
+    for signing in (worker, answering):
+        assert any("softhsm" in path for path in token_modules(signing))
+
+
+def test_what_is_killed_is_started_again(home: Installation, running: Serving) -> None:
+    before = {role: home.leader(role) for role in ROLES}
+    for number in before.values():
+        assert number is not None
+        os.kill(number, signal.SIGKILL)
+    running.await_fact(lambda: len(running.named("role_ended")) == 3)
+    ends = running.named("role_ended")
+    assert {(entry["role"], entry["exit_code"]) for entry in ends} == {(role, -9) for role in ROLES}
+    running.await_fact(lambda: all(home.leader(role) for role in ROLES))
+    running.await_fact(home.is_ready)
+    assert not {home.leader(role) for role in ROLES} & set(before.values())
+
+
+def test_a_wrong_configuration_is_refused_and_everything_goes_on(
+    home: Installation, running: Serving
+) -> None:
+    config = home.directory / "tamga.toml"
+    good = config.read_text()
+    before = {role: home.leader(role) for role in ROLES}
+    try:
+        config.write_text(good.replace("listen_port", "listen_prot"))
+        running.process.send_signal(signal.SIGHUP)
+        running.await_fact(lambda: running.named("reload_refused"))
+    finally:
+        config.write_text(good)
+    (refused,) = running.named("reload_refused")
+    assert any("service.listen_prot" in text for text in refused["findings"])
+    assert {role: home.leader(role) for role in ROLES} == before
+    assert home.is_ready()
+
+
+def test_a_reload_replaces_all_while_the_site_answers(home: Installation, running: Serving) -> None:
+    set_workers(home, 2)
+    before = {role: home.leader(role) for role in ROLES}
+    with half_sent_request(home) as connection, constant_requests(home) as outcome:
+        set_workers(home, 1)
+        running.process.send_signal(signal.SIGHUP)
+        running.await_fact(lambda: len(running.named("role_replaced")) == 3)
+        # The old web role was told to go, and still waits for the rest of this request.
+        assert status_of_the_rest(connection) == 400
+        running.await_fact(lambda: len(running.named("role_stopped")) == 3)
+    set_workers(home, 2)
+    assert {entry["exit_code"] for entry in running.named("role_stopped")} == {0}
+    web = home.leader("web")
+    assert web not in before.values()
+    assert len(children(web or 0)) == 1
+    assert len(running.named("worker_active")) == 1
+    assert home.is_ready()
+    assert outcome["answered"] > 20
+    # A connection that waits to be accepted when a listener closes is reset.
+    assert outcome["failed"] <= 2
