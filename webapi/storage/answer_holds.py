@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from webapi.storage.errors import StorageError
-from webapi.storage.schema import PKI
+from webapi.storage.schema import PKI, runtime_may
 from webapi.storage.times import from_unix, to_unix
 
 MAX_STATEMENT = 1_000
@@ -44,6 +44,7 @@ answer_holds = Table(
     Column("since", BigInteger, nullable=False),
     Column("released_at", BigInteger),
     Column("statement", String(MAX_STATEMENT)),
+    info=runtime_may(update=("released_at", "statement")),
 )
 
 _OPEN = answer_holds.c.released_at.is_(None)

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from webapi.storage.errors import StorageError
-from webapi.storage.schema import BALLOTS
+from webapi.storage.schema import BALLOTS, runtime_may
 
 MAX_STATEMENT = 1_000
 """Characters of what a person states on releasing a hold."""
@@ -55,6 +55,7 @@ log_holds = Table(
     Column("contradiction", LargeBinary),
     Column("released_slot", BigInteger),
     Column("statement", String(MAX_STATEMENT)),
+    info=runtime_may(update=("contradiction", "released_slot", "statement")),
 )
 
 _OPEN = log_holds.c.released_slot.is_(None)
