@@ -38,7 +38,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def _wants_postgresql(item: pytest.Item) -> bool:
     fixtures = getattr(item, "fixturenames", ())
     parameters = getattr(getattr(item, "callspec", None), "params", {})
-    return "postgresql_database" in fixtures or "postgresql" in parameters.values()
+    return "postgresql" in parameters.values() or any("postgresql" in name for name in fixtures)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

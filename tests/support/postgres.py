@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.support.versions import versions
 from webapi.storage.engine import opened_engine
 from webapi.storage.migration import upgrade
 from webapi.storage.realm import Realm
@@ -161,6 +162,7 @@ def running_server(*, durable: bool) -> Iterator[PostgresServer]:
         assert len(str(server.folder)) < _LONGEST_SOCKET_PATH
         server.start()
         server.make_pattern()
+        versions.setdefault("PostgreSQL", server.version)
         yield server
     finally:
         server.remove()

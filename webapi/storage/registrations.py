@@ -20,10 +20,10 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from signer.receipts.acceptance import NewRegistration, Release, StoredRegistration
-from signer.receipts.errors import ElectionNotFound, ElectionOver, SubmissionExists
+from signer.receipts.errors import ElectionOver, SubmissionExists
 from signer.receipts.merkle import HASH_BYTES
 from webapi.storage.ballot_log import log_checkpoints, log_entries
-from webapi.storage.elections import elections
+from webapi.storage.elections import Lock, election_row, elections
 from webapi.storage.schema import BALLOTS, runtime_may
 
 registrations = Table(
@@ -100,13 +100,6 @@ class SqlRegistrationStore:
             ElectionOver: the order to close came first.
             ElectionNotFound: there is no such election.
         """
-        # The row is locked so that no order to close comes in between on engines that let
-        # writers run side by side; SQLite's transactions are exclusive as it is.
-        closing = (
-            select(elections.c.close_request.is_not(None))
-            .where(elections.c.election_id == new.election_id)
-            .with_for_update(read=True)
-        )
         values = insert(registrations).values(
             election_id=new.election_id,
             submission_id=new.submission_id,
@@ -118,10 +111,9 @@ class SqlRegistrationStore:
         )
         try:
             with self._engine.begin() as connection:
-                ordered = connection.execute(closing).scalar_one_or_none()
-                if ordered is None:
-                    raise ElectionNotFound("there is no such election")
-                if ordered:
+                # Locked, so that the close record is not written before this ballot has its place.
+                election = election_row(connection, new.election_id, lock=Lock.REGISTRATION)
+                if election.close_request is not None:
                     raise ElectionOver("the election was ordered to close")
                 connection.execute(values)
         except IntegrityError as error:
@@ -148,9 +140,11 @@ class SqlRegistrationStore:
             .select_from(registrations)
             .where(of_election, registrations.c.seq.is_(None))
         )
+        # One statement sees one moment: no ballot is missed on its way from one to the other.
+        total = select(last_place.scalar_subquery() + without_place.scalar_subquery())
         with self._engine.begin() as connection:
-            placed: int = connection.execute(last_place).scalar_one()
-            return placed + connection.execute(without_place).scalar_one()
+            found: int = connection.execute(total).scalar_one()
+        return found
 
 
 def _release(row: Row[*tuple[Any, ...]]) -> Release:
