@@ -1,8 +1,8 @@
 """Putting a backup back, so that nothing that was signed or revoked since is forgotten unseen.
 
 1. The backup is verified, and of this very version and kind of databases.
-2. No worker of the service is at work: the lease and the locks of all logs are ours.
-3. All databases are empty, or not there yet.
+2. All databases are empty; tables that are missing are made.
+3. No worker of the service is at work: the lease and the locks of all logs are ours.
 4. Checkpoint files: one that is in a log's folder and not older than the backup's stays. It is the
    witness that the backup is old.
 5. Each realm's rows, with holds on every log that may have grown and on the responder's answers.
@@ -96,10 +96,10 @@ def restore_backup(
         raise TypeError("a backup without a manifest is a finding")
     _require_same_kind(manifest, target.databases)
     with contextlib.ExitStack() as stack:
-        # (3): the tables first, for the lease lies beside or in a database
+        # (2)
         for realm in sorted(target.databases):
             target.databases[realm].make_ready()
-        # (2)
+        # (3)
         _keep_workers_out(manifest, target, stack)
         slot = slot_of(at)
         # (4)
