@@ -57,7 +57,9 @@ class PostgresServer:
         )
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start it, if it does not run, and wait until it answers."""
+        if self._process is not None:
+            return
         settings = ["max_connections=300", "shared_buffers=32MB", "listen_addresses="]
         arguments = ["-D", str(self.folder / "data"), "-k", str(self.folder)]
         for setting in (*settings, *self._options):
