@@ -129,17 +129,22 @@ class Supervisor:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then stop every process and return; reload on SIGHUP.
 
+        A SIGHUP because the terminal was closed stops, too.
+
         Raises:
             PlanRefused: at the start, the configuration cannot be used.
             NeverCameUp: a role cannot be started.
             OSError: a program is not there.
         """
+        had_terminal = _has_terminal()
         with _received_signals() as received:
             try:
                 self._slots = {role.name: _Slot(role) for role in self.plan()}
                 while not received & {signal.SIGTERM, signal.SIGINT}:
                     if signal.SIGHUP in received:
                         received.discard(signal.SIGHUP)
+                        if had_terminal and not _has_terminal():
+                            break
                         self.reload()
                     self.look_after_all()
                     time.sleep(_POLL_SECONDS)
@@ -262,6 +267,15 @@ class Supervisor:
         """Ask a process to end; it is looked after until it has."""
         process.process.terminate()
         self._retiring.append((process, self.stopwatch() + STOP_SECONDS))
+
+
+def _has_terminal() -> bool:
+    """Whether a person's terminal controls this process."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -4,13 +4,17 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from tests.support.databases import Database
 from tests.support.faults import Point, Scene, Service, await_fact, scene
+from tests.support.installation import use_databases
 from tests.support.log_audit import audit_all, audit_log
 from tests.support.real_worker import real_worker
 from webapi.cli.home import Home
+from webapi.storage.realm import Realm
 
 LOG = "log-a"
 GOOD: dict[str, dict[str, str]] = {"halted": {}, "busy": {}}
@@ -18,9 +22,27 @@ TAKEOVER_SECONDS = 2.0
 
 
 @pytest.fixture
-def now_stage(home: Home) -> Iterator[Scene]:
+def shared_home(home: Home, database: Database) -> Home:
+    """A home on the databases of this test."""
+    use_databases(home.config, database)
+    return home
+
+
+@pytest.fixture
+def active_stage(shared_home: Home) -> Iterator[Scene]:
+    """A service with one election, whose worker is the active one."""
+    with scene(shared_home) as made:
+        made.start()
+        made.create(LOG)
+        made.settle()
+        assert made.order("acquire") == {"active": True}
+        yield made
+
+
+@pytest.fixture
+def now_stage(shared_home: Home) -> Iterator[Scene]:
     """A site at the true time, whose sequencing is left to real workers."""
-    with scene(home, at=datetime.now(tz=UTC)) as made:
+    with scene(shared_home, at=datetime.now(tz=UTC)) as made:
         made.start()
         made.create(LOG)
         yield made
@@ -66,11 +88,13 @@ def test_a_worker_that_is_told_to_stop_gives_the_lease_up(now_stage: Scene) -> N
             assert second.await_event("worker_active") < TAKEOVER_SECONDS
 
 
-def test_whose_lease_was_lost_stands_by_and_opens_nothing(now_stage: Scene) -> None:
+def test_whose_lease_was_lost_stands_by_and_opens_nothing(
+    now_stage: Scene, database: Database
+) -> None:
     home = now_stage.home
     with real_worker(home, "first") as first:
         first.await_event("worker_active")
-        take_lease_away(home)
+        take_lease_away(database)
         second = now_stage.service
         await_fact(lambda: second.order("acquire", at=now_stage.at)["active"])
         first.await_event("worker_lease_lost", TAKEOVER_SECONDS)
@@ -80,19 +104,18 @@ def test_whose_lease_was_lost_stands_by_and_opens_nothing(now_stage: Scene) -> N
         assert first.events().count("worker_active") == 1
 
 
-def take_lease_away(home: Home) -> None:
-    """What a cut connection is for a server: the file that was locked is no longer there."""
-    (lock,) = (home.directory / "database").glob("*.worker-lock")
-    lock.unlink()
+def take_lease_away(database: Database) -> None:
+    """The file that is locked is no longer there."""
+    path = Path(str(database.engine(Realm.BALLOTS).url.database))
+    path.with_name(path.name + ".worker-lock").unlink()
 
 
 POINTS = [Point("ASSIGNED"), Point("INTENT_RECORDED"), Point("permit spent"), Point("VERIFIED")]
 
 
-def lose_the_lease_at(stage: Scene, point: Point) -> None:
+def lose_the_lease_at(stage: Scene, database: Database, point: Point) -> None:
     """The active worker loses its lease in mid-batch, on a host whose locks nobody else sees."""
     first = stage.service
-    assert first.order("acquire", at=stage.at) == {"active": True}
     assert first.order("work", at=stage.at) == GOOD
     stage.register_all(LOG, 2)
     second: Service = stage.start()
@@ -103,7 +126,7 @@ def lose_the_lease_at(stage: Scene, point: Point) -> None:
     stage.arm(point, LOG, action="pause")
     first.send("work", at=stage.at)
     assert first.receive() == {"paused": point.name}
-    take_lease_away(stage.home)
+    take_lease_away(database)
     assert second.order("acquire", at=stage.at) == {"active": True}
     assert second.order("work", at=stage.at) == GOOD
     first.send("go on", at=stage.at)
@@ -116,11 +139,15 @@ def lose_the_lease_at(stage: Scene, point: Point) -> None:
     audit_all(stage)
 
 
-def test_a_lease_lost_in_the_midst_of_a_batch_forks_nothing(stage: Scene) -> None:
-    lose_the_lease_at(stage, POINTS[1])
+def test_a_lease_lost_in_the_midst_of_a_batch_forks_nothing(
+    active_stage: Scene, database: Database
+) -> None:
+    lose_the_lease_at(active_stage, database, POINTS[1])
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("point", POINTS, ids=str)
-def test_a_lease_lost_anywhere_forks_nothing(stage: Scene, point: Point) -> None:
-    lose_the_lease_at(stage, point)
+def test_a_lease_lost_anywhere_forks_nothing(
+    active_stage: Scene, database: Database, point: Point
+) -> None:
+    lose_the_lease_at(active_stage, database, point)

@@ -43,7 +43,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
 @pytest.fixture
 def home(installed: Installation, database: Database) -> Iterator[Installation]:
     """A service of several web processes on the databases of this test, with one election."""
-    use_databases(installed, database)
+    use_databases(installed.directory / "tamga.toml", database)
     create_election(installed, LOG)
     with serving(installed, TAMGA_SERVICE__WORKERS=str(WEB_PROCESSES)):
         assert len(children(installed.leader("web") or 0)) == WEB_PROCESSES

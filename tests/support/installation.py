@@ -173,12 +173,12 @@ def election_system_key(home: Installation) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def use_databases(home: Installation, database: Database) -> None:
-    """Let the service keep its data in the databases of one test."""
-    text = (home.directory / "tamga.toml").read_text()
+def use_databases(config: Path, database: Database) -> None:
+    """Let the service of a configuration file keep its data in the databases of one test."""
+    text = config.read_text()
     for realm in Realm:
         url = database.engine(realm).url.render_as_string(hide_password=False)
         found = re.search(rf"\[database\.{realm}\]\nurl = ([^\n]*)", text)
         assert found is not None
         text = text[: found.start(1)] + json.dumps(url) + text[found.end(1) :]
-    (home.directory / "tamga.toml").write_text(text)
+    config.write_text(text)

@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from webapi.storage.errors import DatabaseUnavailable
 
-_LOCK = {"family": 0x74616D67, "number": 100}  # "tamg"; below it are those of the upgrades
+_LOCK = {"family": 0x7461_6D67, "number": 16}  # "tamg"; the numbers below are for upgrades
 _ANSWER_SECONDS = 5
 _CONNECT_ARGUMENTS = {
     "connect_timeout": _ANSWER_SECONDS,

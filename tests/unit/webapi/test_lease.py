@@ -30,6 +30,14 @@ def engine(database: Database) -> Engine:
     return database.engine(Realm.BALLOTS)
 
 
+@pytest.fixture
+def sqlite_engine(tmp_path: Path) -> Engine:
+    """Of a file that nobody needs to open for this."""
+    folder = tmp_path / "ballots"
+    folder.mkdir(mode=0o700)
+    return make_engine(f"sqlite:///{folder}/ballots.db", Realm.BALLOTS)
+
+
 def lock_file(engine: Engine) -> Path:
     (found,) = Path(str(engine.url.database)).parent.glob("*.worker-lock")
     return found
@@ -70,19 +78,19 @@ def test_a_killed_holder_holds_nothing(engine: Engine) -> None:
         assert lease.acquire()
 
 
-def test_whose_file_was_removed_has_lost_it(engine: Engine) -> None:
-    first, second = WorkerLease(engine), WorkerLease(engine)
+def test_whose_file_was_removed_has_lost_it(sqlite_engine: Engine) -> None:
+    first, second = WorkerLease(sqlite_engine), WorkerLease(sqlite_engine)
     assert first.acquire()
-    lock_file(engine).unlink()
+    lock_file(sqlite_engine).unlink()
     assert not first.is_held()
     assert second.acquire()
     assert not first.is_held()
     assert not first.acquire()
 
 
-def test_the_file_is_its_owners_alone(engine: Engine) -> None:
-    WorkerLease(engine).acquire()
-    assert lock_file(engine).stat().st_mode & 0o777 == 0o600
+def test_the_file_is_its_owners_alone(sqlite_engine: Engine) -> None:
+    WorkerLease(sqlite_engine).acquire()
+    assert lock_file(sqlite_engine).stat().st_mode & 0o777 == 0o600
 
 
 def test_without_the_folder_nobody_can_say_who_has_it(tmp_path: Path) -> None:
@@ -94,8 +102,8 @@ def test_without_the_folder_nobody_can_say_who_has_it(tmp_path: Path) -> None:
     assert not lease.is_held()
 
 
-def test_descriptors_are_given_back(engine: Engine) -> None:
-    lease, other = WorkerLease(engine), WorkerLease(engine)
+def test_descriptors_are_given_back(sqlite_engine: Engine) -> None:
+    lease, other = WorkerLease(sqlite_engine), WorkerLease(sqlite_engine)
     assert other.acquire()
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):

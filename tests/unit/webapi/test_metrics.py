@@ -268,6 +268,17 @@ def test_jobs_are_counted_and_their_last_success_is_known(metrics: Metrics) -> N
     assert value(metrics, last, job="refill") is None
 
 
+def test_a_job_that_is_unfinished_says_so_through_its_watch(metrics: Metrics) -> None:
+    assert metrics.watched_job("refill", lambda: True)() is True
+    assert metrics.watched_job("purge", lambda: None)() is None
+
+
+def test_whether_a_worker_is_the_active_one_is_a_level(metrics: Metrics) -> None:
+    for active in (True, False):
+        metrics.worker_is_active(active)
+        assert value(metrics, "tamga_worker_active") == float(active)
+
+
 def test_logs_show_their_batches_what_waits_and_what_halted(
     metrics: Metrics, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """The supervisor: what ends is started again; what is replaced waits for its successor."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -282,6 +283,31 @@ def test_signals_reload_and_stop_it(tmp_path: Path) -> None:
     thread.join()
     assert told == [signal.SIGHUP, signal.SIGTERM]
     assert signal.getsignal(signal.SIGHUP) == before
+    assert_none_left(str(tmp_path))
+
+
+def test_a_closed_terminal_stops_it(tmp_path: Path) -> None:
+    mark = tmp_path / "a"
+    script = (
+        "from pathlib import Path\n"
+        "from tests.unit.webapi.test_supervisor import Planned, role\n"
+        "from webapi.supervisor import Supervisor\n"
+        f"Supervisor(Planned(role(Path({str(mark)!r})))).run()"
+    )
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(sys.executable, [sys.executable, "-c", script])  # noqa: S606 - pty made the fork
+    try:
+        for count in (1, 2):
+            deadline = time.monotonic() + 20
+            while len(numbers(mark)) < count:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            if count == 1:  # with its terminal it reloads
+                os.kill(child, signal.SIGHUP)
+    finally:
+        os.close(terminal)
+    assert os.waitpid(child, 0)[1] == 0
     assert_none_left(str(tmp_path))
 
 
