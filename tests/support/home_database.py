@@ -5,7 +5,7 @@ import sqlite3
 from pathlib import Path
 from typing import Protocol
 
-from tests.support.postgres import PostgresServer, roles_in
+from tests.support.postgres import PATTERN, PostgresServer, roles_in
 from webapi.cli.home import Home
 from webapi.storage.realm import Realm
 
@@ -21,6 +21,9 @@ class HomeDatabase(Protocol):
 
     def restore(self, name: str) -> None:
         """Put a copy in its place; nobody may be connected."""
+
+    def lose(self) -> None:
+        """Put empty ones into the place of all realms; nobody may be connected."""
 
     def remove(self) -> None:
         """Leave nothing behind."""
@@ -48,6 +51,9 @@ class SqliteHome:
             leftover.unlink()
         shutil.copyfile(self._backups / name, self._file)
 
+    def lose(self) -> None:
+        shutil.rmtree(self._file.parent)
+
     def remove(self) -> None: ...
 
 
@@ -62,10 +68,13 @@ class PostgresHome:
     def attach(self, home: Home) -> None:
         text = home.config.read_text()
         for realm in Realm:
-            url = self.server.url(roles_in(self._name, realm).runtime, self._name)
+            roles = roles_in(self._name, realm)
+            url, owner_url = (
+                self.server.url(role, self._name) for role in (roles.runtime, roles.owner)
+            )
             before = f'url = "sqlite:///database/{realm}.db"'
             assert before in text
-            text = text.replace(before, f'url = "{url}"')
+            text = text.replace(before, f'url = "{url}"\nupgrade_url = "{owner_url}"')
         home.config.write_text(text)
         shutil.rmtree(home.directory / "database")
 
@@ -77,6 +86,10 @@ class PostgresHome:
         self.server.drop_database(self._name)
         copy = self._backups[name]
         self.server.administer("postgres", f"CREATE DATABASE {self._name} TEMPLATE {copy}")
+
+    def lose(self) -> None:
+        self.server.drop_database(self._name)
+        self.server.administer("postgres", f"CREATE DATABASE {self._name} TEMPLATE {PATTERN}")
 
     def remove(self) -> None:
         self.server.start()  # which the test may have stopped
