@@ -6,7 +6,7 @@ from typing import Never, Protocol
 
 from signer.errors import OwnSignatureInvalid, SignatureInvalid
 from signer.payload import Payload, Purpose
-from signer.permit import PermitLedger, SigningPermit, issue_permit
+from signer.permit import SigningPermit
 from signer.verify import PublicKey, raw_to_der, verify_raw
 
 # A permit is spent in the call that asks for it; one that a crash left behind is soon worthless.
@@ -77,31 +77,3 @@ class PayloadSigner(Protocol):
 
     def sign(self, payload: Payload, *, owner: str, at: datetime) -> Signature:
         """Sign one payload for an owner."""
-
-
-@dataclass(frozen=True, slots=True)
-class PermittedSigner:
-    """Signs payloads, each under a permit of its own.
-
-    Attributes:
-        backend: holds the keys.
-        ledger: records each permit before its key is touched.
-    """
-
-    backend: SigningBackend
-    ledger: PermitLedger
-
-    def public_key(self, purpose: Purpose) -> PublicKey:
-        """The public key of a purpose; raises NoKeyForPurpose."""
-        return self.backend.public_key(purpose)
-
-    def sign(self, payload: Payload, *, owner: str, at: datetime) -> Signature:
-        """Sign one payload for an owner.
-
-        Raises:
-            PermitError: a permit could not be had or spent.
-            OwnSignatureInvalid: the token's answer did not verify.
-            NoKeyForPurpose: no key serves the payload's purpose here.
-        """
-        permit = issue_permit(payload, owner=owner, ledger=self.ledger, at=at, life=PERMIT_LIFE)
-        return self.backend.sign(permit, payload, at=at)

@@ -33,6 +33,18 @@ class PermitMismatch(PermitError):
     """The permit is for another key or for other bytes."""
 
 
+class PermitForked(PermitError):
+    """The permit or range is another process's: a forked child has none of its parent's."""
+
+
+class RangeUsedUp(PermitError):
+    """The range has no number left, or was closed."""
+
+
+class AuditBehind(PermitError):
+    """Too much waits to be sealed in the audit log: nothing more may be signed until it is."""
+
+
 class NoKeyForPurpose(SignerError):
     """This process holds no key for the purpose."""
 

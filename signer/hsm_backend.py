@@ -10,7 +10,7 @@ from pkcs11_bridge.keyring import KeyAlgorithm, TokenKey
 from signer.backend import Signature, verified_signature
 from signer.errors import NoKeyForPurpose
 from signer.payload import Payload, Purpose
-from signer.permit import PermitLedger, SigningPermit, spend_permit
+from signer.permit import SigningPermit, spend_permit
 from signer.verify import PublicKey
 
 _SERVICE_ALGORITHMS = frozenset({KeyAlgorithm.EC_P256, KeyAlgorithm.ED25519})
@@ -22,11 +22,9 @@ class HsmBackend:
 
     Attributes:
         keys: the token key of each purpose that this process may serve.
-        ledger: where permits are spent.
     """
 
     keys: Mapping[Purpose, TokenKey]
-    ledger: PermitLedger
 
     def __post_init__(self) -> None:
         for purpose, key in self.keys.items():
@@ -54,7 +52,7 @@ class HsmBackend:
         """
         key = self._key(payload.purpose)
         public_key = self.public_key(payload.purpose)
-        spend_permit(permit, payload, ledger=self.ledger, at=at)
+        spend_permit(permit, payload, at=at)
         if key.algorithm is KeyAlgorithm.ED25519:
             raw = key.sign_message(payload.message)
         else:

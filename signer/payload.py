@@ -2,7 +2,7 @@
 
 A key serves one purpose, and the payloads of two purposes never look alike:
 login challenges begin with a label and a zero byte, checkpoints with the log's
-origin line, OCSP answers with a DER SEQUENCE.
+origin line (an audit log's with `audit.`, a ballot log's never), OCSP answers with a DER SEQUENCE.
 """
 
 import hashlib
@@ -28,9 +28,13 @@ class Purpose(StrEnum):
     RECEIPT_LOG = "receipt-log"
     RECEIPT_LOG_ED25519 = "receipt-log-ed25519"
     OCSP_CITIZEN_CA = "ocsp-citizen-ca"
+    AUDIT = "audit"
 
 
 CHECKPOINT_PURPOSES = frozenset({Purpose.RECEIPT_LOG, Purpose.RECEIPT_LOG_ED25519})
+AUDIT_ORIGIN_PREFIX = "audit."
+"""With it the name of every audit log begins, and of no ballot log."""
+
 OCSP_PURPOSES = frozenset({Purpose.OCSP_CITIZEN_CA})
 
 
@@ -77,23 +81,50 @@ def login_challenge_payload(text: bytes) -> Payload:
 
 
 def checkpoint_payload(purpose: Purpose, origin: str, text: bytes) -> Payload:
-    r"""The note text of a checkpoint (C2SP tlog-checkpoint), to be signed by a log key.
+    r"""The note text of a ballot log's checkpoint (C2SP tlog-checkpoint), for one of its keys.
 
     Args:
         purpose: one of the log keys' purposes.
-        origin: the log's origin.
+        origin: the log's origin; not one of an audit log.
         text: `origin\n` `size\n` `base64(root)\n`, nothing else.
 
     Raises:
-        PayloadRefused: the purpose is not a log key's, or the text is of another form.
+        PayloadRefused: the purpose is not a log key's, the origin is an audit log's, or the
+            text is of another form.
     """
     if purpose not in CHECKPOINT_PURPOSES:
         raise PayloadRefused(f"{purpose} is not the purpose of a log key")
+    if origin.startswith(AUDIT_ORIGIN_PREFIX):
+        raise PayloadRefused("an audit log is signed by the audit key alone")
+    _require_checkpoint(origin, text)
+    return Payload(purpose, text, _SEAL)
+
+
+def audit_checkpoint_payload(purpose: Purpose, origin: str, text: bytes) -> Payload:
+    """The note text of an audit log's checkpoint, to be signed by the audit key.
+
+    Args:
+        purpose: the audit key's.
+        origin: the log's origin; it begins with `audit.`.
+        text: as of `checkpoint_payload`.
+
+    Raises:
+        PayloadRefused: the purpose is another, the origin is no audit log's, or the text is
+            of another form.
+    """
+    if purpose is not Purpose.AUDIT:
+        raise PayloadRefused(f"{purpose} is not the purpose of the audit key")
+    if not origin.startswith(AUDIT_ORIGIN_PREFIX):
+        raise PayloadRefused("the audit key signs audit logs alone")
+    _require_checkpoint(origin, text)
+    return Payload(purpose, text, _SEAL)
+
+
+def _require_checkpoint(origin: str, text: bytes) -> None:
     if not text.startswith(origin.encode() + b"\n"):
         raise PayloadRefused("a checkpoint begins with its log's origin line")
     if len(text) > MAX_CHECKPOINT_BYTES or text.count(b"\n") != 3 or not text.endswith(b"\n"):
         raise PayloadRefused("a checkpoint is three lines: origin, size and root")
-    return Payload(purpose, text, _SEAL)
 
 
 def ocsp_response_payload(purpose: Purpose, response_data: bytes) -> Payload:

@@ -3,14 +3,20 @@
 A permit is recorded durably before it exists as an object, names one key, one
 owner, one digest and a time limit, and is spent before the key is touched: a
 crash in between loses a signature and never doubles one.
+
+Permits that are reserved together are spent together: a batch of a log costs one transaction
+before its keys are touched, however many keys sign it.
 """
 
+import os
 import secrets
-from dataclasses import InitVar, dataclass
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime, timedelta
 from typing import Never, Protocol
 
-from signer.errors import PermitExpired, PermitMismatch
+from signer.errors import PermitAlreadySpent, PermitExpired, PermitForked, PermitMismatch
 from signer.payload import Payload, Purpose
 
 _SEAL = object()
@@ -38,38 +44,47 @@ class PermitRecord:
 
 
 class PermitLedger(Protocol):
-    """Where permits are recorded; each call is durable when it returns."""
+    """Where permits are recorded; each call is one transaction, durable when it returns."""
 
-    def record(self, permit: PermitRecord) -> None:
-        """Record a permit that is not yet spent.
+    def reserve(self, records: Sequence[PermitRecord]) -> None:
+        """Record permits that are not yet spent, and an audit entry for each of them.
 
         Raises:
-            PermitExists: a permit of this id is recorded.
+            PermitExists: a permit of one of these ids is recorded.
+            AuditBehind: too much waits to be sealed in the audit log.
         """
 
-    def spend(self, permit_id: str, at: datetime) -> None:
-        """Mark a permit as spent; of any number of simultaneous calls one succeeds.
+    def spend(self, permit_ids: Sequence[str], at: datetime) -> None:
+        """Mark permits as spent, all or none; of simultaneous calls for one permit one succeeds.
 
         Raises:
-            PermitUnknown: it was never recorded.
-            PermitAlreadySpent: it was spent before.
+            PermitUnknown: one was never recorded.
+            PermitAlreadySpent: one was spent before.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class SigningPermit:
-    """The right to one signature; made by `issue_permit` alone.
+    """The right to one signature; made by `reserve_permits` and by ranges alone.
 
     Attributes:
-        record: what the ledger holds of it.
+        purpose: names the key.
+        owner: for whom.
+        digest: SHA-256 of the bytes to be signed, 32 bytes.
+        expires_at: aware UTC; at this instant it is no longer good.
+        use: uses the right up, or refuses.
     """
 
-    record: PermitRecord
+    purpose: Purpose
+    owner: str
+    digest: bytes
+    expires_at: datetime
+    use: Callable[[datetime], None] = field(repr=False, compare=False)
     seal: InitVar[object] = None
 
     def __post_init__(self, seal: object) -> None:
         if seal is not _SEAL:
-            msg = "a SigningPermit is made by issue_permit() alone"
+            msg = "a SigningPermit is made by reserve_permits() and by ranges alone"
             raise TypeError(msg)
 
     def __reduce__(self) -> Never:
@@ -77,47 +92,135 @@ class SigningPermit:
         raise TypeError(msg)
 
 
-def issue_permit(
-    payload: Payload, *, owner: str, ledger: PermitLedger, at: datetime, life: timedelta
-) -> SigningPermit:
-    """Record a permit for this payload, then return it.
+def reserve_permits(
+    payloads: Sequence[Payload],
+    *,
+    owner: str,
+    ledger: PermitLedger,
+    at: datetime,
+    life: timedelta,
+) -> tuple[SigningPermit, ...]:
+    """Record a permit for each payload in one transaction, then return them in this order.
+
+    The first that is used spends all of them in the ledger; each is still good for one
+    signature only.
 
     Args:
-        payload: what may be signed.
+        payloads: what may be signed.
         owner: for whom, not empty.
-        ledger: records it durably first.
+        ledger: records them durably first.
         at: now, aware UTC.
-        life: how long the permit is good; positive.
+        life: how long the permits are good; positive.
+
+    Raises:
+        PermitExists, AuditBehind: as the ledger says.
     """
     if not owner or life <= timedelta(0):
         msg = "a permit needs an owner and a positive life"
         raise ValueError(msg)
-    record = PermitRecord(
-        permit_id=secrets.token_hex(16),
-        purpose=payload.purpose,
-        owner=owner,
-        digest=payload.digest,
-        issued_at=at,
-        expires_at=at + life,
+    records = [
+        PermitRecord(
+            permit_id=secrets.token_hex(16),
+            purpose=payload.purpose,
+            owner=owner,
+            digest=payload.digest,
+            issued_at=at,
+            expires_at=at + life,
+        )
+        for payload in payloads
+    ]
+    ledger.reserve(records)
+    together = _SpentTogether(ledger, [record.permit_id for record in records])
+    return tuple(
+        sealed_permit(payload, owner=owner, expires_at=at + life, use=together.one())
+        for payload in payloads
     )
-    ledger.record(record)
-    return SigningPermit(record, _SEAL)
 
 
-def spend_permit(
-    permit: SigningPermit, payload: Payload, *, ledger: PermitLedger, at: datetime
-) -> None:
+def sealed_permit(
+    payload: Payload, *, owner: str, expires_at: datetime, use: Callable[[datetime], None]
+) -> SigningPermit:
+    """A permit for what was recorded just now; for this module and `signer.permit_range` alone.
+
+    Args:
+        payload: what may be signed.
+        owner: for whom.
+        expires_at: when it ends.
+        use: uses the recorded right up, once, or raises a PermitError.
+    """
+    return SigningPermit(payload.purpose, owner, payload.digest, expires_at, use, _SEAL)
+
+
+def spend_permit(permit: SigningPermit, payload: Payload, *, at: datetime) -> None:
     """Use the permit up for this payload; the caller may touch the key next.
 
     Raises:
         PermitMismatch: the permit is for another key or other bytes.
         PermitExpired: its time is over.
-        PermitAlreadySpent, PermitUnknown: the ledger says so.
+        PermitForked: it was given to another process.
+        PermitAlreadySpent, PermitUnknown: the ledger or the range says so.
     """
-    if permit.record.purpose is not payload.purpose:
+    if permit.purpose is not payload.purpose:
         raise PermitMismatch("the permit is for another key")
-    if not secrets.compare_digest(permit.record.digest, payload.digest):
+    if not secrets.compare_digest(permit.digest, payload.digest):
         raise PermitMismatch("the permit is for other bytes")
-    if at >= permit.record.expires_at:
+    if at >= permit.expires_at:
         raise PermitExpired("the permit's time is over")
-    ledger.spend(permit.record.permit_id, at)
+    permit.use(at)
+
+
+class SingleUse:
+    """A right that this process has once, whatever its threads and forked children do."""
+
+    __slots__ = ("_process", "_right")
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._right = [True]
+
+    def __call__(self, _at: datetime) -> None:
+        """Use it up.
+
+        Raises:
+            PermitForked: this is a forked child; the right stays its parent's.
+            PermitAlreadySpent: it was used.
+        """
+        require_process(self._process)
+        try:
+            self._right.pop()  # of several threads one finds it there
+        except IndexError:
+            raise PermitAlreadySpent("the permit was used before") from None
+
+
+def require_process(process: int) -> None:
+    """Refuse a forked child what its parent holds in memory; raises PermitForked."""
+    if os.getpid() != process:
+        raise PermitForked("the permit was given to another process")
+
+
+class _SpentTogether:
+    """Permits that one transaction of the ledger spends, when the first of them is used."""
+
+    def __init__(self, ledger: PermitLedger, permit_ids: Sequence[str]) -> None:
+        self._ledger = ledger
+        self._permit_ids = permit_ids
+        self._is_spent = False
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+
+    def one(self) -> Callable[[datetime], None]:
+        """The way in which one of them is used."""
+        single = SingleUse()
+
+        def use(at: datetime) -> None:
+            self._spend(at)
+            single(at)
+
+        return use
+
+    def _spend(self, at: datetime) -> None:
+        require_process(self._process)
+        with self._lock:
+            if not self._is_spent:
+                self._ledger.spend(self._permit_ids, at)
+                self._is_spent = True

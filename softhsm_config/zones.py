@@ -39,6 +39,7 @@ _RECEIPT_KEYS = {
 LOGIN = _zone("tamga-login", login_challenge=KeyAlgorithm.EC_P256)
 RECEIPTS = _zone("tamga-receipts", **_RECEIPT_KEYS)
 RECEIPTS_STANDBY = _zone("tamga-receipts-standby", **_RECEIPT_KEYS)
+AUDIT = _zone("tamga-audit", audit=KeyAlgorithm.EC_P256)
 PKI = _zone("tamga-pki", ocsp_citizen_ca=KeyAlgorithm.EC_P256)
 DEVELOPMENT_CA = _zone(
     "tamga-dev-ca",
@@ -48,4 +49,4 @@ DEVELOPMENT_CA = _zone(
     dev_service_ca=KeyAlgorithm.EC_P256,
 )
 
-ZONES = (LOGIN, RECEIPTS, RECEIPTS_STANDBY, PKI, DEVELOPMENT_CA)
+ZONES = (LOGIN, RECEIPTS, RECEIPTS_STANDBY, PKI, AUDIT, DEVELOPMENT_CA)

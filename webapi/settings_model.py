@@ -29,7 +29,7 @@ from webapi.storage.urls import (
     sqlite_path,
 )
 
-Zone = Literal["login", "receipts", "pki"]
+Zone = Literal["login", "receipts", "pki", "audit"]
 """Key zones, each a token with its own PIN (design, section 3)."""
 
 
@@ -388,6 +388,14 @@ class ReceiptSettings(_Section):
         return timedelta(seconds=self.epoch_seconds)
 
 
+class AuditSettings(_Section):
+    """[audit]: the logs of what keys were allowed to sign."""
+
+    directory: ResolvedPath = Field(
+        description="folder of the audit logs' tiles and checkpoints, one below it for each realm"
+    )
+
+
 def _check_loopback(host: str) -> str:
     if not ipaddress.ip_address(host).is_loopback:
         raise ValueError("is not a loopback address; let a proxy with access control pass it on")
@@ -422,7 +430,8 @@ class Settings(_Section):
     service: ServiceSettings = Field(description="the section [service]")
     database: RealmDatabases = Field(description="the sections [database.<realm>]")
     tokens: dict[Zone, TokenSettings] = Field(
-        min_length=1, description="sections [tokens.login], [tokens.receipts], [tokens.pki]"
+        min_length=1,
+        description="sections [tokens.login], [tokens.receipts], [tokens.pki], [tokens.audit]",
     )
     login: LoginSettings = Field(default=LoginSettings(), description="the section [login]")
     ocsp_listener: OcspListenerSettings | None = Field(
@@ -430,6 +439,7 @@ class Settings(_Section):
     )
     trust: TrustSettings = Field(description="the section [trust]")
     receipts: ReceiptSettings = Field(description="the section [receipts]")
+    audit: AuditSettings = Field(description="the section [audit]")
     metrics: MetricsSettings | None = Field(
         default=None, description="the section [metrics]; without it no metrics are served"
     )

@@ -11,13 +11,15 @@ from sqlalchemy import Engine
 
 from ocsp.responder.answering import Answer
 from ocsp.transport import HttpAnswer, Poster
-from signer.backend import PayloadSigner, Signature
+from signer.backend import Signature, SigningBackend
 from signer.login.authenticate import AuthenticatedCitizen
 from signer.login.challenge import StockedNonce
 from signer.payload import Payload, Purpose
+from signer.permit import SigningPermit
+from signer.receipts.growth import Step
 from signer.receipts.log_store import SignedCheckpoint
-from signer.receipts.sequencer import Step
 from signer.verify import PublicKey
+from webapi.audit_logs import AuditLogs
 from webapi.elections.sequencing import ReceiptLogs
 from webapi.login import problems as login_problems
 from webapi.login.service import Decide
@@ -34,20 +36,20 @@ _HTTP_OK = 200
 
 
 @dataclass(frozen=True, slots=True)
-class WatchedSigner:
-    """`signer.backend.PayloadSigner`: signatures by purpose and outcome."""
+class WatchedBackend:
+    """`signer.backend.SigningBackend`: signatures by purpose and outcome."""
 
-    inner: PayloadSigner
+    inner: SigningBackend
     metrics: Metrics
 
     def public_key(self, purpose: Purpose) -> PublicKey:
-        """As the signer inside."""
+        """As the backend inside."""
         return self.inner.public_key(purpose)
 
-    def sign(self, payload: Payload, *, owner: str, at: datetime) -> Signature:
-        """As the signer inside."""
+    def sign(self, permit: SigningPermit, payload: Payload, *, at: datetime) -> Signature:
+        """As the backend inside."""
         with self.metrics.signing(payload.purpose):
-            return self.inner.sign(payload, owner=owner, at=at)
+            return self.inner.sign(permit, payload, at=at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ class WatchedLogStore(SqlLogStore):
 
 
 class BatchTimer:
-    """`signer.receipts.sequencer.StepObserver`: the time from a batch's places to its receipts.
+    """`signer.receipts.growth.StepObserver`: the time from a batch's places to its receipts.
 
     A batch whose places were given before a restart is not timed.
     """
@@ -219,3 +221,15 @@ class LogGauge:
         self.metrics.logs_counted(
             self.logs.count_states(), pending=pending, unpublished=unpublished
         )
+
+
+@dataclass(frozen=True, slots=True)
+class AuditGauge:
+    """Looks how the audit logs stand; a background job of the worker."""
+
+    logs: AuditLogs
+    metrics: Metrics
+
+    def __call__(self) -> None:
+        """Count what waits to be sealed."""
+        self.metrics.audit_counted(self.logs.count_states(), self.logs.count_unsealed())

@@ -4,34 +4,33 @@ Web, worker, OCSP listener and command line each ask for what they need; a token
 is opened only by the process that signs with it, and only after the fork.
 """
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import cached_property, partial
 from importlib.metadata import version
+from urllib.parse import urlsplit
 
+import structlog
 from cryptography.hazmat.primitives.asymmetric import ec
 from flask import Flask
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
 from ocsp.responder.answering import ResponderCa
-from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.errors import RetryLater
-from pkcs11_bridge.keyring import TokenKey, open_key
-from pkcs11_bridge.pin import FilePinSource
-from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.signing_keys import ec_signing_key
-from pkcs11_bridge.uri import Pkcs11Uri
-from signer.backend import PayloadSigner, PermittedSigner
-from signer.errors import ChallengeStockEmpty, NoKeyForPurpose
-from signer.hsm_backend import HsmBackend
+from signer.backend import PayloadSigner
+from signer.errors import AuditBehind, ChallengeStockEmpty, NoKeyForPurpose
 from signer.login.authenticate import LoginRules, authenticate
+from signer.login.challenge import OWNER as LOGIN_OWNER
 from signer.login.challenge import StockPolicy, refill_stock
 from signer.payload import Purpose, ocsp_response_payload
+from signer.range_signer import LOGIN_CHALLENGE_RANGE, OCSP_RANGE, RangeSigner, RangeTerms
+from signer.receipts.growth import SilentObserver
 from signer.receipts.tile_store import TileFolder
 from webapi import clock
 from webapi.app import Area, Services, create_app
+from webapi.audit_logs import AuditLogs
 from webapi.elections import problems as election_problems
 from webapi.elections.routes import elections_blueprint
 from webapi.elections.sequencing import PublicationRules, ReceiptLogs
@@ -44,8 +43,9 @@ from webapi.ocsp_service import OcspService
 from webapi.operations.metrics import JobAction, Metrics
 from webapi.operations.readiness import Check, Readiness
 from webapi.pki.routes import create_pki_app
-from webapi.settings_model import Settings, Zone
+from webapi.settings_model import Settings
 from webapi.storage.answer_holds import AnswersOnHold
+from webapi.storage.audit_log import SqlAuditLog
 from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.challenges import SqlChallengeStore
 from webapi.storage.elections import SqlElectionStore
@@ -60,9 +60,10 @@ from webapi.storage.realm import Realm
 from webapi.storage.registrations import SqlRegistrationStore
 from webapi.storage.salt_keys import FileSaltVault
 from webapi.storage.sessions import SqlSessionStore
-from webapi.supervisor import protect_memory
+from webapi.token_keys import TokenKeys, ZoneNotConfigured
 from webapi.trust_settings import egress_of, read_certificate_file, trust_store_of
 from webapi.watched import (
+    AuditGauge,
     BatchTimer,
     LogGauge,
     WatchedChallenges,
@@ -70,39 +71,25 @@ from webapi.watched import (
     WatchedLogStore,
     WatchedOcspService,
     WatchedPoster,
-    WatchedSigner,
 )
 
-SOFTHSM_VARIABLE = "SOFTHSM2_CONF"
+_log = structlog.get_logger(__name__)
+
 LOG_PURPOSES = (Purpose.RECEIPT_LOG, Purpose.RECEIPT_LOG_ED25519)
 RECEIPT_WAIT_SECONDS = 1.0
 RECEIPT_WAITERS = 16  # half of the threads of a web worker: the others stay free
 REFILL_SECONDS = 0.5
 PURGE_SECONDS = 60.0
 LOG_GAUGE_SECONDS = 5.0
+SEAL_SECONDS = 1.0
+AUDIT_GAUGE_SECONDS = 5.0
 _CLIENT_REPORT_LIMIT = RateLimit(burst=10, per_minute=10.0)
-ZONE_OF: Mapping[Purpose, Zone] = {
-    Purpose.LOGIN_CHALLENGE: "login",
-    Purpose.RECEIPT_LOG: "receipts",
-    Purpose.RECEIPT_LOG_ED25519: "receipts",
-    Purpose.OCSP_CITIZEN_CA: "pki",
+REALM_OF: Mapping[Purpose, Realm] = {
+    Purpose.LOGIN_CHALLENGE: Realm.LOGIN,
+    Purpose.OCSP_CITIZEN_CA: Realm.PKI,
 }
-"""On which zone's token each purpose has its key."""
-REALM_OF: Mapping[Zone, Realm] = {
-    "login": Realm.LOGIN,
-    "receipts": Realm.BALLOTS,
-    "pki": Realm.PKI,
-}
-"""Where the permits for a zone's keys are recorded."""
+"""Where the ranges of permits of a purpose are recorded; a log's permits are in its own realm."""
 _REALMS_OF_WEB = (Realm.LOGIN, Realm.BALLOTS)
-
-
-class SoftwareTokenInProduction(Exception):
-    """In production a token said of itself that it is software."""
-
-
-class ZoneNotConfigured(Exception):
-    """A key is asked for whose zone has no section in the settings."""
 
 
 class Wiring:
@@ -113,13 +100,8 @@ class Wiring:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._sessions: dict[Zone, TokenSessions] = {}
         self._engines: dict[Realm, Engine] = {}
         self._closing = ExitStack()
-        development = settings.development
-        if development is not None and development.softhsm2_conf is not None:
-            # SoftHSM reads its configuration once, when the module is loaded.
-            os.environ[SOFTHSM_VARIABLE] = str(development.softhsm2_conf)
 
     def engine(self, realm: Realm) -> Engine:
         """A realm's database, migrated; raises DatabaseNotCurrent."""
@@ -135,68 +117,38 @@ class Wiring:
         """What this process measures: in files for the listener of [metrics], else in memory."""
         return Metrics(CollectorRegistry())
 
+    @cached_property
+    def keys(self) -> TokenKeys:
+        """The keys on their tokens."""
+        return TokenKeys(self.settings, self.metrics)
+
     def close(self) -> None:
         """Release log locks, log out of every token that was opened, close the databases.
 
         What is asked for afterwards is opened anew.
         """
         self._closing.close()
-        for sessions in self._sessions.values():
-            sessions.close()
-        self._sessions.clear()
+        self.keys.close()
         for engine in self._engines.values():
             engine.dispose()
         self._engines.clear()
 
-    def token(self, zone: Zone) -> TokenSessions:
-        """The sessions on a zone's token.
+    def range_signer(self, purpose: Purpose, *, owner: str, terms: RangeTerms) -> PayloadSigner:
+        """A signer for a purpose of high rate; its ranges end when the wiring is closed.
 
         Raises:
-            ZoneNotConfigured: the settings have no such token.
-            SoftwareTokenInProduction: it is a program, whatever its module is called.
-            pkcs11_bridge.errors.TokenError: in production, where it is opened here.
+            ZoneNotConfigured, pkcs11_bridge.errors.TokenError: the key cannot be had.
         """
-        if zone not in self._sessions:
-            self._sessions[zone] = self._new_sessions(zone)
-        sessions = self._sessions[zone]
-        if self.settings.service.mode == "production" and sessions.describe().is_software:
-            raise SoftwareTokenInProduction(f"the token of [tokens.{zone}] is a software token")
-        return sessions
-
-    def _new_sessions(self, zone: Zone) -> TokenSessions:
-        config = self.token_config(zone)
-        protect_memory()
-        return TokenSessions(config, self.metrics.token_pool(zone))
-
-    def token_config(self, zone: Zone) -> TokenConfig:
-        """How a zone's token is opened; raises ZoneNotConfigured."""
-        settings = self.settings.tokens.get(zone)
-        if settings is None:
-            raise ZoneNotConfigured(f"there is no section [tokens.{zone}]")
-        return TokenConfig(
-            module=settings.module,
-            uri=Pkcs11Uri(token=settings.token),
-            pin_source=FilePinSource(settings.pin_file),
-            latch_directory=settings.pin_latch_directory,
-            sessions=settings.sessions,
-            wait_seconds=settings.wait_seconds,
+        signer = RangeSigner(
+            self.keys.backend([purpose]),
+            SqlPermitLedger(self.engine(REALM_OF[purpose])),
+            purpose=purpose,
+            owner=owner,
+            terms=terms,
+            failed=_tell_range_failed,
         )
-
-    def signer(self, purposes: Iterable[Purpose]) -> PayloadSigner:
-        """A signer for these purposes, of one realm; their keys are looked up now.
-
-        Raises:
-            ValueError: their permits belong into several realms.
-            ZoneNotConfigured, pkcs11_bridge.errors.TokenError: a key cannot be had.
-        """
-        keys = {purpose: self.key(purpose) for purpose in purposes}
-        (realm,) = {REALM_OF[ZONE_OF[purpose]] for purpose in keys}
-        ledger = SqlPermitLedger(self.engine(realm))
-        return WatchedSigner(PermittedSigner(HsmBackend(keys, ledger), ledger), self.metrics)
-
-    def key(self, purpose: Purpose) -> TokenKey:
-        """A purpose's key on its token; raises as `signer` does."""
-        return open_key(self.token(ZONE_OF[purpose]), Pkcs11Uri(object=purpose))
+        self._closing.callback(signer.close)
+        return signer
 
     @property
     def stock_policy(self) -> StockPolicy:
@@ -252,7 +204,7 @@ class Wiring:
             validity=listener.answer_life,
         )
         store = SqlCertificateStore(self.engine(Realm.PKI))
-        later = (RetryLater, DatabaseBusy, DatabaseUnavailable, AnswersOnHold)
+        later = (RetryLater, DatabaseBusy, DatabaseUnavailable, AuditBehind, AnswersOnHold)
         service = OcspService([authority], store, clock.now, busy=later)
         return create_pki_app(
             WatchedOcspService(service, self.metrics),
@@ -264,8 +216,8 @@ class Wiring:
         )
 
     def _answering_key(self, purpose: Purpose, *, owner: str) -> ec.EllipticCurvePrivateKey:
-        """A delegate's key in the shape that the responder signs with: a permit for each answer."""
-        signer = self.signer([purpose])
+        """A delegate's key in the shape that the responder signs with, under ranges of permits."""
+        signer = self.range_signer(purpose, owner=owner, terms=OCSP_RANGE)
         public_key = signer.public_key(purpose)
         if not isinstance(public_key, ec.EllipticCurvePublicKey):
             raise NoKeyForPurpose(f"the key {purpose} is not on P-256")
@@ -287,7 +239,9 @@ class Wiring:
 
     def _jobs(self) -> Iterator[tuple[str, JobAction, float]]:
         challenges = WatchedChallenges(self.engine(Realm.LOGIN), self.metrics)
-        login_signer = self.signer([Purpose.LOGIN_CHALLENGE])
+        login_signer = self.range_signer(
+            Purpose.LOGIN_CHALLENGE, owner=LOGIN_OWNER, terms=LOGIN_CHALLENGE_RANGE
+        )
 
         def refill() -> bool:
             added = refill_stock(
@@ -310,6 +264,9 @@ class Wiring:
         yield "purge", purge, PURGE_SECONDS
         gauge = LogGauge(logs, self.engine(Realm.BALLOTS), self.metrics)
         yield "log-gauge", gauge, LOG_GAUGE_SECONDS
+        audits = self.audit_logs()
+        yield "audit", lambda: audits.run_once(at=clock.now()), SEAL_SECONDS
+        yield "audit-gauge", AuditGauge(audits, self.metrics), AUDIT_GAUGE_SECONDS
 
     @property
     def _batch_seconds(self) -> float:
@@ -322,7 +279,7 @@ class Wiring:
             holds=SqlLogHolds(self.engine(Realm.BALLOTS)),
             log=WatchedLogStore(self.engine(Realm.BALLOTS), self.metrics),
             tiles=self._tiles,
-            signer=self.signer(LOG_PURPOSES),
+            backend=self.keys.backend(LOG_PURPOSES),
             purposes=LOG_PURPOSES,
             publication=PublicationRules(receipts.epoch, receipts.minimum_ballots_per_epoch),
             observer=BatchTimer(self.metrics),
@@ -332,6 +289,27 @@ class Wiring:
 
     def _tiles(self, election_id: str) -> TileFolder:
         return TileFolder(self.settings.receipts.log_directory / election_id)
+
+    def audit_logs(self) -> AuditLogs:
+        """The audit logs of all realms; the audit key's token is opened when one is."""
+        logs = AuditLogs(
+            host=self.audit_host,
+            log_of=lambda realm: SqlAuditLog(self.engine(realm), realm),
+            tiles=self.audit_tiles,
+            backend=lambda: self.keys.backend([Purpose.AUDIT]),
+            observer=SilentObserver(),
+        )
+        self._closing.callback(logs.close)
+        return logs
+
+    @property
+    def audit_host(self) -> str:
+        """The host in the names of the audit logs."""
+        return urlsplit(self.settings.service.origin).hostname or ""
+
+    def audit_tiles(self, realm: Realm) -> TileFolder:
+        """The folder of a realm's audit log."""
+        return TileFolder(self.settings.audit.directory / realm)
 
     def elections_service(self) -> ElectionsService:
         """Registration, receipts and the public log; signs nothing."""
@@ -387,6 +365,11 @@ class Wiring:
                 require_current(self.engine(realm), realm)
 
         return {"database": check_databases, "challenges": check_stock}
+
+
+def _tell_range_failed(error: Exception) -> None:
+    # The class alone: the text of an error may hold what no log may.
+    _log.error("permit_range_failed", error_class=type(error).__qualname__)
 
 
 def _limiter(burst: int, per_minute: float) -> SourceLimiter:

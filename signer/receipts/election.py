@@ -13,6 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from signer.payload import AUDIT_ORIGIN_PREFIX
 from signer.receipts.errors import KeyMalformed, ManifestMalformed, PolicyMalformed
 from signer.receipts.leaf import GenesisLeaf, is_election_id
 from signer.receipts.note import (
@@ -76,8 +77,8 @@ class Manifest:
         domain, _, last = self.origin.rpartition("/")
         if not is_election_id(self.election_id) or last != self.election_id or not domain:
             raise ManifestMalformed("the origin is a domain, a slash and the election id")
-        if not is_key_name(self.origin):
-            raise ManifestMalformed("the origin is not a key's name")
+        if not is_key_name(self.origin) or self.origin.startswith(AUDIT_ORIGIN_PREFIX):
+            raise ManifestMalformed("the origin is not a key's name, or is an audit log's")
         if not _is_title(self.title):
             raise ManifestMalformed("the title is 1 to 200 printable characters in NFC")
         if not _is_whole(self.opens_at) or not _is_whole(self.closes_at):

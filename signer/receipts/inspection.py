@@ -6,18 +6,16 @@ No key is needed, and nothing is signed.
 from collections.abc import Callable
 
 from signer.receipts.checkpoint import Checkpoint
-from signer.receipts.election import Manifest
 from signer.receipts.errors import LogForked, SequencerHalted, TilesDamaged
-from signer.receipts.log_store import LogStore, SignedCheckpoint, TileFiles
+from signer.receipts.growth import LogIdentity, tree_of, verify_own
+from signer.receipts.log_store import LogRecords, SignedCheckpoint, TileFiles
 from signer.receipts.merkle import Frontier, leaf_hash
 from signer.receipts.opening import compare_with_checkpoint_file, require_nothing_beyond
-from signer.receipts.policy import LogKeys
-from signer.receipts.sequencer import tree_of, verify_own
 from signer.receipts.tree_files import TreeFiles
 
 
 def inspect_log(
-    manifest: Manifest, *, store: LogStore, files: TileFiles
+    log: LogIdentity, *, store: LogRecords, files: TileFiles
 ) -> tuple[SequencerHalted, ...]:
     """Compare all records of a log, also one that is in use; nothing is changed.
 
@@ -31,15 +29,14 @@ def inspect_log(
         For each of these that does not hold, what differs first; empty where nothing does.
 
     Raises:
-        ElectionNotFound: there is no such log.
+        ElectionNotFound: there is no such election.
     """
-    election_id = manifest.election_id
-    state = store.log_state(election_id)
-    tree = tree_of(store, files, election_id)
+    state = store.log_state(log.log_id)
+    tree = tree_of(store, files, log.log_id)
     checks: tuple[Callable[[], object], ...] = (
-        lambda: compare_with_checkpoint_file(store, files, election_id),
-        lambda: require_nothing_beyond(tree, store, election_id),
-        lambda: _check_checkpoints(manifest, store, state.signed),
+        lambda: compare_with_checkpoint_file(store, files, log.log_id),
+        lambda: require_nothing_beyond(tree, store, log.log_id),
+        lambda: _check_checkpoints(log, store, state.signed),
         lambda: _check_tiles(tree, state.signed_size),
     )
     found = []
@@ -51,13 +48,13 @@ def inspect_log(
     return tuple(found)
 
 
-def rebuild_tiles(manifest: Manifest, *, store: LogStore, files: TileFiles, slot: int) -> bool:
+def rebuild_tiles(log: LogIdentity, *, store: LogRecords, files: TileFiles, slot: int) -> bool:
     """Make the tiles of a log again from its database; the old ones are moved aside.
 
     The caller holds the log's lock.
 
     Args:
-        manifest: the election's.
+        log: which one.
         store: the log's database.
         files: the log's folder.
         slot: the present ten-minute slot, which is all that file dates may tell.
@@ -66,38 +63,37 @@ def rebuild_tiles(manifest: Manifest, *, store: LogStore, files: TileFiles, slot
         False where they were as they should be, and nothing was changed.
 
     Raises:
-        ElectionNotFound: there is no such log.
+        ElectionNotFound: there is no such election.
         SequencerHalted: more than tiles differs, or tiles differ as soon as they are made
             again; a person must look first.
     """
-    found = inspect_log(manifest, store=store, files=files)
+    found = inspect_log(log, store=store, files=files)
     for difference in found:
         if not isinstance(difference, TilesDamaged):
             raise difference
     if not found:
         return False
-    size = store.log_state(manifest.election_id).signed_size
-    tree = tree_of(store, files, manifest.election_id)
+    size = store.log_state(log.log_id).signed_size
+    tree = tree_of(store, files, log.log_id)
     tree.rebuild(size, slot=slot)
     _check_tiles(tree, size)
     return True
 
 
 def _check_checkpoints(
-    manifest: Manifest, store: LogStore, newest: SignedCheckpoint | None
+    log: LogIdentity, store: LogRecords, newest: SignedCheckpoint | None
 ) -> None:
-    keys = LogKeys(manifest.origin, manifest.log_keys)
     frontier = Frontier.empty()
-    for size in _signed_sizes(manifest.election_id, store, newest):
-        signed = _committed(manifest.election_id, store, size)
-        entries = store.entries(manifest.election_id, frontier.size, size)
+    for size in _signed_sizes(log.log_id, store, newest):
+        signed = _committed(log.log_id, store, size)
+        entries = store.entries(log.log_id, frontier.size, size)
         frontier = frontier.extended(leaf_hash(entry) for entry in entries)
         if (frontier.size, frontier.root) != (size, signed.root):
             raise LogForked(f"the database's entries do not have the root signed for size {size}")
-        verify_own(signed.note, Checkpoint(manifest.origin, size, signed.root), keys)
+        verify_own(signed.note, Checkpoint(log.origin, size, signed.root), log.keys)
 
 
-def _signed_sizes(election_id: str, store: LogStore, newest: SignedCheckpoint | None) -> list[int]:
+def _signed_sizes(log_id: str, store: LogRecords, newest: SignedCheckpoint | None) -> list[int]:
     """The sizes of all committed checkpoints, the smallest first."""
     sizes: list[int] = []
     signed = newest
@@ -106,12 +102,12 @@ def _signed_sizes(election_id: str, store: LogStore, newest: SignedCheckpoint | 
         previous = signed.previous_size
         if not 0 <= previous < signed.size:
             raise LogForked(f"the checkpoint of size {signed.size} follows a larger one")
-        signed = _committed(election_id, store, previous) if previous else None
+        signed = _committed(log_id, store, previous) if previous else None
     return sizes[::-1]
 
 
-def _committed(election_id: str, store: LogStore, size: int) -> SignedCheckpoint:
-    signed = store.checkpoint(election_id, size)
+def _committed(log_id: str, store: LogRecords, size: int) -> SignedCheckpoint:
+    signed = store.checkpoint(log_id, size)
     if signed is None:
         raise LogForked(f"the database lacks the checkpoint of size {size}")
     return signed

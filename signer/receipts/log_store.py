@@ -1,9 +1,11 @@
-"""What the sequencer asks of its database and of its folder of tiles."""
+"""What whoever grows a log asks of its database and of its folder of tiles."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
+from signer.permit import PermitRecord
 from signer.receipts.batch import BatchView, NewEntry
 from signer.receipts.publication import Published
 from signer.receipts.tiles import TileAddress
@@ -35,14 +37,10 @@ class LogState:
     Attributes:
         entries: number of entries with a place.
         signed: the newest committed checkpoint.
-        closed: whether the last entry is the close record.
-        published: how far the public sees.
     """
 
     entries: int
     signed: SignedCheckpoint | None
-    closed: bool
-    published: Published
 
     @property
     def signed_size(self) -> int:
@@ -55,6 +53,19 @@ class LogState:
         if self.signed is None:
             return 0
         return self.signed.size if self.signed.released else self.signed.previous_size
+
+
+@dataclass(frozen=True, slots=True)
+class BallotLogState(LogState):
+    """An election's log as the database knows it.
+
+    Attributes:
+        closed: whether the last entry is the close record.
+        published: how far the public sees.
+    """
+
+    closed: bool
+    published: Published
 
     @property
     def is_closed(self) -> bool:
@@ -70,10 +81,62 @@ class EntryPath:
     path: tuple[bytes, ...]
 
 
-class LogStore(Protocol):
-    """The log's database. Each writing call is one transaction, durable when it returns."""
+class LogRecords(Protocol):
+    """A log's database. Each writing call is one transaction, durable when it returns."""
 
-    def log_state(self, election_id: str) -> LogState:
+    def log_state(self, log_id: str) -> LogState:
+        """The log as it stands; raises ElectionNotFound where there is no such election."""
+
+    def entries(self, log_id: str, first: int, end: int) -> list[bytes]:
+        """The entries from index `first` up to, not including, `end`."""
+
+    def checkpoint(self, log_id: str, size: int) -> SignedCheckpoint | None:
+        """The committed checkpoint of exactly this size."""
+
+    def take_over(self, log_id: str, *, holder: str) -> None:
+        """Put every intent that no signature followed into this holder's name."""
+
+    def intend(
+        self,
+        log_id: str,
+        *,
+        size: int,
+        root: bytes,
+        holder: str,
+        permits: Sequence[PermitRecord],
+    ) -> None:
+        """Record the intent to sign this root for this size, the fence, and the keys' permits.
+
+        The permits with an audit entry for each are in the same transaction.
+
+        Raises:
+            FenceLost: another holder has this intent.
+            LogForked: an intent of this size is for another root.
+            PermitExists, AuditBehind: as `signer.permit.PermitLedger.reserve`.
+        """
+
+    def spend(
+        self, log_id: str, *, size: int, holder: str, permit_ids: Sequence[str], at: datetime
+    ) -> None:
+        """In one transaction, find the intent still in this holder's name, and spend the permits.
+
+        Raises:
+            FenceLost: it is in another's; no permit was spent.
+            PermitUnknown, PermitAlreadySpent: as `signer.permit.PermitLedger.spend`.
+        """
+
+    def commit_checkpoint(self, log_id: str, checkpoint: SignedCheckpoint) -> None:
+        """Store signed bytes.
+
+        Raises:
+            FenceLost: a checkpoint of this size was committed before.
+        """
+
+
+class LogStore(LogRecords, Protocol):
+    """The database of ballot logs, which are named by their elections."""
+
+    def log_state(self, log_id: str) -> BallotLogState:
         """The log as it stands; raises ElectionNotFound."""
 
     def assign(
@@ -85,33 +148,6 @@ class LogStore(Protocol):
 
         Returns:
             The number of new entries.
-        """
-
-    def entries(self, election_id: str, first: int, end: int) -> list[bytes]:
-        """The entries from index `first` up to, not including, `end`."""
-
-    def checkpoint(self, election_id: str, size: int) -> SignedCheckpoint | None:
-        """The committed checkpoint of exactly this size."""
-
-    def take_over(self, election_id: str, *, holder: str) -> None:
-        """Put every intent that no signature followed into this holder's name."""
-
-    def intend(self, election_id: str, *, size: int, root: bytes, holder: str) -> None:
-        """Record the intent to sign this root for this size: the fence.
-
-        Raises:
-            FenceLost: another holder has this intent.
-            LogForked: an intent of this size is for another root.
-        """
-
-    def holds_intent(self, election_id: str, *, size: int, holder: str) -> bool:
-        """Whether the intent of this size is still in this holder's name."""
-
-    def commit_checkpoint(self, election_id: str, checkpoint: SignedCheckpoint) -> None:
-        """Store signed bytes.
-
-        Raises:
-            FenceLost: a checkpoint of this size was committed before.
         """
 
     def release(self, election_id: str, *, size: int, paths: Sequence[EntryPath]) -> None:

@@ -1,4 +1,4 @@
-"""What a sequencer does before its first batch: compare what database and disk say of a log.
+"""What is done before a log grows: compare what database and disk say of it.
 
 What a person must look at raises and is not mended; tiles follow from the database and are
 made anew. The checkpoint file is the folder's own word on how far the log had grown, the one
@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 
-from signer.backend import PayloadSigner
+from signer.backend import SigningBackend
 from signer.payload import Purpose
 from signer.receipts.acceptance import slot_of
 from signer.receipts.batch import PendingBallot, Shuffle
@@ -26,11 +26,11 @@ from signer.receipts.errors import (
     LogForked,
     TilesDamaged,
 )
-from signer.receipts.log_store import LogState, LogStore, TileFiles
+from signer.receipts.growth import GrowingLog, LogIdentity, StepObserver, tree_of, verify_own
+from signer.receipts.log_store import LogRecords, LogState, LogStore, TileFiles
 from signer.receipts.merkle import Frontier
 from signer.receipts.note import UnverifiedNote, VerifierKey
-from signer.receipts.policy import LogKeys
-from signer.receipts.sequencer import Sequencer, StepObserver, tree_of, verify_own
+from signer.receipts.sequencer import Sequencer, ballot_log_of
 from signer.receipts.tree_files import TreeFiles
 
 
@@ -39,53 +39,88 @@ def open_sequencer(
     *,
     store: LogStore,
     files: TileFiles,
-    signer: PayloadSigner,
+    backend: SigningBackend,
     purposes: Sequence[Purpose],
     at: datetime,
     observer: StepObserver,
     shuffle: Shuffle | None = None,
 ) -> Sequencer:
-    """Compare database, tiles and last signed bytes; then a sequencer may run.
-
-    The caller holds the log's lock.
+    """Open an election's log, as `open_log` does; then a sequencer may run.
 
     Args:
         manifest: the election's.
         store: the log's database.
         files: the log's folder.
-        signer: signs checkpoints.
+        backend: signs checkpoints.
         purposes: the log keys that sign, ECDSA P-256 and, where the token has it, Ed25519.
         at: now.
         observer: is told of each step.
         shuffle: shuffles in place; by default from the operating system's random source.
 
     Raises:
-        KeysChanged: the signer's keys are not the manifest's.
+        SequencerHalted: as `open_log`.
+    """
+    growing = open_log(
+        ballot_log_of(manifest),
+        records=store,
+        files=files,
+        backend=backend,
+        purposes=purposes,
+        at=at,
+        observer=observer,
+    )
+    shuffle = shuffle or system_shuffle
+    return Sequencer(manifest, store=store, growing=growing, shuffle=shuffle)
+
+
+def open_log(
+    log: LogIdentity,
+    *,
+    records: LogRecords,
+    files: TileFiles,
+    backend: SigningBackend,
+    purposes: Sequence[Purpose],
+    at: datetime,
+    observer: StepObserver,
+) -> GrowingLog:
+    """Compare database, tiles and last signed bytes; then the log may grow.
+
+    The caller holds the log's lock.
+
+    Args:
+        log: which one.
+        records: its database.
+        files: its folder.
+        backend: signs its checkpoints.
+        purposes: the keys that sign.
+        at: now.
+        observer: is told of each step.
+
+    Raises:
+        KeysChanged: the backend's keys are not those that are pinned.
         CheckpointFileMissing, CheckpointFileMalformed: the disk does not say how far the log
             had grown.
         DatabaseBehind: the database knows less than the disk, or less than it signed.
         LogForked: two records of one size differ.
         TilesDamaged: tiles differ from the database as soon as they are made anew.
     """
-    election_id = manifest.election_id
-    keys = [(purpose, _pinned(signer, purpose, manifest)) for purpose in purposes]
-    frontier = _compared(manifest, store, files, slot=slot_of(at))
+    keys = [(purpose, _pinned(backend, purpose, log)) for purpose in purposes]
+    frontier = _compared(log, records, files, slot=slot_of(at))
     holder = secrets.token_hex(16)
-    store.take_over(election_id, holder=holder)
-    return Sequencer(
-        manifest,
-        store=store,
+    records.take_over(log.log_id, holder=holder)
+    return GrowingLog(
+        log,
+        records=records,
         files=files,
-        signer=signer,
+        backend=backend,
         keys=keys,
-        shuffle=shuffle or system_shuffle,
         holder=holder,
         observer=observer,
         frontier=frontier,
     )
 
 
-def _compared(manifest: Manifest, store: LogStore, files: TileFiles, *, slot: int) -> Frontier:
+def _compared(log: LogIdentity, records: LogRecords, files: TileFiles, *, slot: int) -> Frontier:
     """Compare all records of a log; the tree that was signed last.
 
     1. The checkpoint file is there, well-formed, and one that the database committed.
@@ -95,10 +130,10 @@ def _compared(manifest: Manifest, store: LogStore, files: TileFiles, *, slot: in
     5. The checkpoint that was signed last verifies under the pinned keys. Its file is written.
     """
     # (1)
-    state = compare_with_checkpoint_file(store, files, manifest.election_id)
+    state = compare_with_checkpoint_file(records, files, log.log_id)
     # (2)
-    tree = tree_of(store, files, manifest.election_id)
-    require_nothing_beyond(tree, store, manifest.election_id)
+    tree = tree_of(records, files, log.log_id)
+    require_nothing_beyond(tree, records, log.log_id)
     if state.signed is None:
         return Frontier.empty()
     # (3)
@@ -112,8 +147,7 @@ def _compared(manifest: Manifest, store: LogStore, files: TileFiles, *, slot: in
         if not tree.is_whole(size):
             raise TilesDamaged("tiles that were made anew differ from the database")
     # (5)
-    checkpoint = Checkpoint(manifest.origin, size, state.signed.root)
-    verify_own(state.signed.note, checkpoint, LogKeys(manifest.origin, manifest.log_keys))
+    verify_own(state.signed.note, Checkpoint(log.origin, size, state.signed.root), log.keys)
     files.write_checkpoint(state.signed.note, slot=slot)
     return frontier
 
@@ -123,15 +157,15 @@ def system_shuffle(pending: list[PendingBallot]) -> None:
     secrets.SystemRandom().shuffle(pending)
 
 
-def _pinned(signer: PayloadSigner, purpose: Purpose, manifest: Manifest) -> VerifierKey:
-    """The manifest's key that is this purpose's."""
-    key = VerifierKey.of(manifest.origin, signer.public_key(purpose))
-    if key not in manifest.log_keys:
-        raise KeysChanged(f"the manifest does not pin the key of {purpose}")
+def _pinned(backend: SigningBackend, purpose: Purpose, log: LogIdentity) -> VerifierKey:
+    """The pinned key that is this purpose's."""
+    key = VerifierKey.of(log.origin, backend.public_key(purpose))
+    if key not in log.keys.keys:
+        raise KeysChanged(f"the key of {purpose} is not one that is pinned for the log")
     return key
 
 
-def compare_with_checkpoint_file(store: LogStore, files: TileFiles, election_id: str) -> LogState:
+def compare_with_checkpoint_file(store: LogRecords, files: TileFiles, log_id: str) -> LogState:
     """Compare how far a log had grown by its folder's checkpoint and by its database.
 
     A sequencer writes the database first. So what the folder shows is compared with what the
@@ -145,10 +179,10 @@ def compare_with_checkpoint_file(store: LogStore, files: TileFiles, election_id:
         DatabaseBehind: the database knows less than the disk, or less than it signed.
         LogForked: they differ at the same size.
     """
-    state = store.log_state(election_id)
+    state = store.log_state(log_id)
     file = files.read_checkpoint()
     if file is not None:
-        state = store.log_state(election_id)
+        state = store.log_state(log_id)
     if state.signed_size > state.entries:
         raise DatabaseBehind("the database signed more entries than it holds")
     if file is None:
@@ -167,21 +201,21 @@ def compare_with_checkpoint_file(store: LogStore, files: TileFiles, election_id:
             f"the disk has a checkpoint of size {written.size}, "
             f"the database one of {state.signed_size}: was a backup restored?"
         )
-    committed = store.checkpoint(election_id, written.size)
+    committed = store.checkpoint(log_id, written.size)
     if committed is None or committed.root != written.root:
         raise LogForked(f"disk and database differ at size {written.size}")
     return state
 
 
-def require_nothing_beyond(tree: TreeFiles, store: LogStore, election_id: str) -> None:
+def require_nothing_beyond(tree: TreeFiles, store: LogRecords, log_id: str) -> None:
     """Find no tile with more entries than the database has, also while both grow.
 
     Raises:
         DatabaseBehind: there is one.
     """
-    size = store.log_state(election_id).entries
+    size = store.log_state(log_id).entries
     while tree.has_more_than(size):
-        entries = store.log_state(election_id).entries
+        entries = store.log_state(log_id).entries
         if entries == size:
             raise DatabaseBehind(
                 f"the disk has entries beyond the database's {size}: was a backup restored?"

@@ -4,85 +4,26 @@ The order of `Sequencer.run_once`, where each step is durable before the next be
 
 1. Places and final entry bytes are fixed in one transaction (shuffled). All that follows
    is a pure function of them, so a restart never shuffles again.
-2. Entry bundles and tiles are written: temporary files, fsync, rename, fsync of folders.
-3. They are read back, the root is computed from them, and compared with the root that
-   the database's entries give. Damaged tiles are made anew from the database, once.
-4. The intent (log, size, root) is recorded: the fence between two sequencers.
-5. The intent is found to be still ours; each key signs once.
-6. Our own signatures are verified under the keys that the manifest pins.
-7. The signed bytes are committed to the database, from where alone they come ever after.
-8. The checkpoint file is written.
+2. to 8. As in every log, see `signer.receipts.growth`: tiles, read back, intent and permits,
+   fence and signatures, verification, commit, checkpoint file.
 9. The inclusion paths, each verified, are stored and the receipts released. Here, too,
    damaged tiles are made anew once; what is damaged still halts the log.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from enum import IntEnum
-from typing import Protocol, TypeVar
+from datetime import datetime, timedelta
 
-from signer.backend import PayloadSigner
-from signer.payload import Purpose, checkpoint_payload
+from signer.payload import checkpoint_payload
 from signer.receipts.acceptance import slot_of
 from signer.receipts.batch import BatchView, NewEntry, Shuffle, plan_batch
-from signer.receipts.checkpoint import Checkpoint
 from signer.receipts.election import Manifest
-from signer.receipts.errors import (
-    FenceLost,
-    FormatRefused,
-    KeysChanged,
-    LogForked,
-    LogSignatureMissing,
-    NoteSignatureInvalid,
-    NoteUnsigned,
-    TilesDamaged,
-)
-from signer.receipts.leaf import SLOT_SECONDS
-from signer.receipts.log_store import LogStore, SignedCheckpoint, TileFiles
-from signer.receipts.merkle import Frontier, leaf_hash
-from signer.receipts.note import (
-    NoteAlgorithm,
-    UnverifiedNote,
-    VerifierKey,
-    assemble_note,
-    open_note,
-)
+from signer.receipts.growth import GrowingLog, LogIdentity, Step
+from signer.receipts.log_store import LogStore, SignedCheckpoint
 from signer.receipts.policy import LogKeys
 from signer.receipts.publication import Released, epoch_of, judge_publication
-from signer.receipts.tree_files import TreeFiles
 
 BATCH_LIMIT = 4096
-
-Read = TypeVar("Read")
-
-
-class Step(IntEnum):
-    """The steps of the durable order; a step is reached when it is durable."""
-
-    ASSIGNED = 1
-    TILES_WRITTEN = 2
-    READ_BACK = 3
-    INTENT_RECORDED = 4
-    SIGNED = 5
-    VERIFIED = 6
-    COMMITTED = 7
-    CHECKPOINT_FILE_WRITTEN = 8
-    RELEASED = 9
-
-
-class StepObserver(Protocol):
-    """Is told of each step as it is reached."""
-
-    def reached(self, step: Step, election_id: str) -> None:
-        """A step is done."""
-
-
-class SilentObserver:
-    """An observer that does nothing."""
-
-    def reached(self, step: Step, election_id: str) -> None:
-        """Ignore the step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,34 +39,23 @@ class Sequenced:
     entries: int
 
 
+def ballot_log_of(manifest: Manifest) -> LogIdentity:
+    """The log of an election."""
+    keys = LogKeys(manifest.origin, manifest.log_keys)
+    return LogIdentity(manifest.election_id, keys, checkpoint_payload)
+
+
 class Sequencer:
     """Grows one log. Made by `open_sequencer`, which compares the records first."""
 
     def __init__(
-        self,
-        manifest: Manifest,
-        *,
-        store: LogStore,
-        files: TileFiles,
-        signer: PayloadSigner,
-        keys: Sequence[tuple[Purpose, VerifierKey]],
-        shuffle: Shuffle,
-        holder: str,
-        observer: StepObserver,
-        frontier: Frontier,
+        self, manifest: Manifest, *, store: LogStore, growing: GrowingLog, shuffle: Shuffle
     ) -> None:
         self.election_id = manifest.election_id
         self._manifest_sha256 = manifest.sha256
-        self._log_keys = LogKeys(manifest.origin, manifest.log_keys)
         self._store = store
-        self._files = files
-        self._tree = tree_of(store, files, manifest.election_id)
-        self._signer = signer
-        self._keys = keys
+        self._growing = growing
         self._shuffle = shuffle
-        self._holder = holder
-        self._observer = observer
-        self._frontier = frontier
 
     def run_once(self, *, at: datetime) -> Sequenced | None:
         """Sequence what is pending.
@@ -139,8 +69,7 @@ class Sequencer:
         """
         slot = slot_of(at)
         state = self._store.log_state(self.election_id)
-        if state.signed_size != self._frontier.size:
-            raise FenceLost("another sequencer has signed in the meantime")
+        self._growing.require_ours(state)
         if state.signed is not None and not state.signed.released:
             self._release(state.signed, slot=slot)
         old_size, new_size = state.signed_size, state.entries
@@ -148,15 +77,8 @@ class Sequencer:
             new_size += self._assign()
             if new_size == old_size:
                 return None
-            self._reached(Step.ASSIGNED)
-        grown = self._write_and_read_back(old_size, new_size, slot=slot)
-        checkpoint = Checkpoint(self._log_keys.origin, new_size, grown.root)
-        # The permit's record must not tell the second either: a batch may hold one ballot.
-        note = self._sign(checkpoint, at=datetime.fromtimestamp(slot * SLOT_SECONDS, tz=UTC))
-        signed = SignedCheckpoint(new_size, grown.root, note, old_size, released=False)
-        self._store.commit_checkpoint(self.election_id, signed)  # (7)
-        self._frontier = grown
-        self._reached(Step.COMMITTED)
+            self._growing.reached(Step.ASSIGNED)
+        signed = self._growing.grow(new_size, slot=slot)
         self._release(signed, slot=slot)
         return Sequenced(new_size, new_size - old_size)
 
@@ -198,99 +120,13 @@ class Sequencer:
 
         return self._store.assign(self.election_id, limit=BATCH_LIMIT, plan=plan)
 
-    def _write_and_read_back(self, old_size: int, new_size: int, *, slot: int) -> Frontier:
-        entries = self._store.entries(self.election_id, old_size, new_size)
-        expected = self._frontier.extended(leaf_hash(entry) for entry in entries)
-
-        def read_back() -> None:
-            if self._tree.read_back(old_size, new_size) != expected:
-                raise TilesDamaged("what was read back has another root than the database")
-
-        # (2)
-        self._mending(lambda: self._tree.grow(old_size, new_size, slot=slot), new_size, slot=slot)
-        self._reached(Step.TILES_WRITTEN)
-        # (3)
-        self._mending(read_back, new_size, slot=slot)
-        self._reached(Step.READ_BACK)
-        return expected
-
-    def _sign(self, checkpoint: Checkpoint, *, at: datetime) -> bytes:
-        # (4)
-        self._store.intend(
-            self.election_id, size=checkpoint.size, root=checkpoint.root, holder=self._holder
-        )
-        self._reached(Step.INTENT_RECORDED)
-        # (5)
-        if not self._store.holds_intent(
-            self.election_id, size=checkpoint.size, holder=self._holder
-        ):
-            raise FenceLost(f"another sequencer took over at size {checkpoint.size}")
-        text = checkpoint.text()
-        signatures = [
-            (key, self._signature(purpose, key, checkpoint.origin, text, at))
-            for purpose, key in self._keys
-        ]
-        self._reached(Step.SIGNED)
-        # (6)
-        note = assemble_note(text, signatures)
-        verify_own(note, checkpoint, self._log_keys)
-        self._reached(Step.VERIFIED)
-        return note
-
-    def _signature(
-        self, purpose: Purpose, key: VerifierKey, origin: str, text: bytes, at: datetime
-    ) -> bytes:
-        payload = checkpoint_payload(purpose, origin, text)
-        signature = self._signer.sign(payload, owner=self.election_id, at=at)
-        if key.algorithm is NoteAlgorithm.ECDSA_P256:
-            return signature.der()
-        return signature.raw
-
     def _release(self, signed: SignedCheckpoint, *, slot: int) -> None:
-        # (8)
-        self._files.write_checkpoint(signed.note, slot=slot)
-        self._reached(Step.CHECKPOINT_FILE_WRITTEN)
+        self._growing.write_checkpoint(signed, slot=slot)
         # (9)
-        paths = self._mending(
-            lambda: self._tree.paths(signed.previous_size, signed.size, signed.root),
+        paths = self._growing.mending(
+            lambda: self._growing.tree.paths(signed.previous_size, signed.size, signed.root),
             signed.size,
             slot=slot,
         )
         self._store.release(self.election_id, size=signed.size, paths=paths)
-        self._reached(Step.RELEASED)
-
-    def _mending(self, read: Callable[[], Read], size: int, *, slot: int) -> Read:
-        """What is read from the tiles; if they are damaged, what is read from them made anew."""
-        try:
-            return read()
-        except TilesDamaged:
-            self._tree.rebuild(size, slot=slot)
-            return read()
-
-    def _reached(self, step: Step) -> None:
-        self._observer.reached(step, self.election_id)
-
-
-def verify_own(note: bytes, checkpoint: Checkpoint, keys: LogKeys) -> None:
-    """Check one of our own checkpoints: its signatures under the pinned keys, and its words.
-
-    Raises:
-        KeysChanged: it does not verify.
-        LogForked: it says something else than was to be signed.
-    """
-    try:
-        verified = open_note(UnverifiedNote.parse(note), keys.keys)
-        keys.require(verified.keys)
-    except (FormatRefused, NoteSignatureInvalid, NoteUnsigned, LogSignatureMissing) as error:
-        raise KeysChanged("our own checkpoint does not verify under the pinned keys") from error
-    if Checkpoint.parse(verified.text) != checkpoint:
-        raise LogForked("our own checkpoint says something else than its record")
-
-
-def tree_of(store: LogStore, files: TileFiles, election_id: str) -> TreeFiles:
-    """The tree of a log in its folder, fed from its database."""
-
-    def entries(first: int, end: int) -> Sequence[bytes]:
-        return store.entries(election_id, first, end)
-
-    return TreeFiles(files, entries)
+        self._growing.reached(Step.RELEASED)

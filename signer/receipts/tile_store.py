@@ -31,6 +31,7 @@ class TileFolder:
         self._folder = folder
         self._tiles = folder / "tile"
         self._checkpoint = folder / "checkpoint"
+        self._policy = folder / "policy"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -90,10 +91,15 @@ class TileFolder:
 
     def read_checkpoint(self) -> bytes | None:
         """The newest checkpoint's file; None where there is none."""
-        try:
-            return self._checkpoint.read_bytes()
-        except FileNotFoundError:
-            return None
+        return _read_if_there(self._checkpoint)
+
+    def write_policy(self, policy: bytes, *, slot: int) -> None:
+        """Write the file that pins the log's keys, as durably as tiles."""
+        self._write_all([(self._policy, policy)], slot=slot)
+
+    def read_policy(self) -> bytes | None:
+        """The file that pins the log's keys; None where there is none."""
+        return _read_if_there(self._policy)
 
     def _write_all(self, files: Sequence[tuple[Path, bytes]], *, slot: int) -> None:
         coarse = (slot * SLOT_SECONDS, slot * SLOT_SECONDS)
@@ -126,6 +132,13 @@ class TileFolder:
 
 def _partial_folder(full: Path) -> Path:
     return full.with_name(full.name + _PARTIAL)
+
+
+def _read_if_there(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def _widths(full: Path) -> list[int]:

@@ -4,18 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from signer.receipts.sequencer import Step
+from signer.receipts.growth import Step
 from tests.support.faults import Point, Scene, copy_home, scene
 from tests.support.log_audit import audit_all
 from webapi.cli.home import Home
 
 STEPS = [Point(step.name) for step in Step]
-# The first key of a batch, then the second.
+# Permits of both keys together; then the signature of the first key, and of the second.
 SIGNING = [
-    Point(name, skip)
-    for skip in (0, 1)
-    for name in ("permit recorded", "permit spent", "signature made")
+    Point("permit recorded"),
+    Point("permit spent"),
+    Point("signature made"),
+    Point("signature made", 1),
 ]
+KEYS = 2
 # Between two temporary files, before the names are durable, and likewise for the checkpoint.
 WRITING = [Point("file written"), Point("file written", 1), Point("files renamed")]
 POINTS = STEPS + SIGNING + WRITING
@@ -25,11 +27,14 @@ FULL_TILE = 256
 
 
 def ends_lost(point: Point) -> int:
-    return int(point.name == "permit spent")
+    """Permits that were spent in vain."""
+    if point.name == "permit spent":
+        return KEYS
+    return KEYS - 1 - point.skip if point.name == "signature made" else 0
 
 
 def ends_unspent(point: Point) -> int:
-    return int(point.name == "permit recorded")
+    return KEYS if point.name in ("permit recorded", Step.INTENT_RECORDED.name) else 0
 
 
 @pytest.mark.long

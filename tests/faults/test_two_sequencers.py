@@ -50,7 +50,7 @@ def overtake(stage: Scene, point: Point) -> None:
     assert first.order("run", at=stage.at) == GOOD
     assert other.order("run", at=stage.at) == LOST
     stage.settle()
-    audit_all(stage)
+    audit_all(stage, unspent=2 if point.name == "INTENT_RECORDED" else 0)
 
 
 @pytest.mark.parametrize("point", OVERTAKEN_AT[2:5:2], ids=str)
@@ -77,7 +77,7 @@ def race(stage: Scene, rounds: int) -> None:
     other.order("stop", at=stage.at)
     stage.run()  # it may have to find out first that it was overtaken
     stage.settle()
-    audit_all(stage)
+    audit_all(stage, unspent=None)  # of who came second at a fence
 
 
 def test_two_that_race_fork_nothing(stage: Scene) -> None:

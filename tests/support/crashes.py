@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from signer.receipts.sequencer import Step
+from signer.receipts.growth import Step
 from signer.receipts.tile_store import TileFolder
 from signer.receipts.tiles import TileAddress
 from tests.support.receipts import ELECTION

@@ -9,8 +9,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from signer.receipts.growth import SilentObserver
 from signer.receipts.registration import sign_receipt_request
-from signer.receipts.sequencer import SilentObserver
 from signer.receipts.tile_store import TileFolder
 from tests.support.databases import Database
 from tests.support.receipt_disk import ReceiptDisk, submission_id
@@ -60,7 +60,7 @@ class Site:
             holds=SqlLogHolds(self.disk.engine),
             log=self.disk.log,
             tiles=self.tiles,
-            signer=self.disk.election.signer,
+            backend=self.disk.election.signer,
             purposes=PURPOSES,
             publication=PublicationRules(epoch=timedelta(minutes=10), least=2),
             observer=SilentObserver(),

@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,32 +22,39 @@ from unittest.mock import patch
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from sqlalchemy import Row, select
+from sqlalchemy import Row, Table, select
 
 from pkcs11_bridge.errors import TokenError
 from signer.backend import Signature
 from signer.hsm_backend import HsmBackend
 from signer.payload import Payload
 from signer.permit import PermitRecord, SigningPermit
+from signer.permit_range import RangeEnd, RangeRecord
 from signer.receipts import tile_store
 from signer.receipts.durable import sync_folder
 from signer.receipts.election import Manifest
-from signer.receipts.sequencer import Step
+from signer.receipts.growth import Step
+from signer.receipts.log_store import SignedCheckpoint
 from signer.receipts.tile_store import TileFolder
 from softhsm_config.virtual_card.isolation import become_owner_of
-from webapi import clock, wiring
+from webapi import clock, token_keys, wiring
+from webapi.audit_logs import AuditLogs
 from webapi.cli.home import Home
 from webapi.config import load_settings
 from webapi.elections.office import ElectionOffice, ElectionPlan
 from webapi.elections.sequencing import ReceiptLogs
 from webapi.logs import configure_logs
+from webapi.storage.audit_log import SqlAuditLog
 from webapi.storage.ballot_log import log_checkpoints, log_entries
+from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.elections import SqlElectionStore
 from webapi.storage.errors import StorageError
-from webapi.storage.permits import SqlPermitLedger, permits
+from webapi.storage.log_records import SqlLogRecords
+from webapi.storage.permits import SqlPermitLedger, permit_ranges, permits
 from webapi.storage.realm import Realm
 from webapi.storage.registrations import registrations
 from webapi.storage.salt_keys import FileSaltVault
+from webapi.watched import WatchedLogStore
 from webapi.wiring import LOG_PURPOSES, Wiring
 
 DISK = "disk"
@@ -69,11 +76,11 @@ class Stage:
     def arm(self, point: dict[str, Any] | None) -> None:
         self._point = point
 
-    def reached(self, name: str, election_id: str | None = None) -> None:
+    def reached(self, name: str, log_id: str | None = None) -> None:
         point = self._point
         if point is None or point["name"] != name:
             return
-        if election_id is not None and point["election_id"] != election_id:
+        if log_id is not None and point["election_id"] != log_id:
             return
         if point["skip"]:
             point["skip"] -= 1
@@ -100,26 +107,75 @@ class Stage:
             os.fsync(file.fileno())
 
 
-class WatchedLedger(SqlPermitLedger):
+class StagedRecords(SqlLogRecords):
+    """The steps of a log that its database makes durable."""
+
     stage: Stage
 
-    def record(self, permit: PermitRecord) -> None:
-        super().record(permit)
-        self.stage.reached("permit recorded")
+    def intend(
+        self,
+        log_id: str,
+        *,
+        size: int,
+        root: bytes,
+        holder: str,
+        permits: Sequence[PermitRecord],
+    ) -> None:
+        super().intend(log_id, size=size, root=root, holder=holder, permits=permits)
+        self.stage.reached("permit recorded", log_id)
 
-    def spend(self, permit_id: str, at: datetime) -> None:
-        super().spend(permit_id, at)
-        self.stage.reached("permit spent")
+    def spend(
+        self, log_id: str, *, size: int, holder: str, permit_ids: Sequence[str], at: datetime
+    ) -> None:
+        super().spend(log_id, size=size, holder=holder, permit_ids=permit_ids, at=at)
+        self.stage.reached("permit spent", log_id)
 
 
-class WatchedBackend(HsmBackend):
+class StagedLogStore(StagedRecords, WatchedLogStore):
+    """Of the ballot logs."""
+
+
+class StagedAuditLog(StagedRecords, SqlAuditLog):
+    """Of the audit logs."""
+
+    def assign(self, *, limit: int) -> int:
+        places = super().assign(limit=limit)
+        if places:
+            self.stage.reached("ASSIGNED", self.log_id)
+        return places
+
+    def commit_checkpoint(self, log_id: str, checkpoint: SignedCheckpoint) -> None:
+        super().commit_checkpoint(log_id, checkpoint)
+        self.stage.reached("COMMITTED", log_id)
+
+    def release(self, log_id: str, size: int) -> None:
+        self.stage.reached("CHECKPOINT_FILE_WRITTEN", log_id)
+        super().release(log_id, size)
+        self.stage.reached("RELEASED", log_id)
+
+
+class StagedLedger(SqlPermitLedger):
+    """Of ranges."""
+
+    stage: Stage
+
+    def reserve_range(self, record: RangeRecord) -> None:
+        super().reserve_range(record)
+        self.stage.reached("range recorded", record.owner)
+
+    def end_range(self, end: RangeEnd) -> None:
+        super().end_range(end)
+        self.stage.reached("range ended", None)
+
+
+class StagedBackend(HsmBackend):
     __slots__ = ()
     stage: Stage
 
     def sign(self, permit: SigningPermit, payload: Payload, *, at: datetime) -> Signature:
         signature = super().sign(permit, payload, at=at)
-        self.stage.note_signature(payload, permit.record.owner)
-        self.stage.reached("signature made")
+        self.stage.note_signature(payload, permit.owner)
+        self.stage.reached("signature made", permit.owner)
         return signature
 
 
@@ -130,14 +186,14 @@ class WatchedSteps:
 
     def __init__(self, _batches: object) -> None: ...
 
-    def reached(self, step: Step, election_id: str) -> None:
-        self.stage.reached(step.name, election_id)
+    def reached(self, step: Step, log_id: str) -> None:
+        self.stage.reached(step.name, log_id)
 
 
 @contextmanager
 def rehearsed(stage: Stage) -> Iterator[None]:
     """The wiring's parts, with the stage's in place of some."""
-    WatchedLedger.stage = WatchedBackend.stage = WatchedSteps.stage = stage
+    StagedRecords.stage = StagedLedger.stage = StagedBackend.stage = WatchedSteps.stage = stage
     write_file = tile_store._write_file
 
     def write(path: Path, data: bytes, times: tuple[int, int]) -> None:
@@ -151,8 +207,10 @@ def rehearsed(stage: Stage) -> Iterator[None]:
     with ExitStack() as stack:
         for target, name, double in (
             (clock, "now", stage.now),
-            (wiring, "SqlPermitLedger", WatchedLedger),
-            (wiring, "HsmBackend", WatchedBackend),
+            (wiring, "SqlPermitLedger", StagedLedger),
+            (wiring, "WatchedLogStore", StagedLogStore),
+            (wiring, "SqlAuditLog", StagedAuditLog),
+            (token_keys, "HsmBackend", StagedBackend),
             (wiring, "BatchTimer", WatchedSteps),
             (wiring, "RECEIPT_WAIT_SECONDS", 0),
             (tile_store, "_write_file", write),
@@ -175,6 +233,7 @@ class Service:
         self.client = self.wiring.web_application().test_client()
         self.lease = self.wiring.worker_lease()
         self._logs: ReceiptLogs | None = None
+        self._audits: AuditLogs | None = None
 
     @property
     def logs(self) -> ReceiptLogs:
@@ -189,7 +248,28 @@ class Service:
     def do_run(self) -> dict[str, Any]:
         """One round of the worker, at the ordered time."""
         self.logs.run_once(at=self.stage.at)
-        return {"halted": dict(self.logs.halted), "busy": dict(self.logs._busy)}
+        return {"halted": dict(self.logs.halted), "busy": dict(self.logs.busy)}
+
+    @property
+    def audits(self) -> AuditLogs:
+        if self._audits is None:
+            self._audits = self.wiring.audit_logs()
+        return self._audits
+
+    def do_seal(self) -> dict[str, Any]:
+        """One round of the worker's audit job, at the ordered time."""
+        self.audits.run_once(at=self.stage.at)
+        return {"halted": dict(self.audits.halted), "busy": dict(self.audits.busy)}
+
+    def do_change_certificate(self, *, state: str) -> dict[str, Any]:
+        """What a registration authority does to the first certificate."""
+        store = SqlCertificateStore(self.wiring.engine(Realm.PKI))
+        record = store.records()[0]
+        if state == "suspended":
+            store.suspend(ca=record.ca, serial=record.serial, at=self.stage.at)
+        else:
+            store.restore(ca=record.ca, serial=record.serial, at=self.stage.at)
+        return {}
 
     def do_acquire(self) -> dict[str, Any]:
         """Take the worker's lease if it is free."""
@@ -240,11 +320,11 @@ class Service:
     def do_create(self, *, election_id: str) -> dict[str, Any]:
         system_key = _public_key(self.home.election_public_key)
         assert isinstance(system_key, ec.EllipticCurvePublicKey)
-        signer = self.wiring.signer(LOG_PURPOSES)
+        backend = self.wiring.keys.backend(LOG_PURPOSES)
         office = ElectionOffice(
             elections=SqlElectionStore(self.wiring.engine(Realm.BALLOTS)),
             vault=FileSaltVault(self.wiring.settings.receipts.salt_key_directory),
-            log_keys=lambda: [signer.public_key(purpose) for purpose in LOG_PURPOSES],
+            log_keys=lambda: [backend.public_key(purpose) for purpose in LOG_PURPOSES],
         )
         midnight = self.stage.at.replace(hour=0, minute=0, second=0, microsecond=0)
         plan = ElectionPlan(
@@ -288,18 +368,21 @@ class Service:
             "placed": {row.submission_id: row.seq for row in placed},
             "permits": [
                 [row.owner, row.purpose, row.digest.hex(), row.spent_at is not None]
-                for row in self._permits()
+                for row in self._rows(permits)
+            ],
+            "ranges": [
+                [row.owner, row.purpose, row.count, row.used] for row in self._rows(permit_ranges)
             ],
         }
         file = self.wiring._tiles(election_id).read_checkpoint()
         return {**facts, "file": None if file is None else file.decode()}
 
-    def _permits(self) -> list[Row[*tuple[Any, ...]]]:
+    def _rows(self, table: Table) -> list[Row[*tuple[Any, ...]]]:
         """Those of every realm."""
         found: list[Row[*tuple[Any, ...]]] = []
         for realm in Realm:
             with self.wiring.engine(realm).begin() as connection:
-                found += connection.execute(select(permits)).all()
+                found += connection.execute(select(table)).all()
         return found
 
     def do_fill_disk(self) -> dict[str, Any]:

@@ -251,6 +251,10 @@ class Scene:
         """One round of the worker."""
         return self.order("run")
 
+    def seal(self) -> dict[str, Any]:
+        """One round of the worker's audit job."""
+        return self.order("seal")
+
     def settle(self) -> None:
         """Let the worker go on until every registered ballot has its receipt."""
         for _ in range(ROUNDS):
@@ -285,9 +289,13 @@ class Scene:
 
     def run_until_killed(self) -> None:
         """Rounds of the worker until it reaches the point that was armed."""
+        self.order_until_killed("run")
+
+    def order_until_killed(self, do: str) -> None:
+        """Give an order again and again until the point that was armed is reached."""
         for _ in range(ROUNDS):
             try:
-                self.run()
+                self.order(do)
             except Killed:
                 self.services.pop()
                 return

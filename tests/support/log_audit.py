@@ -11,14 +11,16 @@ from itertools import pairwise
 from signer.payload import Purpose
 from signer.receipts.checkpoint import Checkpoint
 from signer.receipts.election import Manifest
+from signer.receipts.growth import verify_own
 from signer.receipts.leaf import BallotLeaf, decode_leaf
 from signer.receipts.merkle import leaf_hash, root_of, verify_consistency
 from signer.receipts.note import UnverifiedNote
 from signer.receipts.policy import LogKeys, Policy
 from signer.receipts.receipt import UnverifiedReceipt
-from signer.receipts.sequencer import verify_own
 from signer.receipts.verify import verify_receipt
 from tests.support.faults import Scene, ballot, submission_id
+
+RANGED = {Purpose.LOGIN_CHALLENGE, Purpose.OCSP_CITIZEN_CA}
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,13 @@ def journal(scene: Scene) -> list[Signed]:
     ]
 
 
-def audit_all(scene: Scene, *, lost: int = 0, unspent: int = 0) -> None:
+def audit_all(scene: Scene, *, lost: int = 0, unspent: int | None = 0) -> None:
     """Audit every log of the scene, and the permits of them all.
 
     Args:
         scene: its service runs.
-        lost: how often a process died between a permit's spending and its signature.
-        unspent: how often one died between a permit's record and its spending.
+        lost: how many permits were spent whose signature was never made.
+        unspent: how many were recorded and never spent; None where nobody can know.
     """
     for election_id in scene.manifests:
         audit_log(scene, election_id)
@@ -111,7 +113,7 @@ def audit_receipts(
         assert durable[UnverifiedReceipt.parse(receipt).proof.checkpoint]
 
 
-def audit_permits(scene: Scene, *, lost: int, unspent: int) -> None:
+def audit_permits(scene: Scene, *, lost: int, unspent: int | None) -> None:
     """Each signature had a permit of its own, spent before it; none was signed under twice."""
     facts = scene.order("facts", election_id=next(iter(scene.manifests)))
     spent = Counter(
@@ -121,15 +123,21 @@ def audit_permits(scene: Scene, *, lost: int, unspent: int) -> None:
         (entry.owner, entry.purpose, hashlib.sha256(entry.message).hexdigest())
         for entry in journal(scene)
     )
+    ranged = Counter[tuple[str, str]]()
+    for owner, purpose, digest in [key for key in signed if key[1] in RANGED]:
+        ranged[owner, purpose] += signed.pop((owner, purpose, digest))
+    for owner, purpose, count, used in facts["ranges"]:
+        ranged[owner, purpose] -= count if used is None else used
+    assert not +ranged  # no more signatures than the ranges allow
     assert signed <= spent
     assert spent.total() - signed.total() == lost
-    assert len(facts["permits"]) - spent.total() == unspent
+    assert unspent in (None, len(facts["permits"]) - spent.total())
     # The token itself saw no signature that the journal lacks.
-    assert scene.sign_calls() == signed.total()
+    assert scene.sign_calls() == len(journal(scene))
     assert {purpose for _, purpose, _ in signed} <= {
         Purpose.RECEIPT_LOG,
         Purpose.RECEIPT_LOG_ED25519,
-        Purpose.LOGIN_CHALLENGE,
+        Purpose.AUDIT,
     }
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from signer.payload import Purpose
 from signer.receipts.acceptance import StoredRegistration, receipt_of, register
 from signer.receipts.batch import PendingBallot
+from signer.receipts.growth import SilentObserver, StepObserver
 from signer.receipts.opening import open_sequencer
 from signer.receipts.policy import Policy
 from signer.receipts.registration import (
@@ -22,7 +23,7 @@ from signer.receipts.registration import (
     verify_registration,
 )
 from signer.receipts.salt import draw_salt
-from signer.receipts.sequencer import Sequencer, SilentObserver, StepObserver
+from signer.receipts.sequencer import Sequencer
 from signer.receipts.tile_store import TileFolder
 from signer.receipts.verify import VerifiedReceipt, verify_receipt
 from tests.support.databases import Database
@@ -91,7 +92,7 @@ class ReceiptDisk:
             self.manifest,
             store=self.log,
             files=self.files,
-            signer=self.election.signer,
+            backend=self.election.signer,
             purposes=purposes,
             at=at,
             observer=observer or SilentObserver(),

@@ -16,7 +16,7 @@ from signer.receipts.leaf import BallotLeaf, commit
 from signer.receipts.merkle import inclusion_path, leaf_hash, node_hash, root_of
 from signer.receipts.note import NotePublicKey, VerifierKey, assemble_note
 from signer.receipts.receipt import serialise_receipt
-from tests.support.software_signer import PrivateKey, SoftwareSigner, log_signer
+from tests.support.software_signer import PrivateKey, SoftwareBackend, log_signer
 
 NOW = datetime(2026, 11, 21, 9, 30, 17, tzinfo=UTC)
 ELECTION = "mn-2026-trial"
@@ -32,7 +32,7 @@ needs_vectors = pytest.mark.skipif(
 )
 
 
-def public_keys(signer: SoftwareSigner) -> list[NotePublicKey]:
+def public_keys(signer: SoftwareBackend) -> list[NotePublicKey]:
     return [signer.public_key(purpose) for purpose in PURPOSES]
 
 
@@ -40,8 +40,8 @@ def public_keys(signer: SoftwareSigner) -> list[NotePublicKey]:
 class TrialElection:
     """An election whose private keys the test holds."""
 
-    signer: SoftwareSigner = field(default_factory=log_signer)
-    standby: SoftwareSigner = field(default_factory=log_signer)
+    signer: SoftwareBackend = field(default_factory=log_signer)
+    standby: SoftwareBackend = field(default_factory=log_signer)
     system_key: ec.EllipticCurvePrivateKey = field(
         default_factory=lambda: ec.generate_private_key(ec.SECP256R1())
     )

@@ -37,6 +37,9 @@ person_pattern = "PNOMN-[0-9]{12}"
 log_directory = "logs"
 salt_key_directory = "salts"
 
+[audit]
+directory = "audit"
+
 [development]
 softhsm2_conf = "softhsm2.conf"
 """

@@ -1,7 +1,7 @@
 """Permits meet real keys: what is signed, what is refused, what never leaves."""
 
 import pickle
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import cast
 
 import pytest
@@ -12,7 +12,7 @@ from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.encoding import HashName
 from pkcs11_bridge.keyring import KeyAlgorithm, TokenKey, generate_key
 from pkcs11_bridge.session import TokenSessions
-from signer.backend import PermittedSigner, Signature
+from signer.backend import Signature
 from signer.errors import (
     NoKeyForPurpose,
     OwnSignatureInvalid,
@@ -26,9 +26,8 @@ from signer.payload import (
     checkpoint_payload,
     login_challenge_payload,
 )
-from signer.permit import issue_permit
 from signer.verify import raw_to_der, verify_raw
-from tests.support.ledger import MemoryLedger
+from tests.support.ledger import MemoryLedger, permit_of
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ORIGIN = "receipts.example/e1"
@@ -50,14 +49,15 @@ def test_each_purpose_is_signed_by_its_own_key_in_the_token(token: TokenConfig) 
                 sessions, "receipt-log-ed25519", KeyAlgorithm.ED25519
             ),
         }
-        signer = PermittedSigner(HsmBackend(keys, ledger), ledger)
+        backend = HsmBackend(keys)
         for purpose, kind in (
             (Purpose.RECEIPT_LOG, ec.EllipticCurvePublicKey),
             (Purpose.RECEIPT_LOG_ED25519, ed25519.Ed25519PublicKey),
         ):
             payload = checkpoint_payload(purpose, ORIGIN, CHECKPOINT)
-            signature = signer.sign(payload, owner="e1", at=NOW)
-            public_key = signer.public_key(purpose)
+            permit = permit_of(payload, ledger, owner="e1", at=NOW)
+            signature = backend.sign(permit, payload, at=NOW)
+            public_key = backend.public_key(purpose)
             assert isinstance(public_key, kind)
             verify_raw(public_key, CHECKPOINT, signature.raw)
             with pytest.raises(SignatureInvalid):
@@ -70,9 +70,9 @@ def test_a_purpose_without_a_key_here_spends_no_permit(token: TokenConfig) -> No
     ledger = MemoryLedger()
     with TokenSessions(token) as sessions:
         key = generate_key(sessions, "receipt-log", KeyAlgorithm.EC_P256)
-        backend = HsmBackend({Purpose.RECEIPT_LOG: key}, ledger)
+        backend = HsmBackend({Purpose.RECEIPT_LOG: key})
         with pytest.raises(NoKeyForPurpose):
-            PermittedSigner(backend, ledger).sign(challenge(), owner="login", at=NOW)
+            backend.sign(permit_of(challenge(), ledger, at=NOW), challenge(), at=NOW)
         with pytest.raises(NoKeyForPurpose):
             backend.public_key(Purpose.OCSP_CITIZEN_CA)
     assert not ledger.spent
@@ -82,10 +82,8 @@ def test_a_permit_signs_once(token: TokenConfig) -> None:
     ledger = MemoryLedger()
     with TokenSessions(token) as sessions:
         key = generate_key(sessions, "login-challenge", KeyAlgorithm.EC_P256)
-        backend = HsmBackend({Purpose.LOGIN_CHALLENGE: key}, ledger)
-        permit = issue_permit(
-            challenge(), owner="login", ledger=ledger, at=NOW, life=timedelta(minutes=1)
-        )
+        backend = HsmBackend({Purpose.LOGIN_CHALLENGE: key})
+        permit = permit_of(challenge(), ledger, at=NOW)
         backend.sign(permit, challenge(), at=NOW)
         with pytest.raises(PermitAlreadySpent):
             backend.sign(permit, challenge(), at=NOW)
@@ -96,7 +94,7 @@ def test_a_key_of_a_kind_that_serves_no_purpose_is_refused(token: TokenConfig) -
         key = generate_key(sessions, "receipt-log", KeyAlgorithm.RSA_2048)
         key.sign_digest(bytes(32), "sha256")
         with pytest.raises(NoKeyForPurpose):
-            HsmBackend({Purpose.RECEIPT_LOG: key}, MemoryLedger())
+            HsmBackend({Purpose.RECEIPT_LOG: key})
 
 
 class _Faulty:
@@ -116,9 +114,9 @@ class _Faulty:
 def test_a_wrong_signature_of_the_token_never_leaves(answer: bytes) -> None:
     ledger = MemoryLedger()
     keys = {Purpose.LOGIN_CHALLENGE: cast("TokenKey", _Faulty(answer))}
-    signer = PermittedSigner(HsmBackend(keys, ledger), ledger)
+    permit = permit_of(challenge(), ledger, at=NOW)
     with pytest.raises(OwnSignatureInvalid):
-        signer.sign(challenge(), owner="login", at=NOW)
+        HsmBackend(keys).sign(permit, challenge(), at=NOW)
     assert len(ledger.spent) == 1
 
 
@@ -131,8 +129,8 @@ def test_a_signature_is_made_by_its_verification_alone(token: TokenConfig) -> No
     ledger = MemoryLedger()
     with TokenSessions(token) as sessions:
         key = generate_key(sessions, "login-challenge", KeyAlgorithm.EC_P256)
-        backend = HsmBackend({Purpose.LOGIN_CHALLENGE: key}, ledger)
-        signature = PermittedSigner(backend, ledger).sign(challenge(), owner="login", at=NOW)
+        backend = HsmBackend({Purpose.LOGIN_CHALLENGE: key})
+        signature = backend.sign(permit_of(challenge(), ledger, at=NOW), challenge(), at=NOW)
     with pytest.raises(TypeError):
         Signature(signature.purpose, signature.raw)
     with pytest.raises(TypeError):

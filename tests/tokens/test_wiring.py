@@ -12,6 +12,7 @@ from pkcs11_bridge.keyring import KeyAlgorithm, generate_key
 from pkcs11_bridge.session import TokenSessions
 from signer.login.challenge import refill_stock
 from signer.payload import Purpose
+from signer.range_signer import LOGIN_CHALLENGE_RANGE
 from tests.support.certificates import NOW
 from webapi.cli.home import Ports, SettingsFacts, TokenFacts, render_settings
 from webapi.config import load_settings
@@ -20,7 +21,8 @@ from webapi.storage.engine import opened_engine
 from webapi.storage.errors import DatabaseNotCurrent
 from webapi.storage.migration import upgrade
 from webapi.storage.realm import Realm
-from webapi.wiring import SoftwareTokenInProduction, Wiring, ZoneNotConfigured
+from webapi.token_keys import SoftwareTokenInProduction, ZoneNotConfigured
+from webapi.wiring import Wiring
 
 
 def settings_text(directory: Path, token: TokenConfig, module: Path) -> str:
@@ -70,28 +72,34 @@ def test_a_process_without_the_receipts_pin_cannot_sign_a_checkpoint(
     login_wiring: Wiring,
 ) -> None:
     with pytest.raises(ZoneNotConfigured, match=r"tokens\.receipts"):
-        login_wiring.signer([Purpose.RECEIPT_LOG])
+        login_wiring.keys.backend([Purpose.RECEIPT_LOG])
 
 
 def test_the_responder_needs_its_zone(login_wiring: Wiring) -> None:
     with pytest.raises(ZoneNotConfigured, match=r"tokens\.pki"):
-        login_wiring.token("pki")
+        login_wiring.keys.token("pki")
     without = login_wiring.settings.model_copy(update={"ocsp_listener": None})
     with pytest.raises(ZoneNotConfigured, match="ocsp_listener"):
         Wiring(without).ocsp_application()
 
 
-def test_challenges_are_signed_in_the_token_under_recorded_permits(login_wiring: Wiring) -> None:
+def test_challenges_are_signed_in_the_token_under_a_recorded_range(login_wiring: Wiring) -> None:
     store = SqlChallengeStore(login_wiring.engine(Realm.LOGIN))
     policy = replace(login_wiring.stock_policy, target=3)
-    signer = login_wiring.signer([Purpose.LOGIN_CHALLENGE])
+    signer = login_wiring.range_signer(
+        Purpose.LOGIN_CHALLENGE, owner="login", terms=LOGIN_CHALLENGE_RANGE
+    )
     origin = login_wiring.settings.service.origin
     added = refill_stock(store, signer, origin=origin, policy=policy, at=NOW, stopwatch=lambda: 0.0)
     assert added == 3
+    query = "SELECT purpose, owner, used FROM permit_ranges"
     with login_wiring.engine(Realm.LOGIN).begin() as connection:
-        rows = connection.exec_driver_sql("SELECT purpose, spent_at FROM permits").all()
-    assert [row.purpose for row in rows] == ["login-challenge"] * 3
-    assert all(row.spent_at is not None for row in rows)
+        (row,) = connection.exec_driver_sql(query).all()
+    assert tuple(row) == ("login-challenge", "login", None)
+    login_wiring.close()
+    with login_wiring.engine(Realm.LOGIN).begin() as connection:
+        (row,) = connection.exec_driver_sql(query).all()
+    assert row.used == 3
 
 
 def test_an_unprepared_database_is_refused(tmp_path: Path, token: TokenConfig) -> None:
@@ -112,6 +120,6 @@ def test_production_refuses_a_software_token_under_any_name(
     wiring = wired(tmp_path, text[:start] + text[text.index("[trust]") :])
     try:
         with pytest.raises(SoftwareTokenInProduction):
-            wiring.token("login")
+            wiring.keys.token("login")
     finally:
         wiring.close()

@@ -14,6 +14,7 @@ DEFAULT_CONFIG = Path("var/tamga/tamga.toml")
 CONFIG_VARIABLE = "TAMGA_CONFIG"
 
 _COMMANDS = {
+    "audit": "webapi.cli.audit:audit",
     "backup": "webapi.cli.backup:backup",
     "card": "webapi.cli.card:card",
     "db": "webapi.cli.database:database",

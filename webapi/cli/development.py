@@ -68,7 +68,12 @@ CITIZEN = profiles.Citizen(given_name="Болд", surname="Батын", civil_id
 _PORT = click.IntRange(1, 65_535)
 CARD_LIFE = timedelta(days=5 * 365)
 _CARD_PIN_DIGITS = 6
-_SERVICE_ZONES = {"login": zones.LOGIN, "receipts": zones.RECEIPTS, "pki": zones.PKI}
+_SERVICE_ZONES = {
+    "login": zones.LOGIN,
+    "receipts": zones.RECEIPTS,
+    "pki": zones.PKI,
+    "audit": zones.AUDIT,
+}
 
 
 def prepare_home(home: Home, ports: Ports, at: datetime) -> DevelopmentPki:

@@ -34,9 +34,9 @@ def open_office(config: Path) -> ElectionOffice:
     wiring = Wiring(load_settings(config, os.environ))
 
     def log_keys() -> Sequence[NotePublicKey]:
-        signer = wiring.signer(LOG_PURPOSES)
+        backend = wiring.keys.backend(LOG_PURPOSES)
         try:
-            return [signer.public_key(purpose) for purpose in LOG_PURPOSES]
+            return [backend.public_key(purpose) for purpose in LOG_PURPOSES]
         finally:
             wiring.close()
 

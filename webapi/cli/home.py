@@ -172,6 +172,7 @@ def render_settings(facts: SettingsFacts) -> str:
             "delegate_certificate": facts.delegate,
         },
         "receipts": {"log_directory": "logs", "salt_key_directory": "salt-keys"},
+        "audit": {"directory": "audit"},
         "development": {
             "softhsm2_conf": facts.softhsm2_conf,
             "dangerous_development_allow_loopback_responders": True,

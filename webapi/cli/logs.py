@@ -24,6 +24,7 @@ from signer.receipts.errors import (
 from signer.receipts.inspection import inspect_log, rebuild_tiles
 from signer.receipts.leaf import SLOT_SECONDS
 from signer.receipts.policy import LogKeys
+from signer.receipts.sequencer import ballot_log_of
 from signer.receipts.tile_store import TileFolder
 from webapi import clock
 from webapi.config import load_settings
@@ -94,7 +95,7 @@ def verify(open_it: ArchiveOpener, election_id: str) -> None:
     """
     archive = open_it()
     manifest = archive.manifest(election_id)
-    found = inspect_log(manifest, store=archive.store, files=archive.files(manifest))
+    found = inspect_log(ballot_log_of(manifest), store=archive.store, files=archive.files(manifest))
     held = tuple(RestoredFromBackup(_told(hold)) for hold in archive.holds.find(election_id))
     found = (*found, *held)
     for difference in found:
@@ -119,7 +120,7 @@ def rebuild(open_it: ArchiveOpener, election_id: str) -> None:
     try:
         with files.locked():
             rebuilt = rebuild_tiles(
-                manifest, store=archive.store, files=files, slot=slot_of(clock.now())
+                ballot_log_of(manifest), store=archive.store, files=files, slot=slot_of(clock.now())
             )
     except SequencerRunning as error:
         raise click.ClickException("a worker has this log; stop it first") from error

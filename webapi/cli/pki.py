@@ -109,7 +109,7 @@ def restore(open_it: StoreOpener, *, serial: int, ca: str | None, as_json: bool)
     """Release a suspended certificate; a revoked one stays revoked."""
     store = open_it()
     name = _ca_of(store, serial, ca)
-    _apply(lambda: store.restore(ca=name, serial=serial))
+    _apply(lambda: store.restore(ca=name, serial=serial, at=now()))
     _report(store, name, serial, as_json=as_json)
 
 

@@ -46,8 +46,9 @@ from webapi.config import CONFIG_VARIABLE, load_settings
 from webapi.operations.checks import Check, CheckBroken, CheckResult, no_answer
 from webapi.settings_model import Settings, Zone
 from webapi.supervisor import die_with_parent, protect_memory
+from webapi.token_keys import ZONE_OF
 from webapi.trust_settings import CertificateFileWrong, read_certificate_file
-from webapi.wiring import ZONE_OF, Wiring
+from webapi.wiring import Wiring
 
 TRIES_KEPT = 1
 """The last try is a person's: the doctor does not log in when no more are left."""
@@ -154,7 +155,7 @@ def look_at_zone(wiring: Wiring, zone: Zone) -> Iterator[CheckResult]:
     A PIN is tried at most once, and not at all while something stands against it.
     """
     pin_file, module, token, *_ = result_names(zone)
-    config = wiring.token_config(zone)
+    config = wiring.keys.token_config(zone)
     pin = None
     try:
         pin = config.pin_source.read()
@@ -206,7 +207,7 @@ def _look_behind_pin(
         yield CheckResult.failed(login, seen, remedy)
         return
     try:
-        wiring.token(zone).open()
+        wiring.keys.token(zone).open()
     except _TROUBLE as e:
         yield _failure(login, e, zone)
         return
@@ -238,7 +239,7 @@ def _key_result(wiring: Wiring, purpose: Purpose, zone: Zone) -> CheckResult:
     """Attributes and public half; nothing is signed, since keys sign only what has a permit."""
     name = _key_name(purpose)
     try:
-        key = wiring.key(purpose)
+        key = wiring.keys.key(purpose)
     except _TROUBLE as e:
         return _failure(name, e, zone)
     if not isinstance(key.public_key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):

@@ -34,6 +34,7 @@ class Metrics:
         self._make_login()
         self._make_tokens()
         self._make_receipts()
+        self._make_audit()
         self._make_jobs()
 
     def _make_http(self) -> None:
@@ -105,6 +106,14 @@ class Metrics:
         )
         self._unpublished = self._worker_gauge(
             "tamga_log_unpublished_entries", "Entries that the public does not see yet"
+        )
+
+    def _make_audit(self) -> None:
+        self._audit_logs = self._worker_gauge(
+            "tamga_audit_logs", "Audit logs of this worker by state", "state"
+        )
+        self._unsealed = self._worker_gauge(
+            "tamga_audit_unsealed", "Audit entries that are not sealed yet", "realm"
         )
 
     def _make_jobs(self) -> None:
@@ -216,6 +225,13 @@ class Metrics:
             self._logs.labels(state).set(count)
         self._pending.set(pending)
         self._unpublished.set(unpublished)
+
+    def audit_counted(self, states: Mapping[str, int], unsealed: Mapping[str, int]) -> None:
+        """How the audit logs stand: how many in each state, and what waits in each realm."""
+        for state, count in states.items():
+            self._audit_logs.labels(state).set(count)
+        for realm, waiting in unsealed.items():
+            self._unsealed.labels(realm).set(waiting)
 
     def transaction_ended(self, seconds: float) -> None:
         """A database transaction took so long, its wait for the lock included."""

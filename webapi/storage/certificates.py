@@ -1,7 +1,8 @@
 """The certificates that our CAs issued, and the present state of each.
 
 States change by one conditional statement, so that two operators cannot both succeed. A revoked
-certificate never comes back; only a suspended one does.
+certificate never comes back; only a suspended one does. Each change is in the audit log, so that a
+database from before a revocation is noticed.
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from signer.audit.entry import CertificateChanged
 from webapi.storage.answer_holds import require_no_hold
+from webapi.storage.audit import append_entries
 from webapi.storage.errors import StorageError
 from webapi.storage.schema import PKI, runtime_may
 from webapi.storage.times import from_unix, to_unix
@@ -154,15 +157,15 @@ class SqlCertificateStore:
             CertificateNotRecorded, CertificateStateWrong: unknown; suspended or revoked already.
         """
         good = (CertificateState.GOOD,)
-        self._change(ca, serial, good, CertificateState.SUSPENDED, since=to_unix(at))
+        self._change(ca, serial, good, CertificateState.SUSPENDED, at=at)
 
-    def restore(self, *, ca: str, serial: int) -> None:
+    def restore(self, *, ca: str, serial: int, at: datetime) -> None:
         """Release a suspended certificate; a revoked one is never released.
 
         Raises:
             CertificateNotRecorded, CertificateStateWrong: unknown; good or revoked.
         """
-        self._change(ca, serial, (CertificateState.SUSPENDED,), CertificateState.GOOD)
+        self._change(ca, serial, (CertificateState.SUSPENDED,), CertificateState.GOOD, at=at)
 
     def revoke(self, *, ca: str, serial: int, at: datetime, reason: str) -> None:
         """Revoke for good, from good or suspended.
@@ -180,7 +183,7 @@ class SqlCertificateStore:
         if reason not in REVOCATION_REASONS:
             raise ValueError(f"{reason!r} is no reason to revoke")
         alive = (CertificateState.GOOD, CertificateState.SUSPENDED)
-        self._change(ca, serial, alive, CertificateState.REVOKED, since=to_unix(at), reason=reason)
+        self._change(ca, serial, alive, CertificateState.REVOKED, at=at, reason=reason)
 
     def status(self, ca: str, serial: int) -> CertificateRecord | None:
         """The record of a serial number of a CA, None if it never issued it."""
@@ -219,10 +222,13 @@ class SqlCertificateStore:
         lawful_from: tuple[CertificateState, ...],
         to: CertificateState,
         *,
-        since: int | None = None,
+        at: datetime,
         reason: str | None = None,
     ) -> None:
         columns = issued_certificates.c
+        now = to_unix(at)
+        since = None if to is CertificateState.GOOD else now
+        told = CertificateChanged(to.value, ca, f"{serial:x}", now, reason or "")
         statement = (
             update(issued_certificates)
             .where(and_(columns.ca == ca, columns.serial == f"{serial:x}"))
@@ -231,6 +237,7 @@ class SqlCertificateStore:
         )
         with self._engine.begin() as connection:
             if connection.execute(statement).rowcount == 1:
+                append_entries(connection, [told], at=now)
                 return
             present = _find(connection, ca, serial)
         if present is None:

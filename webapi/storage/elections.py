@@ -1,5 +1,6 @@
 """Elections: manifest, order to close, and how far the public sees."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -20,10 +21,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from signer.audit.entry import ElectionClosing, ElectionCreated
 from signer.receipts.election import Manifest
 from signer.receipts.errors import CloseConflict, ElectionExists, ElectionNotFound
 from signer.receipts.publication import Published
 from signer.receipts.registration import CloseOrder
+from webapi.storage.audit import append_entries
 from webapi.storage.ballot_log import log_entries
 from webapi.storage.schema import BALLOTS, runtime_may
 
@@ -101,6 +104,8 @@ class SqlElectionStore:
             with self._engine.begin() as connection:
                 connection.execute(election)
                 connection.execute(genesis)
+                created = ElectionCreated(manifest.election_id, manifest.sha256)
+                append_entries(connection, [created], at=None)
         except IntegrityError as error:
             raise ElectionExists("an election of this id exists") from error
 
@@ -134,6 +139,9 @@ class SqlElectionStore:
         with self._engine.begin() as connection:
             row = election_row(connection, order.election_id, lock=Lock.CHANGE)
             if row.close_request is None:
+                digest = hashlib.sha256(order.evidence).digest()
+                closing = ElectionClosing(order.election_id, digest)
+                append_entries(connection, [closing], at=None)
                 connection.execute(
                     update(elections)
                     .where(elections.c.election_id == order.election_id)

@@ -3,42 +3,35 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, bindparam, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Engine, Row, bindparam, insert, select, update
 
 from signer.receipts.batch import BatchView, ClosingFigures, NewEntry, PendingBallot
-from signer.receipts.errors import FenceLost, LogForked
-from signer.receipts.log_store import EntryPath, LogState, SignedCheckpoint
+from signer.receipts.log_store import BallotLogState, EntryPath
 from signer.receipts.publication import Published
 from webapi.storage.ballot_log import log_checkpoints, log_entries, log_intents
 from webapi.storage.elections import Lock, election_row, elections
+from webapi.storage.log_records import LogTables, SqlLogRecords, entry_count
 from webapi.storage.registrations import registrations
 
-_OF_NEWEST = log_checkpoints.c.size.desc()
+_TABLES = LogTables(log_intents, log_checkpoints, "election_id")
 
 
-class SqlLogStore:
-    """`signer.receipts.log_store.LogStore` on the database."""
+class SqlLogStore(SqlLogRecords):
+    """`signer.receipts.log_store.LogStore` on the database; elections name the logs."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        super().__init__(engine, _TABLES)
 
-    def log_state(self, election_id: str) -> LogState:
+    def log_state(self, log_id: str) -> BallotLogState:
         """The log as it stands; raises ElectionNotFound."""
-        newest = (
-            select(log_checkpoints)
-            .where(log_checkpoints.c.election_id == election_id)
-            .order_by(_OF_NEWEST)
-            .limit(1)
-        )
         with self._engine.begin() as connection:
             # In this order, because each statement may see a later moment than the one before:
             # what is published was signed, and what was signed has entries.
-            election = election_row(connection, election_id)
-            signed = connection.execute(newest).one_or_none()
-            return LogState(
-                entries=_entry_count(connection, election_id),
-                signed=None if signed is None else _checkpoint(signed),
+            election = election_row(connection, log_id)
+            signed = self._newest(connection, log_id)
+            return BallotLogState(
+                entries=_entry_count(connection, log_id),
+                signed=signed,
                 closed=election.close_seq is not None,
                 published=Published(election.published_size, election.published_epoch),
             )
@@ -59,12 +52,12 @@ class SqlLogStore:
                 _store_entries(connection, election_id, entries)
             return len(entries)
 
-    def entries(self, election_id: str, first: int, end: int) -> list[bytes]:
+    def entries(self, log_id: str, first: int, end: int) -> list[bytes]:
         """The entries from index `first` up to, not including, `end`."""
         query = (
             select(log_entries.c.entry)
             .where(
-                log_entries.c.election_id == election_id,
+                log_entries.c.election_id == log_id,
                 log_entries.c.seq >= first,
                 log_entries.c.seq < end,
             )
@@ -72,70 +65,6 @@ class SqlLogStore:
         )
         with self._engine.begin() as connection:
             return list(connection.execute(query).scalars())
-
-    def checkpoint(self, election_id: str, size: int) -> SignedCheckpoint | None:
-        """The committed checkpoint of exactly this size."""
-        query = select(log_checkpoints).where(
-            log_checkpoints.c.election_id == election_id, log_checkpoints.c.size == size
-        )
-        with self._engine.begin() as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else _checkpoint(row)
-
-    def take_over(self, election_id: str, *, holder: str) -> None:
-        """Put every intent that no signature followed into this holder's name."""
-        newest = (
-            select(func.coalesce(func.max(log_checkpoints.c.size), 0))
-            .where(log_checkpoints.c.election_id == election_id)
-            .scalar_subquery()
-        )
-        with self._engine.begin() as connection:
-            connection.execute(
-                update(log_intents)
-                .where(log_intents.c.election_id == election_id, log_intents.c.size > newest)
-                .values(holder=holder)
-            )
-
-    def intend(self, election_id: str, *, size: int, root: bytes, holder: str) -> None:
-        """Record the intent to sign this root for this size.
-
-        Raises:
-            FenceLost: another holder has this intent.
-            LogForked: an intent of this size is for another root.
-        """
-        values = {"election_id": election_id, "size": size, "root": root, "holder": holder}
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(insert(log_intents).values(values))
-        except IntegrityError as error:
-            with self._engine.begin() as connection:
-                row = _intent(connection, election_id, size)
-            if row is None or row.root != root:
-                raise LogForked(f"an intent for size {size} has another root") from error
-            if row.holder != holder:
-                raise FenceLost(f"another sequencer is signing size {size}") from error
-
-    def holds_intent(self, election_id: str, *, size: int, holder: str) -> bool:
-        """Whether the intent of this size is still in this holder's name."""
-        with self._engine.begin() as connection:
-            row = _intent(connection, election_id, size)
-        return row is not None and row.holder == holder
-
-    def commit_checkpoint(self, election_id: str, checkpoint: SignedCheckpoint) -> None:
-        """Store signed bytes; raises FenceLost if this size was committed before."""
-        values = {
-            "election_id": election_id,
-            "size": checkpoint.size,
-            "root": checkpoint.root,
-            "note": checkpoint.note,
-            "previous_size": checkpoint.previous_size,
-            "released": checkpoint.released,
-        }
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(insert(log_checkpoints).values(values))
-        except IntegrityError as error:
-            raise FenceLost(f"size {checkpoint.size} was signed before") from error
 
     def release(self, election_id: str, *, size: int, paths: Sequence[EntryPath]) -> None:
         """Store the paths of a checkpoint's new entries, and let their receipts out."""
@@ -148,14 +77,9 @@ class SqlLogStore:
             )
             .values(path=bindparam("the_path"), checkpoint_size=size)
         )
-        released = (
-            update(log_checkpoints)
-            .where(log_checkpoints.c.election_id == election_id, log_checkpoints.c.size == size)
-            .values(released=True)
-        )
         with self._engine.begin() as connection:
             connection.execute(of_entry, rows)
-            connection.execute(released)
+            self._mark_released(connection, election_id, size)
 
     def publish(self, election_id: str, published: Published) -> None:
         """Record how an epoch was judged; the public never sees less than before."""
@@ -171,9 +95,7 @@ class SqlLogStore:
 
 
 def _entry_count(connection: Connection, election_id: str) -> int:
-    last = select(func.max(log_entries.c.seq)).where(log_entries.c.election_id == election_id)
-    found = connection.execute(last).scalar_one()
-    return 0 if found is None else found + 1
+    return entry_count(connection, log_entries.c.seq, log_entries.c.election_id == election_id)
 
 
 def _view(connection: Connection, election: Row[*tuple[Any, ...]], limit: int) -> BatchView:
@@ -230,20 +152,3 @@ def _store_entries(connection: Connection, election_id: str, entries: Sequence[N
             .where(elections.c.election_id == election_id)
             .values(close_seq=entries[-1].seq)
         )
-
-
-def _intent(connection: Connection, election_id: str, size: int) -> Row[*tuple[Any, ...]] | None:
-    query = select(log_intents).where(
-        log_intents.c.election_id == election_id, log_intents.c.size == size
-    )
-    return connection.execute(query).one_or_none()
-
-
-def _checkpoint(row: Row[*tuple[Any, ...]]) -> SignedCheckpoint:
-    return SignedCheckpoint(
-        size=row.size,
-        root=row.root,
-        note=row.note,
-        previous_size=row.previous_size,
-        released=row.released,
-    )

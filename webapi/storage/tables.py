@@ -7,6 +7,7 @@ from types import ModuleType
 
 from webapi.storage import (
     answer_holds,
+    audit,
     ballot_log,
     certificates,
     challenges,
@@ -20,6 +21,7 @@ from webapi.storage import (
 
 TABLE_MODULES: tuple[ModuleType, ...] = (
     answer_holds,
+    audit,
     ballot_log,
     certificates,
     challenges,

@@ -15,6 +15,7 @@ from signer.errors import PayloadRefused
 from signer.payload import (
     Payload,
     Purpose,
+    audit_checkpoint_payload,
     checkpoint_payload,
     login_challenge_payload,
     ocsp_response_payload,
@@ -57,6 +58,29 @@ def test_a_text_that_is_no_checkpoint_of_the_log_is_refused(text: bytes) -> None
 def test_a_checkpoint_is_not_signed_by_another_purposes_key() -> None:
     with pytest.raises(PayloadRefused):
         checkpoint_payload(Purpose.LOGIN_CHALLENGE, ORIGIN, CHECKPOINT)
+
+
+AUDIT_ORIGIN = "audit.login.example/pki"
+AUDIT_CHECKPOINT = b"audit.login.example/pki\n3\nAAAA\n"
+
+
+@pytest.mark.parametrize("purpose", [p for p in Purpose if p is not Purpose.AUDIT])
+def test_an_audit_log_is_signed_by_the_audit_key_alone(purpose: Purpose) -> None:
+    with pytest.raises(PayloadRefused, match="purpose"):
+        audit_checkpoint_payload(purpose, AUDIT_ORIGIN, AUDIT_CHECKPOINT)
+    with pytest.raises(PayloadRefused):
+        checkpoint_payload(purpose, AUDIT_ORIGIN, AUDIT_CHECKPOINT)
+
+
+def test_the_audit_key_signs_audit_logs_alone() -> None:
+    with pytest.raises(PayloadRefused, match="audit logs alone"):
+        audit_checkpoint_payload(Purpose.AUDIT, ORIGIN, CHECKPOINT)
+    with pytest.raises(PayloadRefused, match="purpose"):
+        checkpoint_payload(Purpose.AUDIT, ORIGIN, CHECKPOINT)
+    with pytest.raises(PayloadRefused, match="origin line"):
+        audit_checkpoint_payload(Purpose.AUDIT, AUDIT_ORIGIN, CHECKPOINT)
+    payload = audit_checkpoint_payload(Purpose.AUDIT, AUDIT_ORIGIN, AUDIT_CHECKPOINT)
+    assert (payload.purpose, payload.message) == (Purpose.AUDIT, AUDIT_CHECKPOINT)
 
 
 @pytest.mark.parametrize("data", [b"", CHECKPOINT, CHALLENGE, b"\x30\x00", b"\x30\x03\x02\x01\x01"])

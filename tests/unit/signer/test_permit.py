@@ -1,16 +1,26 @@
 """A permit is recorded first, bound to key, bytes and time, and good for one signature."""
 
+import os
 import pickle
+import re
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from pkcs11_bridge.agent import challenge_proof
-from signer.errors import PermitAlreadySpent, PermitExpired, PermitMismatch, PermitUnknown
+from signer.errors import (
+    PermitAlreadySpent,
+    PermitExpired,
+    PermitForked,
+    PermitMismatch,
+    PermitUnknown,
+)
 from signer.payload import Payload, Purpose, checkpoint_payload, login_challenge_payload
-from signer.permit import PermitRecord, SigningPermit, issue_permit, spend_permit
+from signer.permit import PermitRecord, SigningPermit, reserve_permits, spend_permit
 from tests.support.ledger import MemoryLedger
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -24,12 +34,13 @@ def challenge_payload(random: bytes = bytes(24)) -> Payload:
 
 
 def permit_for(payload: Payload, ledger: MemoryLedger) -> SigningPermit:
-    return issue_permit(payload, owner="login", ledger=ledger, at=NOW, life=LIFE)
+    (permit,) = reserve_permits([payload], owner="login", ledger=ledger, at=NOW, life=LIFE)
+    return permit
 
 
 def test_a_permit_is_recorded_before_it_exists() -> None:
     class Down(MemoryLedger):
-        def record(self, permit: PermitRecord) -> None:
+        def reserve(self, records: Sequence[PermitRecord]) -> None:
             raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
@@ -39,14 +50,16 @@ def test_a_permit_is_recorded_before_it_exists() -> None:
 @pytest.mark.parametrize(("owner", "life"), [("", LIFE), ("login", timedelta(0))])
 def test_a_permit_without_owner_or_life_is_refused(owner: str, life: timedelta) -> None:
     with pytest.raises(ValueError, match="owner"):
-        issue_permit(challenge_payload(), owner=owner, ledger=MemoryLedger(), at=NOW, life=life)
+        reserve_permits(
+            [challenge_payload()], owner=owner, ledger=MemoryLedger(), at=NOW, life=life
+        )
 
 
 def test_other_bytes_are_refused_and_the_permit_stays_unspent() -> None:
     ledger = MemoryLedger()
     permit = permit_for(challenge_payload(), ledger)
     with pytest.raises(PermitMismatch, match="bytes"):
-        spend_permit(permit, challenge_payload(b"\x01" * 24), ledger=ledger, at=NOW)
+        spend_permit(permit, challenge_payload(b"\x01" * 24), at=NOW)
     assert not ledger.spent
 
 
@@ -57,22 +70,24 @@ def test_another_key_is_refused() -> None:
     other = checkpoint_payload(Purpose.RECEIPT_LOG_ED25519, "receipts.example/e1", text)
     assert one.digest == other.digest
     with pytest.raises(PermitMismatch, match="key"):
-        spend_permit(permit_for(one, ledger), other, ledger=ledger, at=NOW)
+        spend_permit(permit_for(one, ledger), other, at=NOW)
 
 
 def test_a_permit_is_over_at_its_last_instant() -> None:
     ledger = MemoryLedger()
     payload = challenge_payload()
     with pytest.raises(PermitExpired):
-        spend_permit(permit_for(payload, ledger), payload, ledger=ledger, at=NOW + LIFE)
+        spend_permit(permit_for(payload, ledger), payload, at=NOW + LIFE)
     just_in_time = NOW + LIFE - timedelta(microseconds=1)
-    spend_permit(permit_for(payload, ledger), payload, ledger=ledger, at=just_in_time)
+    spend_permit(permit_for(payload, ledger), payload, at=just_in_time)
 
 
 def test_an_unrecorded_permit_is_refused() -> None:
-    payload = challenge_payload()
+    ledger, payload = MemoryLedger(), challenge_payload()
+    permit = permit_for(payload, ledger)
+    ledger.recorded.clear()
     with pytest.raises(PermitUnknown):
-        spend_permit(permit_for(payload, MemoryLedger()), payload, ledger=MemoryLedger(), at=NOW)
+        spend_permit(permit, payload, at=NOW)
 
 
 def test_of_fifty_threads_one_spends_it() -> None:
@@ -82,7 +97,7 @@ def test_of_fifty_threads_one_spends_it() -> None:
 
     def attempt(_: int) -> bool:
         try:
-            spend_permit(permit, payload, ledger=ledger, at=NOW)
+            spend_permit(permit, payload, at=NOW)
         except PermitAlreadySpent:
             return False
         return True
@@ -94,8 +109,79 @@ def test_of_fifty_threads_one_spends_it() -> None:
 def test_a_permit_is_made_nowhere_else() -> None:
     permit = permit_for(challenge_payload(), MemoryLedger())
     with pytest.raises(TypeError):
-        SigningPermit(permit.record)
+        SigningPermit(permit.purpose, "login", permit.digest, permit.expires_at, permit.use)
     with pytest.raises((TypeError, ValueError)):
         replace(permit)
     with pytest.raises(TypeError):
         pickle.dumps(permit)
+
+
+def in_child(attempt: Callable[[], object]) -> str:
+    """The class of the error that a forked child gets; empty where it gets none."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            attempt()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the parent is told
+            os.write(writing, type(error).__name__.encode())
+        os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with os.fdopen(reading) as answer:
+        return answer.read()
+
+
+def test_permits_reserved_together_are_spent_together_and_good_once_each() -> None:
+    ledger = MemoryLedger()
+    payloads = [challenge_payload(bytes([number]) * 24) for number in range(3)]
+    permits = reserve_permits(payloads, owner="login", ledger=ledger, at=NOW, life=LIFE)
+    assert [permit.digest for permit in permits] == [payload.digest for payload in payloads]
+    assert len(ledger.recorded) == 3
+    spend_permit(permits[1], payloads[1], at=NOW)
+    assert ledger.spent.keys() == ledger.recorded.keys()
+    for permit, payload in zip(permits[::2], payloads[::2], strict=True):
+        spend_permit(permit, payload, at=NOW)
+    for permit, payload in zip(permits, payloads, strict=True):
+        with pytest.raises(PermitAlreadySpent):
+            spend_permit(permit, payload, at=NOW)
+
+
+def test_a_ledger_that_fails_to_spend_leaves_all_unused() -> None:
+    class Down(MemoryLedger):
+        is_down = True
+
+        def spend(self, permit_ids: Sequence[str], at: datetime) -> None:
+            if self.is_down:
+                raise OSError("disk full")
+            super().spend(permit_ids, at)
+
+    ledger, payload = Down(), challenge_payload()
+    permit = permit_for(payload, ledger)
+    with pytest.raises(OSError, match="disk full"):
+        spend_permit(permit, payload, at=NOW)
+    ledger.is_down = False
+    spend_permit(permit, payload, at=NOW)
+    with pytest.raises(PermitAlreadySpent):
+        spend_permit(permit, payload, at=NOW)
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_has_no_permit_of_its_parent() -> None:
+    ledger = MemoryLedger()
+    payloads = [challenge_payload(bytes([number]) * 24) for number in range(2)]
+    permits = reserve_permits(payloads, owner="login", ledger=ledger, at=NOW, life=LIFE)
+    spend_permit(permits[0], payloads[0], at=NOW)
+    assert in_child(lambda: spend_permit(permits[1], payloads[1], at=NOW)) == PermitForked.__name__
+    spend_permit(permits[1], payloads[1], at=NOW)
+
+
+def test_sealed_permits_are_made_in_two_modules_alone() -> None:
+    root = Path(__file__).parents[3]
+    users = {
+        path.name
+        for package in ("signer", "webapi", "softhsm_config")
+        for path in (root / package).rglob("*.py")
+        if re.search(r"\bsealed_permit\b", path.read_text())
+    }
+    assert users == {"permit.py", "permit_range.py"}

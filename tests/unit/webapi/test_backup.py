@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import update
 
 from signer.receipts.errors import SequencerRunning
+from signer.receipts.growth import Step
 from signer.receipts.inspection import inspect_log
-from signer.receipts.sequencer import Step
+from signer.receipts.sequencer import ballot_log_of
 from tests.support.backups import SERIAL, Place, Places
 from tests.support.crashes import Crash, CrashBehind
 from tests.support.databases import PostgresDatabase, SqliteDatabase
@@ -339,7 +340,7 @@ def test_a_newer_checkpoint_in_the_folder_stays_and_an_older_one_is_replaced(
 
 def inspect(place: Place) -> tuple[Exception, ...]:
     disk = place.disk
-    return inspect_log(disk.manifest, store=disk.log, files=disk.files)
+    return inspect_log(ballot_log_of(disk.manifest), store=disk.log, files=disk.files)
 
 
 @pytest.mark.parametrize(("present", "stays"), [("older", False), ("damaged", True)])

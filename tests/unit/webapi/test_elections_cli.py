@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from tests.support.receipt_disk import ReceiptDisk
 from tests.support.receipts import BALLOT, PURPOSES, TrialElection, public_keys, receipt_parts
+from tests.support.software_signer import SoftwareBackend
 from webapi.cli import elections as elections_cli
 from webapi.cli import receipts as receipts_cli
 from webapi.cli.elections import election
@@ -121,9 +122,6 @@ def test_an_election_that_is_not_there(desk: Desk) -> None:
 def test_the_office_of_a_configuration_file(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    class FakeSigner:
-        public_key = TRIAL.signer.public_key
-
     class FakeWiring:
         closed = 0
 
@@ -132,10 +130,11 @@ def test_the_office_of_a_configuration_file(
             self.settings = self
             self.receipts = self
             self.salt_key_directory = tmp_path / "salts"
+            self.keys = self
             self.engine = lambda _realm: desk.disk.engine
 
-        def signer(self, purposes: object) -> FakeSigner:
-            return FakeSigner()
+        def backend(self, purposes: object) -> SoftwareBackend:
+            return TRIAL.signer
 
         def close(self) -> None:
             FakeWiring.closed += 1

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from signer.backend import Signature
 from signer.payload import Payload
+from signer.permit import SigningPermit
 from signer.receipts.checkpoint import Checkpoint
 from signer.receipts.errors import FenceLost
 from signer.receipts.merkle import leaf_hash, root_of
@@ -22,7 +23,7 @@ from tests.support.databases import Database
 from tests.support.election_site import Site, problem
 from tests.support.receipt_disk import ReceiptDisk
 from tests.support.receipts import ELECTION, NOW, TrialElection
-from tests.support.software_signer import SoftwareSigner
+from tests.support.software_signer import SoftwareBackend
 from webapi.elections.backoff import Backoff
 
 
@@ -170,14 +171,16 @@ def test_an_error_that_may_pass_delays_its_own_log_alone(
 ) -> None:
     other = other_election(site)
     site.work()
-    sign = SoftwareSigner.sign
+    sign = SoftwareBackend.sign
 
-    def refuse(self: SoftwareSigner, payload: Payload, *, owner: str, at: datetime) -> Signature:
-        if owner == ELECTION:
+    def refuse(
+        self: SoftwareBackend, permit: SigningPermit, payload: Payload, *, at: datetime
+    ) -> Signature:
+        if permit.owner == ELECTION:
             raise PermissionError
-        return sign(self, payload, owner=owner, at=at)
+        return sign(self, permit, payload, at=at)
 
-    monkeypatch.setattr(SoftwareSigner, "sign", refuse)
+    monkeypatch.setattr(SoftwareBackend, "sign", refuse)
     site.register(0)
     with capture_logs() as logs:
         for tick in range(80):  # forty seconds
@@ -185,7 +188,7 @@ def test_an_error_that_may_pass_delays_its_own_log_alone(
             site.work(NOW + timedelta(milliseconds=500 * tick))
     assert other.log.log_state("other").signed_size == 81
     assert [entry["failures"] for entry in logs] == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert {(entry["event"], entry["election_id"], entry["error_class"]) for entry in logs} == {
+    assert {(entry["event"], entry["log_id"], entry["error_class"]) for entry in logs} == {
         ("log_failed", ELECTION, "PermissionError")
     }
     monkeypatch.undo()
@@ -216,7 +219,7 @@ def test_pauses_double_up_to_half_a_minute_and_end() -> None:
 def test_a_lost_fence_is_compared_anew(site: Site) -> None:
     site.register(0)
     with pytest.raises(FenceLost):
-        site.disk.log.intend(ELECTION, size=1, root=root_before(site), holder="another")
+        site.disk.log.intend(ELECTION, size=1, root=root_before(site), holder="another", permits=[])
     assert site.disk.sequencer().run_once(at=NOW) is not None
     site.register(1)
     site.work()

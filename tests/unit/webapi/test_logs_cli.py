@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import delete, update
 
-from signer.receipts.sequencer import Step
+from signer.receipts.growth import Step
 from tests.support.crashes import Crash, CrashBehind
 from tests.support.receipt_disk import ReceiptDisk
 from tests.support.receipts import ELECTION, NOW, TrialElection

@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
@@ -17,10 +18,13 @@ from ocsp.transport import HttpAnswer
 from signer.backend import Signature
 from signer.login.challenge import StockedNonce
 from signer.payload import Payload, Purpose, login_challenge_payload
+from signer.permit import SigningPermit
 from tests.support.certificates import NOW
-from tests.support.login import ORIGIN, SoftwareSigner
+from tests.support.ledger import MemoryLedger, permit_of
+from tests.support.login import ORIGIN
 from tests.support.receipt_disk import ReceiptDisk
 from tests.support.receipts import PURPOSES
+from tests.support.software_signer import PrivateKey, SoftwareBackend
 from tests.support.web import Site, draw, login_body, make_site, send
 from webapi.elections.sequencing import PublicationRules, ReceiptLogs
 from webapi.ocsp_service import OcspService
@@ -34,11 +38,11 @@ from webapi.storage.realm import Realm
 from webapi.watched import (
     BatchTimer,
     LogGauge,
+    WatchedBackend,
     WatchedChallenges,
     WatchedLogStore,
     WatchedOcspService,
     WatchedPoster,
-    WatchedSigner,
 )
 
 LABELS = {"endpoint", "status", "code", "outcome", "zone", "purpose", "state", "job", "le"}
@@ -128,18 +132,22 @@ def test_logins_are_counted_by_outcome_and_name_nobody(site: Site) -> None:
         assert personal not in text
 
 
-class FailingSigner(SoftwareSigner):
-    def sign(self, payload: Payload, *, owner: str, at: object) -> Signature:
+class FailingBackend(SoftwareBackend):
+    def sign(self, permit: SigningPermit, payload: Payload, *, at: datetime) -> Signature:
         raise TimeoutError("no session")
 
 
 def test_signatures_are_counted_by_purpose_and_outcome(metrics: Metrics) -> None:
     payload = login_challenge_payload(b"tamga/login-challenge/1\0 and what follows")
-    signer = WatchedSigner(SoftwareSigner(), metrics)
-    assert signer.sign(payload, owner="login", at=NOW).purpose is Purpose.LOGIN_CHALLENGE
-    assert signer.public_key(Purpose.LOGIN_CHALLENGE) is not None
+    permit = permit_of(payload, MemoryLedger(), at=NOW)
+    keys: dict[Purpose, PrivateKey] = {
+        Purpose.LOGIN_CHALLENGE: ec.generate_private_key(ec.SECP256R1())
+    }
+    backend = WatchedBackend(SoftwareBackend(keys), metrics)
+    assert backend.sign(permit, payload, at=NOW).purpose is Purpose.LOGIN_CHALLENGE
+    assert backend.public_key(Purpose.LOGIN_CHALLENGE) is not None
     with pytest.raises(TimeoutError):
-        WatchedSigner(FailingSigner(), metrics).sign(payload, owner="login", at=NOW)
+        WatchedBackend(FailingBackend(keys), metrics).sign(permit, payload, at=NOW)
     counted = "tamga_signatures_total"
     for outcome in ("signed", "TimeoutError"):
         assert value(metrics, counted, purpose="login-challenge", outcome=outcome) == 1
@@ -288,7 +296,7 @@ def test_logs_show_their_batches_what_waits_and_what_halted(
         holds=SqlLogHolds(disk.engine),
         log=WatchedLogStore(disk.engine, metrics),
         tiles=lambda _: disk.files,
-        signer=disk.election.signer,
+        backend=disk.election.signer,
         purposes=PURPOSES,
         publication=PublicationRules(epoch=timedelta(minutes=10), least=2),
         observer=BatchTimer(metrics),

@@ -35,28 +35,28 @@ def ledger(database: Database) -> SqlPermitLedger:
 
 def test_an_unknown_permit_cannot_be_spent(ledger: SqlPermitLedger) -> None:
     with pytest.raises(PermitUnknown):
-        ledger.spend(PERMIT.permit_id, NOW)
+        ledger.spend([PERMIT.permit_id], NOW)
 
 
 def test_a_permit_is_recorded_once(ledger: SqlPermitLedger) -> None:
-    ledger.record(PERMIT)
+    ledger.reserve([PERMIT])
     with pytest.raises(PermitExists):
-        ledger.record(replace(PERMIT, owner="another"))
+        ledger.reserve([replace(PERMIT, owner="another")])
 
 
 def test_a_permit_is_spent_once(ledger: SqlPermitLedger) -> None:
-    ledger.record(PERMIT)
-    ledger.spend(PERMIT.permit_id, NOW)
+    ledger.reserve([PERMIT])
+    ledger.spend([PERMIT.permit_id], NOW)
     with pytest.raises(PermitAlreadySpent):
-        ledger.spend(PERMIT.permit_id, NOW)
+        ledger.spend([PERMIT.permit_id], NOW)
 
 
 def test_of_fifty_threads_exactly_one_spends_it(ledger: SqlPermitLedger) -> None:
-    ledger.record(PERMIT)
+    ledger.reserve([PERMIT])
 
     def spend() -> str:
         try:
-            ledger.spend(PERMIT.permit_id, NOW)
+            ledger.spend([PERMIT.permit_id], NOW)
         except PermitAlreadySpent:
             return "spent"
         return "won"

@@ -190,7 +190,7 @@ def test_our_client_believes_our_responder_over_http(files: Files) -> None:
         with pytest.raises(CertificateSuspended) as caught:
             we_ask(files, url)
         assert caught.value.since == REVOKED_AT
-        store.restore(ca="ca", serial=serial)
+        store.restore(ca="ca", serial=serial, at=REVOKED_AT)
         assert we_ask(files, url)
 
 

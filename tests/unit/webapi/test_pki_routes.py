@@ -205,7 +205,7 @@ def test_statuses_follow_the_table(client: FlaskClient, store: SqlCertificateSto
     assert suspended.revocation_reason is not None
     assert suspended.revocation_reason.value == "certificateHold"
     assert suspended.revocation_time_utc == NOW - timedelta(hours=1)
-    store.restore(ca="citizen-ca", serial=serial)
+    store.restore(ca="citizen-ca", serial=serial, at=NOW)
     restored = parsed(post(client, ask()))
     assert restored.certificate_status is x509_ocsp.OCSPCertStatus.GOOD
     store.revoke(ca="citizen-ca", serial=serial, at=NOW, reason="keyCompromise")

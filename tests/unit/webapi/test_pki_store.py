@@ -52,7 +52,7 @@ def test_what_was_not_issued_cannot_be_changed(store: SqlCertificateStore) -> No
     with pytest.raises(CertificateNotRecorded):
         store.suspend(ca="citizen", serial=1, at=NOW)
     with pytest.raises(CertificateNotRecorded):
-        store.restore(ca="service", serial=SERIAL)
+        store.restore(ca="service", serial=SERIAL, at=NOW)
     with pytest.raises(CertificateNotRecorded):
         store.revoke(ca="service", serial=SERIAL, at=NOW, reason="superseded")
 
@@ -62,7 +62,7 @@ def test_a_revoked_certificate_is_never_restored_suspended_or_revoked_again(
 ) -> None:
     store.revoke(ca="citizen", serial=SERIAL, at=NOW, reason="keyCompromise")
     with pytest.raises(CertificateStateWrong) as caught:
-        store.restore(ca="citizen", serial=SERIAL)
+        store.restore(ca="citizen", serial=SERIAL, at=NOW)
     assert caught.value.state is CertificateState.REVOKED
     with pytest.raises(CertificateStateWrong):
         store.suspend(ca="citizen", serial=SERIAL, at=NOW)
@@ -75,7 +75,7 @@ def test_a_revoked_certificate_is_never_restored_suspended_or_revoked_again(
 
 def test_a_good_certificate_cannot_be_restored(store: SqlCertificateStore) -> None:
     with pytest.raises(CertificateStateWrong) as caught:
-        store.restore(ca="citizen", serial=SERIAL)
+        store.restore(ca="citizen", serial=SERIAL, at=NOW)
     assert caught.value.state is CertificateState.GOOD
 
 
@@ -103,7 +103,7 @@ def test_suspension_and_release_leave_no_trace_in_the_status(store: SqlCertifica
     before = store.status("citizen", SERIAL)
     store.suspend(ca="citizen", serial=SERIAL, at=NOW)
     assert state(store) is CertificateState.SUSPENDED
-    store.restore(ca="citizen", serial=SERIAL)
+    store.restore(ca="citizen", serial=SERIAL, at=NOW)
     assert store.status("citizen", SERIAL) == before
 
 

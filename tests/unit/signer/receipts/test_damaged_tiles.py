@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import text
 
 from signer.receipts.errors import DatabaseBehind, TilesDamaged
-from signer.receipts.sequencer import Sequenced, Step
+from signer.receipts.growth import Step
+from signer.receipts.sequencer import Sequenced
 from signer.receipts.tile_store import TileFolder
 from signer.receipts.tiles import TileAddress
 from tests.support.crashes import Crash, CrashBehind

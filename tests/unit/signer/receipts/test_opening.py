@@ -16,7 +16,8 @@ from signer.receipts.errors import (
     KeysChanged,
     LogForked,
 )
-from signer.receipts.sequencer import Sequenced, Step
+from signer.receipts.growth import Step
+from signer.receipts.sequencer import Sequenced
 from tests.support.crashes import Crash, CrashBehind
 from tests.support.receipt_disk import ReceiptDisk
 from tests.support.receipts import ELECTION, NOW, TrialElection

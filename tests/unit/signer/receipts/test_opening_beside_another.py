@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from signer.receipts.growth import SilentObserver
 from signer.receipts.inspection import inspect_log
 from signer.receipts.opening import open_sequencer
-from signer.receipts.sequencer import SilentObserver
+from signer.receipts.sequencer import ballot_log_of
 from signer.receipts.tile_store import TileFolder
 from tests.support.databases import Database
 from tests.support.receipt_disk import ReceiptDisk
@@ -57,12 +58,12 @@ def test_a_log_that_grows_meanwhile_is_not_taken_for_a_restored_one(
             disk.manifest,
             store=disk.log,
             files=files,
-            signer=disk.election.signer,
+            backend=disk.election.signer,
             purposes=PURPOSES,
             at=NOW,
             observer=SilentObserver(),
         )
     else:
-        assert inspect_log(disk.manifest, store=disk.log, files=files) == ()
+        assert inspect_log(ballot_log_of(disk.manifest), store=disk.log, files=files) == ()
     assert files.happen is None
     disk.verified(0)

@@ -15,11 +15,12 @@ from signer.receipts.errors import (
     LogForked,
     SequencerHalted,
 )
+from signer.receipts.growth import Step
 from signer.receipts.leaf import CloseLeaf, decode_leaf
 from signer.receipts.log_store import SignedCheckpoint
 from signer.receipts.note import UnverifiedNote
 from signer.receipts.opening import system_shuffle
-from signer.receipts.sequencer import Sequenced, Step
+from signer.receipts.sequencer import Sequenced
 from tests.support.crashes import Crash, CrashBehind, CrashingFiles
 from tests.support.databases import Database
 from tests.support.receipt_disk import ReceiptDisk
@@ -224,7 +225,7 @@ def test_a_size_is_committed_once(disk: ReceiptDisk) -> None:
 
 def test_an_intent_for_another_root_halts(disk: ReceiptDisk) -> None:
     with pytest.raises(LogForked):
-        disk.log.intend(ELECTION, size=1, root=bytes(32), holder="x")
+        disk.log.intend(ELECTION, size=1, root=bytes(32), holder="x", permits=[])
 
 
 # Closing.

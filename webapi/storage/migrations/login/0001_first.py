@@ -9,6 +9,7 @@ down_revision = None
 
 def upgrade() -> None:
     """Make the first tables."""
+    _make_audit_tables()
     op.create_table(
         "challenge_stock",
         sa.Column("nonce", sa.String(length=128), nullable=False),
@@ -86,3 +87,53 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_sessions_ends_at"), "sessions", ["ends_at"], unique=False)
     op.create_index(op.f("ix_sessions_used_at"), "sessions", ["used_at"], unique=False)
+
+
+def _make_audit_tables() -> None:
+    op.create_table(
+        "audit_checkpoints",
+        sa.Column("log_id", sa.String(length=64), nullable=False),
+        sa.Column("size", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("root", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("note", sa.LargeBinary(), nullable=False),
+        sa.Column("previous_size", sa.BigInteger(), nullable=False),
+        sa.Column("released", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("log_id", "size", name=op.f("pk_audit_checkpoints")),
+    )
+    op.create_table(
+        "audit_entries",
+        sa.Column(
+            "entry_id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            sa.Identity(),
+            nullable=False,
+        ),
+        sa.Column("entry", sa.LargeBinary(), nullable=False),
+        sa.Column("slot", sa.BigInteger(), nullable=True),
+        sa.Column("of_seal", sa.Boolean(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("entry_id", name=op.f("pk_audit_entries")),
+        sa.UniqueConstraint("seq", name=op.f("uq_audit_entries_seq")),
+    )
+    op.create_index("ix_audit_entries_waiting", "audit_entries", ["seq", "entry_id"])
+    op.create_table(
+        "audit_intents",
+        sa.Column("log_id", sa.String(length=64), nullable=False),
+        sa.Column("size", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("root", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("holder", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("log_id", "size", name=op.f("pk_audit_intents")),
+    )
+    op.create_table(
+        "permit_ranges",
+        sa.Column("range_id", sa.String(length=32), nullable=False),
+        sa.Column("purpose", sa.String(length=64), nullable=False),
+        sa.Column("owner", sa.String(length=255), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.Column("issued_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("used", sa.BigInteger(), nullable=True),
+        sa.Column("root", sa.LargeBinary(length=32), nullable=True),
+        sa.PrimaryKeyConstraint("range_id", name=op.f("pk_permit_ranges")),
+        sqlite_with_rowid=False,
+    )
