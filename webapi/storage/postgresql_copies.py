@@ -30,7 +30,8 @@ VERSION_TABLE = "alembic_version"
 LOCK_WAIT = "30s"
 
 _MAJOR = re.compile(r"\) (\d+)")
-_ITEM = re.compile(r"(\d+); \d+ \d+ TABLE DATA (\S+) (\S+) \S+")
+_ITEM = re.compile(r"\d+; \d+ \d+ (TABLE DATA|SEQUENCE SET) (\S+) (\S+) \S+")
+_ROWS, _SEQUENCE = "TABLE DATA", "SEQUENCE SET"
 _COPY = re.compile(r"COPY (\S+) \((.+)\) FROM stdin;")
 _END = "\\."
 _NULL = "\\N"
@@ -110,7 +111,7 @@ class PostgresqlCopies:
         tool = _tool("pg_restore")
         items = self._items(source)
         wanted = [table.name for table in loaded_tables(realm)]
-        missing = [name for name in wanted if (str(realm), name) not in items]
+        missing = [name for name in wanted if (_ROWS, str(realm), name) not in items]
         if missing:
             raise CopyDamaged(f"{source.name} lacks the table {missing[0]}")
         with engine.begin() as connection:
@@ -118,15 +119,16 @@ class PostgresqlCopies:
             prepare(connection)
         with tempfile.NamedTemporaryFile("w", suffix=".list") as chosen:
             # In this order: what others refer to comes first.
-            chosen.writelines(items[str(realm), name] + "\n" for name in wanted)
+            chosen.writelines(items[_ROWS, str(realm), name] + "\n" for name in wanted)
+            chosen.writelines(line + "\n" for key, line in items.items() if key[0] == _SEQUENCE)
             chosen.flush()
             arguments = ["--data-only", "--single-transaction", "--exit-on-error"]
             arguments += [f"--use-list={chosen.name}", *_where(engine), str(source)]
             _run([tool, *arguments], engine)
 
     @staticmethod
-    def _items(source: Path) -> Mapping[tuple[str, str], str]:
-        """The lines of the table of contents that stand for rows, by schema and table."""
+    def _items(source: Path) -> Mapping[tuple[str, str, str], str]:
+        """The lines of the table of contents for rows and sequences: by kind, schema and name."""
         done = subprocess.run(
             [_tool("pg_restore"), "--list", str(source)],
             capture_output=True,
@@ -137,7 +139,7 @@ class PostgresqlCopies:
         if done.returncode:
             raise CopyDamaged(f"pg_restore cannot read {source.name}")
         found = (_ITEM.match(line) for line in done.stdout.splitlines())
-        return {(match[2], match[3]): match.string for match in found if match}
+        return {(match[1], match[2], match[3]): match.string for match in found if match}
 
 
 def _tool(name: str) -> str:
