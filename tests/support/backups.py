@@ -55,6 +55,7 @@ class Place:
             databases={realm: RealmDatabase(self.engine(realm), realm, None) for realm in Realm},
             elections=self.disk.elections,
             log_directory=self.logs,
+            audit_directory=self.folder / "audit",
         )
         return create_backup(source, target, at=NOW)
 
@@ -63,6 +64,7 @@ class Place:
             databases={realm: self._owned(realm) for realm in Realm},
             lease=WorkerLease(self.engine(Realm.BALLOTS)),
             log_directory=self.logs,
+            audit_directory=self.folder / "audit",
         )
         at = NOW + timedelta(days=1)
         return restore_backup(backup, target, at=at, fingerprint=fingerprint)

@@ -16,7 +16,7 @@ from signer.receipts.acceptance import slot_of
 from signer.receipts.election import Manifest
 from signer.receipts.tile_store import TileFolder
 from webapi.backup.folder import MANIFEST, new_folder, record_files, write_file
-from webapi.backup.manifest import BackupManifest, DatabaseRecord, LogRecord
+from webapi.backup.manifest import AuditRecord, BackupManifest, DatabaseRecord, LogRecord
 from webapi.backup.verify import examine_backup
 from webapi.storage.elections import SqlElectionStore
 from webapi.storage.realm import Realm
@@ -34,6 +34,7 @@ class BackupSource:
         databases: all realms.
         elections: knows the logs.
         log_directory: holds a folder for each log.
+        audit_directory: holds a folder for each realm's audit log.
     """
 
     origin: str
@@ -41,6 +42,7 @@ class BackupSource:
     databases: Mapping[Realm, RealmDatabase]
     elections: SqlElectionStore
     log_directory: Path
+    audit_directory: Path
 
 
 def create_backup(source: BackupSource, target: Path, *, at: datetime) -> BackupManifest:
@@ -53,6 +55,7 @@ def create_backup(source: BackupSource, target: Path, *, at: datetime) -> Backup
     with new_folder(target) as folder:
         # (1)
         checkpoints = _copy_checkpoints(source, folder)
+        audit = {realm: _copy_audit_files(source, realm, folder) for realm in Realm}
         # (2)
         databases = {
             realm: _copy_database(database, folder)
@@ -67,6 +70,10 @@ def create_backup(source: BackupSource, target: Path, *, at: datetime) -> Backup
             made_in_slot=slot_of(at),
             databases=databases,
             logs=tuple(_log_record(log, checkpoints) for log in copied),
+            audit={
+                realm: _audit_record(source, realm, folder / databases[realm].file, names)
+                for realm, names in audit.items()
+            },
             files=record_files(folder),
         )
         write_file(folder / MANIFEST, manifest.serialise())
@@ -88,6 +95,22 @@ def _copy_checkpoints(source: BackupSource, folder: Path) -> Mapping[str, str]:
     return copied
 
 
+def _copy_audit_files(source: BackupSource, realm: Realm, folder: Path) -> tuple[str, str]:
+    """The names of the copied checkpoint and of the copied policy, empty where there is none."""
+    files = TileFolder(source.audit_directory / realm)
+    names = []
+    for kind, content in (
+        ("checkpoints", files.read_checkpoint()),
+        ("policies", files.read_policy()),
+    ):
+        name = f"{kind}/audit/{realm}"
+        if content is not None:
+            write_file(folder / name, content)
+        names.append("" if content is None else name)
+    checkpoint, policy = names
+    return checkpoint, policy
+
+
 def _copy_database(database: RealmDatabase, folder: Path) -> DatabaseRecord:
     name = f"{database.realm}{database.copies.suffix}"
     database.copy_to(folder / name)
@@ -103,3 +126,12 @@ def _log_record(log: CopiedLog, checkpoints: Mapping[str, str]) -> LogRecord:
         finished=log.is_finished,
         checkpoint=checkpoints.get(log.election_id, ""),
     )
+
+
+def _audit_record(
+    source: BackupSource, realm: Realm, copy: Path, names: tuple[str, str]
+) -> AuditRecord:
+    signed = source.databases[realm].copies.sealed(copy, realm)
+    if signed is None:
+        return AuditRecord(0, "", *names)
+    return AuditRecord(signed.size, signed.root.hex(), *names)

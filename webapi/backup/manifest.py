@@ -21,7 +21,9 @@ FORMAT = "tamga.backup/1"
 MAX_MANIFEST_BYTES = 64 * 2**20
 MAX_FILES = 100_000
 
-_MEMBERS = frozenset({"databases", "files", "format", "logs", "made_in_slot", "origin", "service"})
+_MEMBERS = frozenset(
+    {"audit", "databases", "files", "format", "logs", "made_in_slot", "origin", "service"}
+)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*(/[a-z0-9][a-z0-9.-]*){0,2}")
 _WORD = re.compile(r"[\x21-\x7e]{1,255}")
@@ -79,6 +81,23 @@ class LogRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One realm's audit log, as the copied database has it.
+
+    Attributes:
+        size: of the newest seal, 0 where there is none.
+        root: its root, 64 hexadecimal digits; empty where there is none.
+        checkpoint: the name of its copied checkpoint file; empty where there was none.
+        policy: the name of the copied file that pins its key; empty where there was none.
+    """
+
+    size: int
+    root: str
+    checkpoint: str
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
 class BackupManifest:
     """All that belongs to a backup.
 
@@ -88,6 +107,7 @@ class BackupManifest:
         made_in_slot: unix time / 600.
         databases: by realm, all of them.
         logs: by id.
+        audit: by realm, all of them.
         files: by name, save the manifest itself.
     """
 
@@ -96,6 +116,7 @@ class BackupManifest:
     made_in_slot: int
     databases: Mapping[Realm, DatabaseRecord]
     logs: tuple[LogRecord, ...]
+    audit: Mapping[Realm, AuditRecord]
     files: tuple[FileRecord, ...]
 
     def __post_init__(self) -> None:
@@ -103,6 +124,7 @@ class BackupManifest:
         ids = [log.log_id for log in self.logs]
         checks = {
             "there is one database of each realm": set(self.databases) == set(Realm),
+            "there is one audit log of each realm": set(self.audit) == set(Realm),
             "files are sorted, each once": names == sorted(set(names)),
             "logs are sorted, each once": ids == sorted(set(ids)),
             "every copy is among the files": self._named() <= set(names),
@@ -114,7 +136,8 @@ class BackupManifest:
 
     def _named(self) -> set[str]:
         copies = {database.file for database in self.databases.values()}
-        return copies | {log.checkpoint for log in self.logs if log.checkpoint}
+        copies |= {name for log in self.audit.values() for name in (log.checkpoint, log.policy)}
+        return (copies | {log.checkpoint for log in self.logs}) - {""}
 
     @property
     def made_at(self) -> datetime:
@@ -124,6 +147,15 @@ class BackupManifest:
     def serialise(self) -> bytes:
         """The manifest's bytes."""
         members = {
+            "audit": {
+                str(realm): {
+                    "checkpoint": log.checkpoint,
+                    "policy": log.policy,
+                    "root": log.root,
+                    "size": str(log.size),
+                }
+                for realm, log in self.audit.items()
+            },
             "databases": {
                 str(realm): {"engine": d.engine, "file": d.file, "version": d.version}
                 for realm, d in self.databases.items()
@@ -172,6 +204,7 @@ class BackupManifest:
                     for realm, record in members["databases"].items()
                 },
                 logs=tuple(_log(record) for record in members["logs"]),
+                audit={Realm(realm): _audit(record) for realm, record in members["audit"].items()},
                 files=tuple(_file(record) for record in members["files"]),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -187,12 +220,26 @@ def _database(record: Any) -> DatabaseRecord:
     return DatabaseRecord(_name(record["file"]), record["engine"], _word(record["version"]))
 
 
-def _log(record: Any) -> LogRecord:
-    checkpoint, root, size = record["checkpoint"], record["root"], parse_decimal(record["size"])
-    if not is_election_id(record["log_id"]) or not isinstance(record["finished"], bool):
-        raise ValueError("no log's id, or no flag")
+def _audit(record: Any) -> AuditRecord:
+    size, root = _head(record)
+    checkpoint, policy = record["checkpoint"], record["policy"]
+    return AuditRecord(
+        size, root, _name(checkpoint) if checkpoint else "", _name(policy) if policy else ""
+    )
+
+
+def _head(record: Any) -> tuple[int, str]:
+    """Size and root, both or neither."""
+    size, root = parse_decimal(record["size"]), record["root"]
     if (root == "") != (size == 0) or (root and _SHA256.fullmatch(root) is None):
         raise ValueError("no root")
+    return size, root
+
+
+def _log(record: Any) -> LogRecord:
+    checkpoint, (size, root) = record["checkpoint"], _head(record)
+    if not is_election_id(record["log_id"]) or not isinstance(record["finished"], bool):
+        raise ValueError("no log's id, or no flag")
     return LogRecord(
         log_id=record["log_id"],
         origin=_key_name(record["origin"]),

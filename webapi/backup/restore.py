@@ -5,6 +5,8 @@
 3. No worker of the service is at work: the lease and the locks of all logs are ours.
 4. Checkpoint files: one that is in a log's folder and not older than the backup's stays. It is the
    witness that the backup is old.
+   Audit logs get the file that pins their key and no checkpoint: whoever has newer seals must
+   first be asked, and until then they halt.
 5. Each realm's rows, with holds on every log that may have grown and on the responder's answers.
    Sessions and challenges are not loaded.
 """
@@ -46,11 +48,13 @@ class RestoreTarget:
         databases: all realms, as the owner of their tables connects.
         lease: which the active worker holds.
         log_directory: holds a folder for each log.
+        audit_directory: holds a folder for each realm's audit log.
     """
 
     databases: Mapping[Realm, RealmDatabase]
     lease: Lease
     log_directory: Path
+    audit_directory: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +67,14 @@ class RestoreReport:
         witnesses: logs in whose folder a checkpoint stayed that is newer than the backup's, or
             cannot be read.
         unknown: folders of logs that the backup does not know.
+        audit_halted: realms whose audit log's folder lacks a checkpoint.
     """
 
     manifest: BackupManifest
     held: tuple[str, ...]
     witnesses: tuple[str, ...]
     unknown: tuple[str, ...]
+    audit_halted: tuple[Realm, ...]
 
 
 def restore_backup(
@@ -108,13 +114,14 @@ def restore_backup(
             for log in manifest.logs
             if log.checkpoint and not _put_back(folder, log, target.log_directory, slot=slot)
         ]
+        audit_halted = _put_back_audit_keys(folder, manifest, target.audit_directory, slot=slot)
         # (5)
         held = tuple(log.log_id for log in manifest.logs if not log.finished)
         restored = Restored(held, manifest.made_at, at, slot)
         for realm, record in sorted(manifest.databases.items()):
             target.databases[realm].load(folder / record.file, restored)
     unknown = _unknown_folders(manifest, target.log_directory)
-    return RestoreReport(manifest, held, tuple(witnesses), unknown)
+    return RestoreReport(manifest, held, tuple(witnesses), unknown, audit_halted)
 
 
 def _require_same_kind(manifest: BackupManifest, databases: Mapping[Realm, RealmDatabase]) -> None:
@@ -159,6 +166,20 @@ def _put_back(folder: Path, log: LogRecord, log_directory: Path, *, slot: int) -
             return size == _size(note)
     files.write_checkpoint(note, slot=slot)
     return True
+
+
+def _put_back_audit_keys(
+    folder: Path, manifest: BackupManifest, directory: Path, *, slot: int
+) -> tuple[Realm, ...]:
+    """Pin the keys of audit logs again where nothing pins them; the realms without a checkpoint."""
+    halted = []
+    for realm, log in sorted(manifest.audit.items()):
+        files = TileFolder(directory / realm)
+        if log.policy and files.read_policy() is None:
+            files.write_policy((folder / log.policy).read_bytes(), slot=slot)
+        if log.size and files.read_checkpoint() is None:
+            halted.append(realm)
+    return tuple(halted)
 
 
 def _size(note: bytes) -> int:

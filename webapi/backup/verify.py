@@ -7,12 +7,15 @@ elsewhere when it is made, and hand it in here.
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from signer.audit.sealing import audit_origin
 from signer.receipts.checkpoint import Checkpoint
 from signer.receipts.confirmation import verify_evidence
 from signer.receipts.election import Manifest
-from signer.receipts.errors import EvidenceInvalid, ManifestMalformed
-from signer.receipts.policy import LogKeys
+from signer.receipts.errors import EvidenceInvalid, ManifestMalformed, PolicyMalformed
+from signer.receipts.log_store import SignedCheckpoint
+from signer.receipts.policy import LogKeys, Policy
 from webapi.backup.errors import (
     BackupDamaged,
     BackupError,
@@ -51,6 +54,7 @@ def examine_backup(folder: Path, *, fingerprint: str | None = None) -> BackupRep
     4. The logs in the database are those of the manifest: id, origin, newest size and root.
     5. Their newest checkpoints, and the copied files, are signed by keys that the election's
        manifest pins; no file is newer than the database, or of another tree at its size.
+    6. So it is with each realm's audit log, whose key its copied policy pins.
 
     Args:
         folder: the backup.
@@ -74,6 +78,9 @@ def examine_backup(folder: Path, *, fingerprint: str | None = None) -> BackupRep
     # (4) and (5)
     if not found:
         found += _check_logs(folder, manifest)
+    # (6)
+    if not found:
+        found += _check_audit_logs(folder, manifest)
     return BackupReport(manifest, digest, tuple(found))
 
 
@@ -125,11 +132,47 @@ def _check_log(folder: Path, stated: LogRecord, copied: CopiedLog) -> None:
     found = (manifest.election_id, manifest.origin, size, root, copied.is_finished)
     if found != (stated.log_id, stated.origin, stated.size, stated.root, stated.finished):
         raise BackupDamaged(f"the log of {stated.log_id} ends otherwise than the manifest states")
-    if copied.signed is not None:
-        head = Checkpoint(manifest.origin, copied.signed.size, copied.signed.root)
-        if verify_evidence(copied.signed.note, keys) != head:
-            raise BackupDamaged(f"the newest checkpoint of {stated.log_id} says something else")
-    if stated.checkpoint:
-        file = verify_evidence((folder / stated.checkpoint).read_bytes(), keys)
-        if file.size > size or (file.size == size and file.root.hex() != root):
-            raise BackupDamaged(f"the database is behind the copied file {stated.checkpoint}")
+    files = [] if not stated.checkpoint else [folder / stated.checkpoint]
+    _check_signed(keys, copied.signed, files)
+
+
+def _check_signed(keys: LogKeys, signed: SignedCheckpoint | None, files: list[Path]) -> None:
+    """A log's newest checkpoint and its copied file are signed, and of one tree."""
+    size = 0
+    if signed is not None:
+        size = signed.size
+        if verify_evidence(signed.note, keys) != Checkpoint(keys.origin, size, signed.root):
+            raise BackupDamaged(f"the newest checkpoint of {keys.origin} says something else")
+    for path in files:
+        file = verify_evidence(path.read_bytes(), keys)
+        if file.size > size or (
+            signed is not None and file.size == size and file.root != signed.root
+        ):
+            raise BackupDamaged(f"the database is behind the copied file of {keys.origin}")
+
+
+def _check_audit_logs(folder: Path, manifest: BackupManifest) -> list[BackupError]:
+    found: list[BackupError] = []
+    for realm in sorted(manifest.audit):
+        try:
+            _check_audit_log(folder, manifest, realm)
+        except (CopyDamaged, EvidenceInvalid, PolicyMalformed) as error:
+            found.append(BackupDamaged(f"the audit log of {realm}: {error}"))
+        except BackupDamaged as error:
+            found.append(error)
+    return found
+
+
+def _check_audit_log(folder: Path, manifest: BackupManifest, realm: Realm) -> None:
+    stated, database = manifest.audit[realm], manifest.databases[realm]
+    signed = COPIES[database.engine].sealed(folder / database.file, realm)
+    head = (0, "") if signed is None else (signed.size, signed.root.hex())
+    if head != (stated.size, stated.root):
+        raise BackupDamaged(f"the audit log of {realm} ends otherwise than the manifest states")
+    if not stated.policy:
+        return  # nothing was sealed, or its folder is lost; the log halts over that by itself
+    origin = audit_origin(urlsplit(manifest.origin).hostname or "", str(realm))
+    keys = Policy.parse((folder / stated.policy).read_bytes()).logs.get(origin)
+    if keys is None:
+        raise BackupDamaged(f"the copied policy pins no key of {origin}")
+    _check_signed(keys, signed, [folder / stated.checkpoint] if stated.checkpoint else [])

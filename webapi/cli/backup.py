@@ -67,6 +67,7 @@ def create(config: Path, *, directory: Path, salt_keys: Path | None) -> None:
             databases={realm: RealmDatabase(engines[realm], realm, None) for realm in Realm},
             elections=SqlElectionStore(engines[Realm.BALLOTS]),
             log_directory=settings.receipts.log_directory,
+            audit_directory=settings.audit.directory,
         )
         create_backup(source, directory, at=clock.now())
     click.echo(f"{directory}: made and verified")
@@ -109,7 +110,12 @@ def restore(
     with ExitStack() as stack:
         owned = {realm: _owned_database(settings, realm, stack) for realm in Realm}
         engine = stack.enter_context(opened_engine(settings.database.ballots.url, Realm.BALLOTS))
-        target = RestoreTarget(owned, WorkerLease(engine), settings.receipts.log_directory)
+        target = RestoreTarget(
+            databases=owned,
+            lease=WorkerLease(engine),
+            log_directory=settings.receipts.log_directory,
+            audit_directory=settings.audit.directory,
+        )
         report = restore_backup(directory, target, at=clock.now(), fingerprint=fingerprint)
     vault = FileSaltVault(settings.receipts.salt_key_directory)
     if salt_keys is not None:
@@ -165,6 +171,11 @@ def _tell_restored(report: RestoreReport, without_key: list[str]) -> None:
         click.echo(f"{log_id}: on hold; find its newest checkpoints: tamga log confirm {log_id}")
     for name in report.unknown:
         click.echo(f"{name}: a log folder that the backup does not know: it is younger")
+    for realm in report.audit_halted:
+        click.echo(
+            f"audit log of {realm}: it halts until the newest checkpoint that anybody holds of it "
+            "is in its folder"
+        )
     for log_id in without_key:
         click.echo(f"{log_id}: its salt key is missing: no ballot is taken, no receipt given again")
     click.echo(

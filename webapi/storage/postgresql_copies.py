@@ -103,6 +103,18 @@ class PostgresqlCopies:
         except (KeyError, ValueError) as error:
             raise CopyDamaged(f"{source.name} holds rows of another form") from error
 
+    def sealed(self, source: Path, realm: Realm) -> SignedCheckpoint | None:
+        """The newest checkpoint of the realm's audit log."""
+        try:
+            found = [
+                _checkpoint(row)
+                for _, row in _rows(source, ["audit_checkpoints"], realm)
+                if row["log_id"] == realm
+            ]
+        except (KeyError, ValueError) as error:
+            raise CopyDamaged(f"{source.name} holds rows of another form") from error
+        return max(found, key=lambda signed: signed.size, default=None)
+
     def load(self, engine: Engine, realm: Realm, source: Path, prepare: Prepare) -> None:
         """Load the rows in one transaction, behind one that has put down the holds.
 

@@ -75,6 +75,9 @@ class RealmCopies(Protocol):
     def logs(self, source: Path) -> Sequence[CopiedLog]:
         """The ballot logs in a copy of that realm, by id; raises CopyDamaged."""
 
+    def sealed(self, source: Path, realm: Realm) -> SignedCheckpoint | None:
+        """The newest checkpoint of the realm's audit log; raises CopyDamaged."""
+
     def load(self, engine: Engine, realm: Realm, source: Path, prepare: Prepare) -> None:
         """Load a copy into the empty tables of its version, all of it or nothing.
 

@@ -11,6 +11,8 @@ from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, inser
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from signer.receipts.log_store import SignedCheckpoint
+from webapi.storage.audit_log import SqlAuditLog
 from webapi.storage.elections import SqlElectionStore
 from webapi.storage.log_store import SqlLogStore
 from webapi.storage.realm import Realm
@@ -74,6 +76,11 @@ class SqliteCopies:
                 )
                 for stored in SqlElectionStore(engine).list_all()
             ]
+
+    def sealed(self, source: Path, realm: Realm) -> SignedCheckpoint | None:
+        """The newest checkpoint of the realm's audit log."""
+        with _opened(source) as engine:
+            return SqlAuditLog(engine, realm).log_state(str(realm)).signed
 
     def load(self, engine: Engine, realm: Realm, source: Path, prepare: Prepare) -> None:
         """Load in one transaction, so that whoever looks sees nothing or everything."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from webapi.backup.errors import BackupManifestMalformed
 from webapi.backup.manifest import (
     MAX_MANIFEST_BYTES,
+    AuditRecord,
     BackupManifest,
     DatabaseRecord,
     FileRecord,
@@ -34,13 +35,23 @@ def manifests(draw: st.DrawFn) -> BackupManifest:
         logs.append(LogRecord(log_id, origin, size, root, draw(st.booleans()), name))
     engine = draw(st.sampled_from(["sqlite", "postgresql"]))
     databases = {realm: DatabaseRecord(f"{realm}.copy", engine, f"{realm}_0001") for realm in Realm}
-    names = {d.file for d in databases.values()} | {log.checkpoint for log in logs} - {""}
+    audit = {
+        realm: AuditRecord(
+            7, draw(DIGESTS), f"checkpoints/audit/{realm}", f"policies/audit/{realm}"
+        )
+        if draw(st.booleans())
+        else AuditRecord(0, "", "", "")
+        for realm in Realm
+    }
+    names = {n for log in audit.values() for n in (log.checkpoint, log.policy)} - {""}
+    names |= {d.file for d in databases.values()} | {log.checkpoint for log in logs} - {""}
     return BackupManifest(
         origin="https://tamga.example.mn:8443",
         service="0.1.0",
         made_in_slot=draw(COUNTS),
         databases=databases,
         logs=tuple(logs),
+        audit=audit,
         files=tuple(FileRecord(name, draw(COUNTS), draw(DIGESTS)) for name in sorted(names)),
     )
 
@@ -76,6 +87,9 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 def members(**changes: object) -> bytes:
     digest = "ab" * 32
     whole: dict[str, Any] = {
+        "audit": {
+            str(realm): {"checkpoint": "", "policy": "", "root": "", "size": "0"} for realm in Realm
+        },
         "databases": {
             str(realm): {"engine": "sqlite", "file": f"{realm}.sqlite3", "version": "1"}
             for realm in Realm
@@ -104,6 +118,7 @@ def members(**changes: object) -> bytes:
 
 LOG = json.loads(members())["logs"][0]
 FILES = json.loads(members())["files"]
+AUDIT = json.loads(members())["audit"]
 DATABASES = json.loads(members())["databases"]
 
 
@@ -123,6 +138,10 @@ def test_the_pattern_of_the_refusals_is_a_manifest() -> None:
         {"origin": ""},
         {"origin": "a b"},
         {"service": 1},
+        {"audit": {}},
+        {"audit": {**AUDIT, "pki": {**AUDIT["pki"], "size": "1"}}},
+        {"audit": {**AUDIT, "pki": {**AUDIT["pki"], "policy": "missing"}}},
+        {"audit": {**AUDIT, "pki": {"size": "0"}}},
         {"databases": {}},
         {"databases": []},
         {"databases": {**DATABASES, "more": DATABASES["pki"]}},
