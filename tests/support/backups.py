@@ -6,9 +6,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import Engine, func, select
 
+from signer.audit.sealing import audit_origin, open_sealer
 from signer.login.challenge import IssuedChallenge, StockedNonce
+from signer.payload import Purpose
+from signer.receipts.growth import SilentObserver
+from signer.receipts.tile_store import TileFolder
 from tests.support.databases import PostgresDatabase, SqliteDatabase
 from tests.support.postgres import roles_in
 from tests.support.receipt_disk import ReceiptDisk
@@ -17,6 +22,7 @@ from tests.support.versions import versions
 from webapi.backup.create import BackupSource, create_backup
 from webapi.backup.manifest import BackupManifest
 from webapi.backup.restore import RestoreReport, RestoreTarget, restore_backup
+from webapi.storage.audit_log import SqlAuditLog
 from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.challenges import SqlChallengeStore
 from webapi.storage.lease import WorkerLease
@@ -91,6 +97,26 @@ class Place:
         challenges.issue(
             IssuedChallenge("c" * 32, "m" * 128, "https://tamga.example.mn", bytes(32), end)
         )
+
+    def seal(self) -> None:
+        """What waits in every realm's audit log."""
+        keys = self.election.signer.keys
+        keys.setdefault(Purpose.AUDIT, ec.generate_private_key(ec.SECP256R1()))
+        for realm in Realm:
+            with self.audit_files(realm).locked():
+                sealer = open_sealer(
+                    str(realm),
+                    audit_origin("tamga.example.mn", str(realm)),
+                    records=SqlAuditLog(self.engine(realm), realm),
+                    files=self.audit_files(realm),
+                    backend=self.election.signer,
+                    at=NOW,
+                    observer=SilentObserver(),
+                )
+                sealer.run_once(at=NOW)
+
+    def audit_files(self, realm: Realm) -> TileFolder:
+        return TileFolder(self.folder / "audit" / realm)
 
     def vote(self, *numbers: int) -> None:
         for number in numbers:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Engine, text
+from sqlalchemy import URL, Engine, text
 
 from signer.receipts.log_store import SignedCheckpoint
 from webapi.storage.realm import Realm
@@ -26,6 +26,7 @@ from webapi.storage.realm_copies import (
     require_empty,
 )
 
+_PASSWORD = "password"  # noqa: S105 - the name that a URL may give it by
 VERSION_TABLE = "alembic_version"
 LOCK_WAIT = "30s"
 
@@ -172,14 +173,24 @@ def _major(tool: str) -> int:
 
 def _where(engine: Engine) -> list[str]:
     """Where to connect to, without the password: arguments are seen by everybody on the host."""
-    url = engine.url.set(drivername="postgresql", password=None)
-    return ["--no-password", f"--dbname={url.render_as_string(hide_password=False)}"]
+    url = engine.url
+    shown = URL.create(
+        "postgresql",
+        username=url.username,
+        host=url.host,
+        port=url.port,
+        database=url.database,
+        query=url.difference_update_query([_PASSWORD]).query,
+    )
+    return ["--no-password", f"--dbname={shown.render_as_string(hide_password=False)}"]
 
 
 def _environment(engine: Engine | None = None) -> dict[str, str]:
     environment = {**os.environ, "LC_ALL": "C"}
-    if engine is not None and engine.url.password is not None:
-        environment["PGPASSWORD"] = engine.url.password
+    if engine is not None:
+        password = engine.url.query.get(_PASSWORD, engine.url.password)
+        if password is not None:
+            environment["PGPASSWORD"] = str(password)
     return environment
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from signer.receipts.errors import SequencerRunning
+from signer.receipts.errors import CheckpointFileMissing, SequencerRunning
 from signer.receipts.growth import Step
 from signer.receipts.inspection import inspect_log
 from signer.receipts.sequencer import ballot_log_of
@@ -388,3 +388,53 @@ def test_an_open_hold_survives_the_next_backup(places: Places, tmp_path: Path) -
     places.new.restore(tmp_path / "backup")
     found = SqlLogHolds(places.new.engine(Realm.BALLOTS)).find(ELECTION)
     assert [hold.contradiction for hold in found] == [b"proof \\ \t \n \\x00", None]
+
+
+def test_audit_logs_are_copied_and_wait_for_their_newest_checkpoint(
+    places: Places, tmp_path: Path
+) -> None:
+    old, new = places.old, places.new
+    old.live()
+    old.seal()
+    manifest = old.back_up(tmp_path / "backup")
+    assert manifest.audit[Realm.LOGIN].size == 0
+    sealed = [realm for realm, log in manifest.audit.items() if log.size]
+    assert Realm.BALLOTS in sealed
+    assert new.restore(tmp_path / "backup").audit_halted == tuple(sorted(sealed))
+    with pytest.raises(CheckpointFileMissing):
+        new.seal()
+    for realm in sealed:
+        assert new.audit_files(realm).read_policy() == old.audit_files(realm).read_policy()
+        note = old.audit_files(realm).read_checkpoint()
+        assert note is not None
+        new.audit_files(realm).write_checkpoint(note, slot=1)
+    new.seal()
+
+
+@pytest.mark.parametrize("spoilt", ["policy", "checkpoint", "head", "key"])
+def test_a_spoilt_audit_log_is_found(sqlite_pattern: Path, tmp_path: Path, spoilt: str) -> None:
+    database = SqliteDatabase(sqlite_pattern, tmp_path / "database")
+    place = Place(tmp_path / "place", database, TrialElection())
+    place.live()
+    place.seal()
+    backup = tmp_path / "backup"
+    place.back_up(backup)
+    members = json.loads((backup / "manifest.json").read_bytes())
+    if spoilt == "head":
+        members["audit"]["ballots"]["root"] = "ab" * 32
+    elif spoilt == "checkpoint":
+        place.vote(1)
+        place.seal()
+        newer = place.audit_files(Realm.BALLOTS).read_checkpoint()
+        assert newer is not None
+        (backup / "checkpoints" / "audit" / "ballots").write_bytes(newer)
+    else:
+        path = backup / "policies" / "audit" / "ballots"
+        policy = path.read_bytes()
+        path.write_bytes(b"?" if spoilt == "policy" else policy.replace(b"audit.", b"other."))
+    records = folder_module.record_files(backup)
+    files = [{"length": r.length, "name": r.name, "sha256": r.sha256} for r in records]
+    restate(backup, files=files, audit=members["audit"])
+    (finding,) = examine_backup(backup).findings
+    assert isinstance(finding, BackupDamaged)
+    database.close()
