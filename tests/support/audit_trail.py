@@ -17,6 +17,7 @@ from signer.permit_range import PermitRange, reserve_range
 from signer.receipts.growth import SilentObserver, StepObserver
 from signer.receipts.sequencer import Sequenced
 from signer.receipts.tile_store import TileFolder
+from tests.support.databases import Database, PostgresDatabase
 from tests.support.receipts import NOW
 from tests.support.software_signer import SoftwareBackend
 from webapi.storage.audit_log import SqlAuditLog
@@ -31,12 +32,20 @@ def audit_backend() -> SoftwareBackend:
     return SoftwareBackend({Purpose.AUDIT: ec.generate_private_key(ec.SECP256R1())})
 
 
+def owner_of(database: Database, realm: Realm) -> Engine:
+    if isinstance(database, PostgresDatabase):
+        return database.owner_engine(realm)
+    return database.engine(realm)
+
+
 @dataclass
 class AuditTrail:
     engine: Engine
     realm: Realm
     folder: Path
     backend: SoftwareBackend = field(default_factory=audit_backend)
+    owner: Engine | None = None
+    """As somebody signs in who may change what the service may not."""
 
     def __post_init__(self) -> None:
         self.log_id = str(self.realm)
@@ -103,7 +112,7 @@ class AuditTrail:
         return {finding.code for finding in self.report(kept).findings}
 
     def sql(self, statement: object) -> None:
-        with self.engine.begin() as connection:
+        with (self.owner or self.engine).begin() as connection:
             connection.execute(statement)  # type: ignore[call-overload]  # any statement
 
 

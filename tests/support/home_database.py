@@ -16,8 +16,8 @@ class HomeDatabase(Protocol):
     def attach(self, home: Home) -> None:
         """Write into the home's settings where they are."""
 
-    def back_up(self, name: str) -> None:
-        """Copy the ballots' realm."""
+    def back_up(self, name: str, realm: Realm = Realm.BALLOTS) -> None:
+        """Copy a realm; where one database has them all, the others as well."""
 
     def restore(self, name: str) -> None:
         """Put a copy in its place; nobody may be connected."""
@@ -34,22 +34,25 @@ class SqliteHome:
 
     def __init__(self, folder: Path) -> None:
         self._backups = folder
+        self._originals: dict[str, Path] = {}
         folder.mkdir()
 
     def attach(self, home: Home) -> None:
-        self._file = home.directory / "database" / "ballots.db"
+        self._folder = home.directory / "database"
 
-    def back_up(self, name: str) -> None:
+    def back_up(self, name: str, realm: Realm = Realm.BALLOTS) -> None:
+        self._originals[name] = self._folder / f"{realm}.db"
         target = sqlite3.connect(self._backups / name)
-        source = sqlite3.connect(self._file)
+        source = sqlite3.connect(self._originals[name])
         source.backup(target)
         source.close()
         target.close()
 
     def restore(self, name: str) -> None:
-        for leftover in self._file.parent.glob("ballots.db-*"):
+        original = self._originals[name]
+        for leftover in original.parent.glob(f"{original.name}-*"):
             leftover.unlink()
-        shutil.copyfile(self._backups / name, self._file)
+        shutil.copyfile(self._backups / name, original)
 
     def lose(self) -> None:
         shutil.rmtree(self._file.parent)
@@ -78,7 +81,8 @@ class PostgresHome:
         home.config.write_text(text)
         shutil.rmtree(home.directory / "database")
 
-    def back_up(self, name: str) -> None:
+    def back_up(self, name: str, realm: Realm = Realm.BALLOTS) -> None:
+        del realm  # a copy has them all
         self._cut()
         self._backups[name] = self.server.new_database(self._name)
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from webapi.config import ConfigurationWrong, load_settings
-from webapi.doctor import certificates, holds, places, readers
+from webapi.doctor import audit, certificates, holds, places, readers
 from webapi.doctor.tokens import zone_check
 from webapi.operations.checks import Check, CheckResult, run_check
 from webapi.settings_model import Settings
@@ -81,13 +81,16 @@ def _checks(wiring: Wiring, settings: Settings, examination: Examination) -> Ite
         _DATABASE_FIRST,
     )
     disks = {**places.database_folders(settings), "disk.logs": receipts.log_directory}
+    disks["disk.audit"] = settings.audit.directory
     for name, folder in disks.items():
         yield foreseen((name,), partial(places.check_disk, name, folder))
     for name, folder in (
         ("folder.logs", receipts.log_directory),
         ("folder.salt-keys", receipts.salt_key_directory),
+        ("folder.audit", settings.audit.directory),
     ):
         yield foreseen((name,), partial(places.check_folder, name, folder))
+    yield foreseen((audit.AUDIT,), lambda: audit.check_audit(wiring.audit_logs().count_unsealed))
     for zone in settings.tokens:
         yield zone_check(zone, examination.config.absolute(), limit)
     names = tuple(place.name for place in files)

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
-    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -38,9 +37,8 @@ end; and a token that is away for a night must not stop an election.
 audit_entries = Table(
     "audit_entries",
     EVERY_REALM,
-    # In the order of writing. SQLite numbers rows only in a column of this type; PostgreSQL asks
-    # for no right to a sequence that is an identity.
-    Column("entry_id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
+    # In the order of writing; SQLite numbers rows only in a column of this type.
+    Column("entry_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("entry", LargeBinary, nullable=False),
     # The ten-minute slot of its writing, no finer time; nothing where the writer has no clock.
     Column("slot", BigInteger, nullable=True),

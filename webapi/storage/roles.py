@@ -88,6 +88,10 @@ def grant_runtime(connection: Connection, realm: Realm, runtime: str) -> None:
         if rights.update:
             granted.append(f"UPDATE ({', '.join(map(_name, rights.update))})")
         statements.append(f"GRANT {', '.join(granted)} ON {schema}.{_name(table.name)} TO {role}")
+        numbered = table.autoincrement_column
+        if numbered is not None:
+            sequence = _name(f"{table.name}_{numbered.name}_seq")
+            statements.append(f"GRANT USAGE ON SEQUENCE {schema}.{sequence} TO {role}")
     for statement in statements:
         connection.exec_driver_sql(statement)
 

@@ -11,7 +11,7 @@ from sqlalchemy import and_, delete, insert, update
 from signer.audit.entry import PermitReserved, encode_entry
 from signer.payload import Purpose
 from signer.receipts.note import VerifierKey
-from tests.support.audit_trail import SLOT, AuditTrail, Harm, audit_backend
+from tests.support.audit_trail import SLOT, AuditTrail, Harm, audit_backend, owner_of
 from tests.support.databases import Database
 from tests.support.receipt_disk import ReceiptDisk
 from tests.support.receipts import NOW
@@ -27,7 +27,13 @@ from webapi.storage.realm import Realm
 def trails(database: Database, tmp_path: Path) -> dict[Realm, AuditTrail]:
     backend = audit_backend()
     return {
-        realm: AuditTrail(database.engine(realm), realm, tmp_path / "audit", backend)
+        realm: AuditTrail(
+            database.engine(realm),
+            realm,
+            tmp_path / "audit",
+            backend,
+            owner_of(database, realm),
+        )
         for realm in Realm
     }
 

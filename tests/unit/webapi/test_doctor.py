@@ -3,7 +3,7 @@
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from pkcs11_bridge.errors import DeviceUnavailable, ReaderServiceDown
 from pkcs11_bridge.readers import Reader
 from tests.support.certificates import NOW, development_like_pki
 from webapi.doctor import places
+from webapi.doctor.audit import check_audit
 from webapi.doctor.certificates import (
     WARN_BELOW_FOR_DELEGATE,
     CertificatePlace,
@@ -197,3 +198,20 @@ def test_without_the_reader_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pkcs11_bridge.readers", None)
     found = only(check_readers(required=False))
     assert (found.state, "pyscard" in found.seen) == (CheckState.WARNING, True)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "state"),
+    [(0, "ok"), (1_000, "ok"), (1_001, "warning"), (200_000, "failed")],
+)
+def test_unsealed_audit_entries(waiting: int, state: str) -> None:
+    found = only(check_audit(lambda: {"login": 0, "ballots": waiting, "pki": 1}))
+    assert (found.name, found.state) == ("audit", state)
+    assert f"ballots: {waiting} unsealed" in found.seen
+
+
+def test_unsealed_audit_entries_of_a_database_that_is_away() -> None:
+    def away() -> Mapping[str, int]:
+        raise DatabaseUnavailable("away")
+
+    assert only(check_audit(away)).state == "skipped"

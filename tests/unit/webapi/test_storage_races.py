@@ -1,6 +1,7 @@
 """What two of our processes do at once: what is once stays once, and close comes last."""
 
 import json
+import secrets
 import subprocess
 import sys
 import threading
@@ -14,6 +15,8 @@ import pytest
 from sqlalchemy import Engine, insert, text
 
 from signer.login.challenge import IssuedChallenge, StockedNonce
+from signer.payload import Purpose
+from signer.permit import PermitRecord
 from signer.receipts.acceptance import NewRegistration
 from signer.receipts.batch import BatchView, NewEntry
 from signer.receipts.errors import (
@@ -114,7 +117,17 @@ def test_two_holders_never_have_one_intent(disk: ReceiptDisk) -> None:
 
     def intend(size: int, root: int, holder: str) -> Callable[[], object]:
         def act() -> object:
-            log.intend(ELECTION, size=size, root=bytes([root]) * 32, holder=holder)
+            permit = PermitRecord(
+                permit_id=secrets.token_hex(16),
+                purpose=Purpose.RECEIPT_LOG,
+                owner=ELECTION,
+                digest=bytes(32),
+                issued_at=NOW,
+                expires_at=LATER,
+            )
+            log.intend(
+                ELECTION, size=size, root=bytes([root]) * 32, holder=holder, permits=[permit]
+            )
             return holder, root
 
         return act

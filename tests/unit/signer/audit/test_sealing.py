@@ -18,7 +18,7 @@ from signer.receipts.errors import (
 )
 from signer.receipts.growth import Step
 from signer.receipts.sequencer import Sequenced
-from tests.support.audit_trail import AuditTrail, audit_backend
+from tests.support.audit_trail import AuditTrail, audit_backend, owner_of
 from tests.support.databases import Database
 from tests.support.receipts import NOW
 from webapi.storage.audit import audit_checkpoints, audit_entries
@@ -27,7 +27,12 @@ from webapi.storage.realm import Realm
 
 @pytest.fixture(params=Realm)
 def trail(request: pytest.FixtureRequest, database: Database, tmp_path: Path) -> AuditTrail:
-    made = AuditTrail(database.engine(request.param), request.param, tmp_path / "audit")
+    made = AuditTrail(
+        database.engine(request.param),
+        request.param,
+        tmp_path / "audit",
+        owner=owner_of(database, request.param),
+    )
     made.permit()
     return made
 

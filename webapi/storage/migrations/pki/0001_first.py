@@ -60,7 +60,6 @@ def _make_audit_tables() -> None:
         sa.Column(
             "entry_id",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            sa.Identity(),
             nullable=False,
         ),
         sa.Column("entry", sa.LargeBinary(), nullable=False),
