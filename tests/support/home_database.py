@@ -55,7 +55,7 @@ class SqliteHome:
         shutil.copyfile(self._backups / name, original)
 
     def lose(self) -> None:
-        shutil.rmtree(self._file.parent)
+        shutil.rmtree(self._folder)
 
     def remove(self) -> None: ...
 
