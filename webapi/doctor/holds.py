@@ -18,6 +18,8 @@ def check_log_holds(holds: SqlLogHolds) -> Iterator[CheckResult]:
         yield CheckResult.ok(LOGS, "no log is on hold")
     for election_id in held:
         on_it = holds.find(election_id)
+        if not on_it:  # released in between
+            continue
         since = datetime.fromtimestamp(on_it[0].since_slot * SLOT_SECONDS, tz=UTC)
         seen = f"the log of {election_id} is on hold since {since:%F %R} UTC ({on_it[0].reason})"
         if any(hold.contradiction is not None for hold in on_it):

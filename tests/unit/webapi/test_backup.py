@@ -32,10 +32,13 @@ from webapi.backup.errors import (
 from webapi.backup.verify import examine_backup
 from webapi.storage.answer_holds import AnswersOnHold, SqlAnswerHolds
 from webapi.storage.certificates import SqlCertificateStore
+from webapi.storage.errors import StorageError
 from webapi.storage.lease import WorkerLease
 from webapi.storage.log_holds import HoldReason, SqlLogHolds
+from webapi.storage.postgresql_copies import PostgresqlCopies
 from webapi.storage.realm import Realm
-from webapi.storage.realm_copies import DatabaseNotEmpty
+from webapi.storage.realm_copies import CopyDamaged, DatabaseNotEmpty
+from webapi.storage.realm_database import RealmDatabase
 from webapi.storage.registrations import registrations
 
 Spoil = Callable[[Path], None]
@@ -438,3 +441,55 @@ def test_a_spoilt_audit_log_is_found(sqlite_pattern: Path, tmp_path: Path, spoil
     (finding,) = examine_backup(backup).findings
     assert isinstance(finding, BackupDamaged)
     database.close()
+
+
+def accept_files(backup: Path) -> None:
+    """Let the manifest state the files as they are now."""
+    records = folder_module.record_files(backup)
+    restate(
+        backup,
+        files=[{"length": r.length, "name": r.name, "sha256": r.sha256} for r in records],
+    )
+
+
+@pytest.mark.parametrize("realm", [Realm.LOGIN, Realm.BALLOTS])
+def test_a_database_that_is_damaged_in_itself_is_found(whole: Path, realm: Realm) -> None:
+    """As when the disk spoilt it before the backup was made."""
+    path = copy_of(whole, realm)
+    data = path.read_bytes()
+    for spoilt in (b"no database at all", data[: len(data) // 2], data[:100] + bytes(8000)):
+        path.write_bytes(spoilt)
+        accept_files(whole)
+        (finding,) = examine_backup(whole).findings
+        assert isinstance(finding, BackupDamaged)
+
+
+def test_a_dump_that_is_damaged_in_itself_is_found(
+    postgresql_database: PostgresDatabase, tmp_path: Path
+) -> None:
+    place = Place(tmp_path / "place", postgresql_database, TrialElection())
+    place.live()
+    backup = tmp_path / "backup"
+    place.back_up(backup)
+    path = copy_of(backup, Realm.BALLOTS)
+    data = path.read_bytes()
+    for spoilt in (b"no dump at all", data[: len(data) - 200]):
+        path.write_bytes(spoilt)
+        accept_files(backup)
+        (finding,) = examine_backup(backup).findings
+        assert isinstance(finding, BackupDamaged)
+        with pytest.raises(BackupDamaged):
+            place.restore(backup)
+    # Another realm's dump lacks the tables.
+    path.write_bytes(copy_of(backup, Realm.LOGIN).read_bytes())
+    accept_files(backup)
+    (finding,) = examine_backup(backup).findings
+    assert "another version" in str(finding)
+    with pytest.raises(CopyDamaged, match="lacks the table"):
+        PostgresqlCopies().load(place.engine(Realm.BALLOTS), Realm.BALLOTS, path, lambda _: None)
+
+
+def test_a_disk_that_fails_under_a_copy_is_told(places: Places, tmp_path: Path) -> None:
+    database = RealmDatabase(places.old.engine(Realm.PKI), Realm.PKI, None)
+    with pytest.raises((OSError, StorageError)):
+        database.copy_to(tmp_path / "no" / "such" / "folder")
