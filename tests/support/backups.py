@@ -1,5 +1,6 @@
 """An installation of three realms with one election, to back up; an empty one, to restore into."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,6 +20,7 @@ from tests.support.postgres import roles_in
 from tests.support.receipt_disk import ReceiptDisk
 from tests.support.receipts import NOW, TrialElection
 from tests.support.versions import versions
+from webapi.backup import folder as folder_module
 from webapi.backup.create import BackupSource, create_backup
 from webapi.backup.manifest import BackupManifest
 from webapi.backup.restore import RestoreReport, RestoreTarget, restore_backup
@@ -157,3 +159,31 @@ def places(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Places]:
     yield Places(Place(tmp_path / "old", old, election), Place(tmp_path / "new", new, election))
     for database in databases:
         database.close()
+
+
+def copy_of(folder: Path, realm: Realm) -> Path:
+    (found,) = folder.glob(f"{realm}.*")
+    return found
+
+
+def restate(folder: Path, **changes: object) -> None:
+    """Write a manifest that says something else, in its one form."""
+    members = json.loads((folder / "manifest.json").read_bytes())
+    members.update(changes)
+    text = json.dumps(members, ensure_ascii=True, indent=1, sort_keys=True) + "\n"
+    (folder / "manifest.json").write_text(text)
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def accept_files(backup: Path) -> None:
+    """Let the manifest state the files as they are now."""
+    records = folder_module.record_files(backup)
+    restate(
+        backup,
+        files=[{"length": r.length, "name": r.name, "sha256": r.sha256} for r in records],
+    )

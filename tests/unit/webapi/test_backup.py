@@ -1,9 +1,7 @@
 """Backups on both kinds of databases: whole or refused, and restored with everything on hold."""
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,17 +12,20 @@ from signer.receipts.errors import CheckpointFileMissing, SequencerRunning
 from signer.receipts.growth import Step
 from signer.receipts.inspection import inspect_log
 from signer.receipts.sequencer import ballot_log_of
-from tests.support.backups import SERIAL, Place, Places
+from tests.support.backups import (
+    SERIAL,
+    Place,
+    Places,
+    copy_of,
+    flip,
+    restate,
+)
 from tests.support.crashes import Crash, CrashBehind
-from tests.support.databases import PostgresDatabase, SqliteDatabase
-from tests.support.receipts import ELECTION, NOW, TrialElection
+from tests.support.receipts import ELECTION, NOW
 from webapi.backup import folder as folder_module
 from webapi.backup.errors import (
     BackupDamaged,
-    BackupError,
     BackupExists,
-    BackupIncomplete,
-    BackupManifestMalformed,
     BackupManifestOther,
     BackupVersionOther,
     ServiceRunning,
@@ -35,13 +36,10 @@ from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.errors import StorageError
 from webapi.storage.lease import WorkerLease
 from webapi.storage.log_holds import HoldReason, SqlLogHolds
-from webapi.storage.postgresql_copies import PostgresqlCopies
 from webapi.storage.realm import Realm
-from webapi.storage.realm_copies import CopyDamaged, DatabaseNotEmpty
+from webapi.storage.realm_copies import DatabaseNotEmpty
 from webapi.storage.realm_database import RealmDatabase
 from webapi.storage.registrations import registrations
-
-Spoil = Callable[[Path], None]
 
 
 @pytest.fixture
@@ -54,144 +52,12 @@ def backup(places: Places, tmp_path: Path) -> Path:
     return tmp_path / "backup"
 
 
-def copy_of(folder: Path, realm: Realm) -> Path:
-    (found,) = folder.glob(f"{realm}.*")
-    return found
-
-
-def restate(folder: Path, **changes: object) -> None:
-    """Write a manifest that says something else, in its one form."""
-    members = json.loads((folder / "manifest.json").read_bytes())
-    members.update(changes)
-    text = json.dumps(members, ensure_ascii=True, indent=1, sort_keys=True) + "\n"
-    (folder / "manifest.json").write_text(text)
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def append(path: Path, data: bytes) -> None:
-    path.write_bytes(path.read_bytes() + data)
-
-
-def swap(one: Path, other: Path) -> None:
-    between = one.with_name("between")
-    one.rename(between)
-    other.rename(one)
-    between.rename(other)
-
-
-def link_inside(folder: Path) -> None:
-    path = copy_of(folder, Realm.PKI)
-    outside = path.rename(folder.parent / "outside")
-    path.symlink_to(outside)
-
-
-def link_a_folder(folder: Path) -> None:
-    outside = (folder / "checkpoints").rename(folder.parent / "outside")
-    (folder / "checkpoints").symlink_to(outside)
-
-
-def put_a_pipe(folder: Path) -> None:
-    path = copy_of(folder, Realm.PKI)
-    path.unlink()
-    os.mkfifo(path)
-
-
-SPOILT: dict[str, tuple[Spoil, type[BackupError]]] = {
-    "a changed byte in a database": (lambda f: flip(copy_of(f, Realm.LOGIN)), BackupDamaged),
-    "a changed byte in a checkpoint": (
-        lambda f: flip(f / "checkpoints" / "ballots" / ELECTION),
-        BackupDamaged,
-    ),
-    "a missing database": (lambda f: copy_of(f, Realm.PKI).unlink(), BackupIncomplete),
-    "another file": (lambda f: (f / "more").touch(), BackupIncomplete),
-    "swapped databases": (
-        lambda f: swap(copy_of(f, Realm.PKI), copy_of(f, Realm.LOGIN)),
-        BackupDamaged,
-    ),
-    "a symbolic link": (link_inside, BackupIncomplete),
-    "a folder that is a link": (link_a_folder, BackupIncomplete),
-    "a pipe": (put_a_pipe, BackupIncomplete),
-    "no manifest": (lambda f: (f / "manifest.json").unlink(), BackupManifestMalformed),
-    "a manifest that is a link": (
-        lambda f: (f / "manifest.json").symlink_to((f / "manifest.json").rename(f.parent / "m")),
-        BackupManifestMalformed,
-    ),
-    "a manifest with a space": (
-        lambda f: append(f / "manifest.json", b" "),
-        BackupManifestMalformed,
-    ),
-    "other logs": (lambda f: restate(f, logs=[]), BackupDamaged),
-}
-
-
-@pytest.fixture(scope="module")
-def pattern(sqlite_pattern: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A backup of SQLite files that no test changes."""
-    folder = tmp_path_factory.mktemp("pattern")
-    database = SqliteDatabase(sqlite_pattern, folder / "database")
-    place = Place(folder, database, TrialElection())
-    place.live()
-    place.vote(1, 2, 3)
-    place.back_up(folder / "backup")
-    yield folder / "backup"
-    database.close()
-
-
-@pytest.fixture
-def whole(pattern: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
-    return shutil.copytree(pattern, tmp_path / "whole")
-
-
-@pytest.mark.parametrize("how", SPOILT)
-def test_a_spoilt_backup_is_found(whole: Path, how: str) -> None:
-    spoil, expected = SPOILT[how]
-    spoil(whole)
-    assert {type(finding) for finding in examine_backup(whole).findings} == {expected}
-
-
 def test_a_spoilt_backup_restores_nothing(places: Places, backup: Path) -> None:
     flip(copy_of(backup, Realm.LOGIN))
     with pytest.raises(BackupDamaged):
         places.new.restore(backup)
     assert not places.new.logs.exists()
     assert set(places.new.rows(Realm.BALLOTS).values()) == {0}
-
-
-def test_what_the_manifest_says_of_a_log_must_be_so(whole: Path) -> None:
-    backup = whole
-    (log,) = json.loads((backup / "manifest.json").read_bytes())["logs"]
-    for change in (
-        {"size": "3"},
-        {"root": "ab" * 32},
-        {"finished": True},
-        {"origin": "other.example/x"},
-    ):
-        restate(backup, logs=[{**log, **change}])
-        (finding,) = examine_backup(backup).findings
-        assert isinstance(finding, BackupDamaged)
-        assert "ends otherwise" in str(finding)
-
-
-def test_a_version_or_kind_that_the_files_are_not_of(whole: Path) -> None:
-    databases = json.loads((whole / "manifest.json").read_bytes())["databases"]
-    for change in ({"version": "pki_9999"}, {"engine": "postgresql"}):
-        restate(whole, databases={**databases, "pki": {**databases["pki"], **change}})
-        (finding,) = examine_backup(whole).findings
-        assert isinstance(finding, BackupDamaged)
-
-
-def test_a_backup_goes_into_its_own_kind_of_database(
-    postgresql_database: PostgresDatabase, whole: Path, tmp_path: Path
-) -> None:
-    place = Place(tmp_path / "place", postgresql_database, TrialElection())
-    with pytest.raises(BackupVersionOther, match="was sqlite, and this one is postgresql"):
-        place.restore(whole)
 
 
 def test_a_backup_of_another_program_is_refused(
@@ -202,14 +68,14 @@ def test_a_backup_of_another_program_is_refused(
         places.new.restore(backup)
 
 
-def test_a_fingerprint_that_was_noted_must_be_the_manifests(places: Places, whole: Path) -> None:
-    report = examine_backup(whole)
+def test_a_fingerprint_that_was_noted_must_be_the_manifests(places: Places, backup: Path) -> None:
+    report = examine_backup(backup)
     assert report.findings == ()
-    assert examine_backup(whole, fingerprint=report.fingerprint.upper()).findings == ()
-    (finding,) = examine_backup(whole, fingerprint="ab" * 32).findings
+    assert examine_backup(backup, fingerprint=report.fingerprint.upper()).findings == ()
+    (finding,) = examine_backup(backup, fingerprint="ab" * 32).findings
     assert isinstance(finding, BackupManifestOther)
     with pytest.raises(BackupManifestOther):
-        places.new.restore(whole, fingerprint="ab" * 32)
+        places.new.restore(backup, fingerprint="ab" * 32)
 
 
 def test_files_are_their_owners_alone_and_nothing_is_replaced(
@@ -412,81 +278,6 @@ def test_audit_logs_are_copied_and_wait_for_their_newest_checkpoint(
         assert note is not None
         new.audit_files(realm).write_checkpoint(note, slot=1)
     new.seal()
-
-
-@pytest.mark.parametrize("spoilt", ["policy", "checkpoint", "head", "key"])
-def test_a_spoilt_audit_log_is_found(sqlite_pattern: Path, tmp_path: Path, spoilt: str) -> None:
-    database = SqliteDatabase(sqlite_pattern, tmp_path / "database")
-    place = Place(tmp_path / "place", database, TrialElection())
-    place.live()
-    place.seal()
-    backup = tmp_path / "backup"
-    place.back_up(backup)
-    members = json.loads((backup / "manifest.json").read_bytes())
-    if spoilt == "head":
-        members["audit"]["ballots"]["root"] = "ab" * 32
-    elif spoilt == "checkpoint":
-        place.vote(1)
-        place.seal()
-        newer = place.audit_files(Realm.BALLOTS).read_checkpoint()
-        assert newer is not None
-        (backup / "checkpoints" / "audit" / "ballots").write_bytes(newer)
-    else:
-        path = backup / "policies" / "audit" / "ballots"
-        policy = path.read_bytes()
-        path.write_bytes(b"?" if spoilt == "policy" else policy.replace(b"audit.", b"other."))
-    records = folder_module.record_files(backup)
-    files = [{"length": r.length, "name": r.name, "sha256": r.sha256} for r in records]
-    restate(backup, files=files, audit=members["audit"])
-    (finding,) = examine_backup(backup).findings
-    assert isinstance(finding, BackupDamaged)
-    database.close()
-
-
-def accept_files(backup: Path) -> None:
-    """Let the manifest state the files as they are now."""
-    records = folder_module.record_files(backup)
-    restate(
-        backup,
-        files=[{"length": r.length, "name": r.name, "sha256": r.sha256} for r in records],
-    )
-
-
-@pytest.mark.parametrize("realm", [Realm.LOGIN, Realm.BALLOTS])
-def test_a_database_that_is_damaged_in_itself_is_found(whole: Path, realm: Realm) -> None:
-    """As when the disk spoilt it before the backup was made."""
-    path = copy_of(whole, realm)
-    data = path.read_bytes()
-    for spoilt in (b"no database at all", data[: len(data) // 2], data[:100] + bytes(8000)):
-        path.write_bytes(spoilt)
-        accept_files(whole)
-        (finding,) = examine_backup(whole).findings
-        assert isinstance(finding, BackupDamaged)
-
-
-def test_a_dump_that_is_damaged_in_itself_is_found(
-    postgresql_database: PostgresDatabase, tmp_path: Path
-) -> None:
-    place = Place(tmp_path / "place", postgresql_database, TrialElection())
-    place.live()
-    backup = tmp_path / "backup"
-    place.back_up(backup)
-    path = copy_of(backup, Realm.BALLOTS)
-    data = path.read_bytes()
-    for spoilt in (b"no dump at all", data[: len(data) - 200]):
-        path.write_bytes(spoilt)
-        accept_files(backup)
-        (finding,) = examine_backup(backup).findings
-        assert isinstance(finding, BackupDamaged)
-        with pytest.raises(BackupDamaged):
-            place.restore(backup)
-    # Another realm's dump lacks the tables.
-    path.write_bytes(copy_of(backup, Realm.LOGIN).read_bytes())
-    accept_files(backup)
-    (finding,) = examine_backup(backup).findings
-    assert "another version" in str(finding)
-    with pytest.raises(CopyDamaged, match="lacks the table"):
-        PostgresqlCopies().load(place.engine(Realm.BALLOTS), Realm.BALLOTS, path, lambda _: None)
 
 
 def test_a_disk_that_fails_under_a_copy_is_told(places: Places, tmp_path: Path) -> None:
