@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from tests.soak.report import reports as soaks
 from tests.support.signatures import reports
 from tests.support.versions import versions
 
@@ -67,6 +68,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("databases")
     told = ", ".join(f"{name} {number}" for name, number in versions.items())
     terminalreporter.write_line(told)
+    if soaks:
+        terminalreporter.section("soaks")
+    for soak in soaks:
+        for line in soak.lines():
+            terminalreporter.write_line(line)
     for engine in sorted(_absent()):
         terminalreporter.write_line(f"FAILED: no test ran on {engine}", red=True)
 

@@ -9,16 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from webapi.settings_base import Port, ResolvedPath, Section, resolve
+from webapi.settings_trust import TrustSettings
 from webapi.storage.errors import DatabaseUrlUnsupported
 from webapi.storage.realm import Realm
 from webapi.storage.urls import (
@@ -32,17 +26,6 @@ from webapi.storage.urls import (
 Zone = Literal["login", "receipts", "pki", "audit"]
 """Key zones, each a token with its own PIN (design, section 3)."""
 
-
-def _resolve(path: Path, info: ValidationInfo) -> Path:
-    base: Path = (info.context or {}).get("base", Path.cwd())
-    return (base / path.expanduser()).absolute()
-
-
-ResolvedPath = Annotated[Path, AfterValidator(_resolve)]
-"""A path; a relative one is taken from the folder of the configuration file."""
-
-Port = Annotated[int, Field(ge=1, le=65_535)]
-Oid = Annotated[str, Field(pattern=r"^[0-2](\.(0|[1-9][0-9]*))+$")]
 
 MAX_ORIGIN_LENGTH = 255
 _ORIGIN = re.compile(
@@ -77,11 +60,7 @@ def check_origin(origin: str) -> str:
     return origin
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class ServiceSettings(_Section):
+class ServiceSettings(Section):
     """[service]: who this service is and where it listens."""
 
     mode: Literal["development", "production"] = Field(
@@ -104,7 +83,7 @@ def _check_postgresql(url: str) -> str:
         raise ValueError(str(error)) from None
 
 
-class DatabaseSettings(_Section):
+class DatabaseSettings(Section):
     """[database.<realm>]: where one part of the data is kept."""
 
     # Neither is shown: a URL may hold a password.
@@ -125,7 +104,7 @@ class DatabaseSettings(_Section):
             return _check_postgresql(url)
         if url == SQLITE_PREFIX or ":memory:" in url:
             raise ValueError("is not the URL of an SQLite file")
-        return SQLITE_PREFIX + str(_resolve(sqlite_path(url), info))
+        return SQLITE_PREFIX + str(resolve(sqlite_path(url), info))
 
     @field_validator("upgrade_url")
     @classmethod
@@ -144,7 +123,7 @@ class DatabaseSettings(_Section):
         return self.upgrade_url or self.url
 
 
-class RealmDatabases(_Section):
+class RealmDatabases(Section):
     """[database.login], [database.ballots], [database.pki]: kept where nothing joins them."""
 
     login: DatabaseSettings = Field(description="the section [database.login]")
@@ -171,7 +150,7 @@ class RealmDatabases(_Section):
         return {str(role_in(url)) for url in (settings.url, settings.owner_url)}
 
 
-class TokenSettings(_Section):
+class TokenSettings(Section):
     """[tokens.<zone>]: one PKCS#11 token."""
 
     module: ResolvedPath = Field(description="the PKCS#11 module, a shared library")
@@ -186,7 +165,7 @@ class TokenSettings(_Section):
     )
 
 
-class LoginSettings(_Section):
+class LoginSettings(Section):
     """[login]: lives and limits."""
 
     challenge_life_seconds: int = Field(
@@ -249,7 +228,7 @@ class LoginSettings(_Section):
         return timedelta(seconds=self.session_absolute_seconds)
 
 
-class OcspListenerSettings(_Section):
+class OcspListenerSettings(Section):
     """[ocsp_listener]: the plain-HTTP listener that answers for one CA."""
 
     listen_host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
@@ -278,76 +257,7 @@ class OcspListenerSettings(_Section):
         return timedelta(seconds=self.answer_life_seconds)
 
 
-class IssuerSettings(_Section):
-    """[[trust.issuers]]: how the cards of one issuing CA are judged."""
-
-    name: str = Field(min_length=1, max_length=64, description="short name of the issuer")
-    certificates: tuple[ResolvedPath, ...] = Field(
-        min_length=1, description="certificates of the issuing CA, DER or PEM"
-    )
-    responder_url: str = Field(
-        pattern=r"^https?://[^\s/@]+(/\S*)?$", description="the CA's OCSP responder"
-    )
-    certid_hash: Literal["sha1", "sha256"] = Field(
-        default="sha256",
-        description="hash in the request's CertID; sha1 where a responder knows no other",
-    )
-    nonce: Literal["require", "prefer", "off"] = Field(
-        description="whether the responder must, may or cannot repeat our nonce"
-    )
-    skew_seconds: int = Field(
-        default=300, ge=0, le=900, description="clock difference borne, 0 to 900"
-    )
-    max_age_seconds: int = Field(
-        default=86_400, ge=1, le=604_800, description="oldest thisUpdate that is believed"
-    )
-    required_policies: tuple[Oid, ...] = Field(
-        min_length=1, description="certificate policies of which one must be valid"
-    )
-    disallowed_policies: tuple[Oid, ...] = Field(
-        default=(), description="certificate policies that are refused"
-    )
-    min_rsa_bits: int = Field(
-        default=2048, ge=2048, le=16_384, description="shortest RSA key accepted"
-    )
-    allowed_curves: tuple[Literal["secp256r1", "secp384r1", "secp521r1"], ...] = Field(
-        default=("secp256r1", "secp384r1", "secp521r1"),
-        min_length=1,
-        description="curves accepted",
-    )
-    person_attribute: str = Field(
-        default="serialNumber",
-        pattern=r"^(serialNumber|uid|[0-2](\.(0|[1-9][0-9]*))+)$",
-        description="subject attribute that names the person: serialNumber, uid or a dotted OID",
-    )
-    person_pattern: str = Field(
-        min_length=1, description="regular expression that the attribute matches whole"
-    )
-
-    @property
-    def skew(self) -> timedelta:
-        """Clock difference borne."""
-        return timedelta(seconds=self.skew_seconds)
-
-    @property
-    def max_age(self) -> timedelta:
-        """Oldest thisUpdate that is believed."""
-        return timedelta(seconds=self.max_age_seconds)
-
-
-class TrustSettings(_Section):
-    """[trust]: anchors, intermediates and issuers."""
-
-    roots: tuple[ResolvedPath, ...] = Field(min_length=1, description="root certificates")
-    intermediates: tuple[ResolvedPath, ...] = Field(
-        default=(), description="CA certificates below them"
-    )
-    issuers: tuple[IssuerSettings, ...] = Field(
-        min_length=1, description="one table [[trust.issuers]] for each issuing CA"
-    )
-
-
-class ReceiptSettings(_Section):
+class ReceiptSettings(Section):
     """[receipts]: the ballot logs."""
 
     log_directory: ResolvedPath = Field(description="folder of the tiles and checkpoints")
@@ -388,7 +298,7 @@ class ReceiptSettings(_Section):
         return timedelta(seconds=self.epoch_seconds)
 
 
-class AuditSettings(_Section):
+class AuditSettings(Section):
     """[audit]: the logs of what keys were allowed to sign."""
 
     directory: ResolvedPath = Field(
@@ -402,7 +312,7 @@ def _check_loopback(host: str) -> str:
     return host
 
 
-class MetricsSettings(_Section):
+class MetricsSettings(Section):
     """[metrics]: where processes leave their measurements, and where Prometheus fetches them."""
 
     directory: ResolvedPath = Field(description="owner-only folder, best on a memory file system")
@@ -412,7 +322,7 @@ class MetricsSettings(_Section):
     listen_port: Port = Field(default=9464, description="TCP port to listen on, 1 to 65535")
 
 
-class DevelopmentSettings(_Section):
+class DevelopmentSettings(Section):
     """[development]: switches that endanger a real service; production refuses the section."""
 
     softhsm2_conf: ResolvedPath | None = Field(
@@ -424,7 +334,7 @@ class DevelopmentSettings(_Section):
     )
 
 
-class Settings(_Section):
+class Settings(Section):
     """The whole configuration."""
 
     service: ServiceSettings = Field(description="the section [service]")

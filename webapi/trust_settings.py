@@ -8,7 +8,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from ocsp.config import CertIdHash, IssuerProfile, NonceMode, PersonAttribute, TrustStore
 from ocsp.transport import Destination, Egress
 from ocsp.trust import PURPOSE
-from webapi.settings_model import IssuerSettings, Settings
+from webapi.settings_model import Settings
+from webapi.settings_trust import IssuerSettings
 
 # How subject attributes are called in the settings file (RFC 4519 names).
 _ATTRIBUTE_OIDS = {"serialNumber": "2.5.4.5", "uid": "0.9.2342.19200300.100.1.1"}

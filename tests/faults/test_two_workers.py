@@ -4,17 +4,14 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
-from tests.support.databases import Database
 from tests.support.faults import Point, Scene, Service, await_fact, scene
-from tests.support.installation import use_databases
+from tests.support.home_database import HomeDatabase, PostgresHome
 from tests.support.log_audit import audit_all, audit_log
 from tests.support.real_worker import real_worker
 from webapi.cli.home import Home
-from webapi.storage.realm import Realm
 
 LOG = "log-a"
 GOOD: dict[str, dict[str, str]] = {"halted": {}, "busy": {}}
@@ -22,27 +19,9 @@ TAKEOVER_SECONDS = 2.0
 
 
 @pytest.fixture
-def shared_home(home: Home, database: Database) -> Home:
-    """A home on the databases of this test."""
-    use_databases(home.config, database)
-    return home
-
-
-@pytest.fixture
-def active_stage(shared_home: Home) -> Iterator[Scene]:
-    """A service with one election, whose worker is the active one."""
-    with scene(shared_home) as made:
-        made.start()
-        made.create(LOG)
-        made.settle()
-        assert made.order("acquire") == {"active": True}
-        yield made
-
-
-@pytest.fixture
-def now_stage(shared_home: Home) -> Iterator[Scene]:
+def now_stage(home: Home) -> Iterator[Scene]:
     """A site at the true time, whose sequencing is left to real workers."""
-    with scene(shared_home, at=datetime.now(tz=UTC)) as made:
+    with scene(home, at=datetime.now(tz=UTC)) as made:
         made.start()
         made.create(LOG)
         yield made
@@ -89,12 +68,12 @@ def test_a_worker_that_is_told_to_stop_gives_the_lease_up(now_stage: Scene) -> N
 
 
 def test_whose_lease_was_lost_stands_by_and_opens_nothing(
-    now_stage: Scene, database: Database
+    now_stage: Scene, home_database: HomeDatabase
 ) -> None:
     home = now_stage.home
     with real_worker(home, "first") as first:
         first.await_event("worker_active")
-        take_lease_away(database)
+        home_database.cut_lease()
         second = now_stage.service
         await_fact(lambda: second.order("acquire", at=now_stage.at)["active"])
         first.await_event("worker_lease_lost", TAKEOVER_SECONDS)
@@ -104,18 +83,29 @@ def test_whose_lease_was_lost_stands_by_and_opens_nothing(
         assert first.events().count("worker_active") == 1
 
 
-def take_lease_away(database: Database) -> None:
-    """The file that is locked is no longer there."""
-    path = Path(str(database.engine(Realm.BALLOTS).url.database))
-    path.with_name(path.name + ".worker-lock").unlink()
+@pytest.mark.parametrize("home_database", ["postgresql"], indirect=True)
+def test_while_the_server_is_gone_the_worker_stands_by(
+    now_stage: Scene, home_database: PostgresHome
+) -> None:
+    with real_worker(now_stage.home, "first") as first:
+        first.await_event("worker_active")
+        home_database.server.stop(signal.SIGQUIT)
+        first.await_event("worker_lease_lost")
+        first.await_event("worker_stands_by")
+        home_database.server.start()
+        await_fact(lambda: first.events().count("worker_active") == 2)
+        now_stage.register_all(LOG, 2)
+        await_fact(lambda: all_have_receipts(now_stage))
+        audit_log(now_stage, LOG)
 
 
 POINTS = [Point("ASSIGNED"), Point("INTENT_RECORDED"), Point("permit spent"), Point("VERIFIED")]
 
 
-def lose_the_lease_at(stage: Scene, database: Database, point: Point) -> None:
+def lose_the_lease_at(stage: Scene, home_database: HomeDatabase, point: Point) -> None:
     """The active worker loses its lease in mid-batch, on a host whose locks nobody else sees."""
     first = stage.service
+    assert first.order("acquire", at=stage.at) == {"active": True}
     assert first.order("work", at=stage.at) == GOOD
     stage.register_all(LOG, 2)
     second: Service = stage.start()
@@ -126,7 +116,7 @@ def lose_the_lease_at(stage: Scene, database: Database, point: Point) -> None:
     stage.arm(point, LOG, action="pause")
     first.send("work", at=stage.at)
     assert first.receive() == {"paused": point.name}
-    take_lease_away(database)
+    home_database.cut_lease()
     assert second.order("acquire", at=stage.at) == {"active": True}
     assert second.order("work", at=stage.at) == GOOD
     first.send("go on", at=stage.at)
@@ -140,14 +130,14 @@ def lose_the_lease_at(stage: Scene, database: Database, point: Point) -> None:
 
 
 def test_a_lease_lost_in_the_midst_of_a_batch_forks_nothing(
-    active_stage: Scene, database: Database
+    stage: Scene, home_database: HomeDatabase
 ) -> None:
-    lose_the_lease_at(active_stage, database, POINTS[1])
+    lose_the_lease_at(stage, home_database, POINTS[1])
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("point", POINTS, ids=str)
 def test_a_lease_lost_anywhere_forks_nothing(
-    active_stage: Scene, database: Database, point: Point
+    stage: Scene, home_database: HomeDatabase, point: Point
 ) -> None:
-    lose_the_lease_at(active_stage, database, point)
+    lose_the_lease_at(stage, home_database, point)

@@ -124,6 +124,7 @@ def test_told_to_stop_it_answers_what_it_has_and_leaves_nothing(home: Installati
         assert_none_left(str(home.directory), seconds=0.5)
 
 
+@pytest.mark.long
 def test_a_request_that_never_ends_does_not_stop_the_stop(home: Installation) -> None:
     with serving(home) as running, half_sent_request(home):
         began = time.monotonic()

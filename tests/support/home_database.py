@@ -7,6 +7,8 @@ from typing import Protocol
 
 from tests.support.postgres import PATTERN, PostgresServer, roles_in
 from webapi.cli.home import Home
+from webapi.storage.certificates import SqlCertificateStore
+from webapi.storage.engine import opened_engine
 from webapi.storage.realm import Realm
 
 
@@ -24,6 +26,9 @@ class HomeDatabase(Protocol):
 
     def lose(self) -> None:
         """Put empty ones into the place of all realms; nobody may be connected."""
+
+    def cut_lease(self) -> None:
+        """Whoever holds the worker's lease loses it, and is not told."""
 
     def remove(self) -> None:
         """Leave nothing behind."""
@@ -57,6 +62,9 @@ class SqliteHome:
     def lose(self) -> None:
         shutil.rmtree(self._folder)
 
+    def cut_lease(self) -> None:
+        (self._folder / f"{Realm.BALLOTS}.db.worker-lock").unlink()
+
     def remove(self) -> None: ...
 
 
@@ -72,14 +80,18 @@ class PostgresHome:
         text = home.config.read_text()
         for realm in Realm:
             roles = roles_in(self._name, realm)
-            url, owner_url = (
-                self.server.url(role, self._name) for role in (roles.runtime, roles.owner)
-            )
+            url = self.server.url(roles.runtime, self._name)
+            upgrade_url = self.server.url(roles.owner, self._name)
             before = f'url = "sqlite:///database/{realm}.db"'
             assert before in text
-            text = text.replace(before, f'url = "{url}"\nupgrade_url = "{owner_url}"')
+            text = text.replace(before, f'url = "{url}"\nupgrade_url = "{upgrade_url}"')
         home.config.write_text(text)
+        self._bring_certificates(home)
         shutil.rmtree(home.directory / "database")
+
+    def administer(self, sql: str) -> list[tuple[object, ...]]:
+        """Run SQL as the superuser."""
+        return self.server.administer(self._name, sql)
 
     def back_up(self, name: str, realm: Realm = Realm.BALLOTS) -> None:
         del realm  # a copy has them all
@@ -95,10 +107,31 @@ class PostgresHome:
         self.server.drop_database(self._name)
         self.server.administer("postgres", f"CREATE DATABASE {self._name} TEMPLATE {PATTERN}")
 
+    def cut_lease(self) -> None:
+        self.server.administer(
+            self._name,
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks"
+            " JOIN pg_database ON oid = database"
+            " WHERE locktype = 'advisory' AND granted AND datname = current_database()",
+        )
+
     def remove(self) -> None:
         self.server.start()  # which the test may have stopped
         for name in (self._name, *self._backups.values()):
             self.server.drop_database(name)
+
+    def _bring_certificates(self, home: Home) -> None:
+        """What the home's CAs issued: its responder would not know its own cards."""
+        there = f"sqlite:///{home.directory}/database/{Realm.PKI}.db"
+        here = self.server.url(roles_in(self._name, Realm.PKI).runtime, self._name)
+        with opened_engine(there, Realm.PKI) as source, opened_engine(here, Realm.PKI) as target:
+            for record in SqlCertificateStore(source).records():
+                SqlCertificateStore(target).register(
+                    ca=record.ca,
+                    serial=record.serial,
+                    subject=record.subject,
+                    not_after=record.not_after,
+                )
 
     def _cut(self) -> None:
         """A database is copied only while nobody is connected; the service connects anew."""

@@ -107,6 +107,12 @@ class PostgresServer:
             return [] if cursor.description is None else cursor.fetchall()
 
     @property
+    def process_id(self) -> int:
+        """Of its first process, the parent of all others."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def version(self) -> str:
         return str(self.administer("postgres", "SHOW server_version")[0][0])
 

@@ -10,6 +10,7 @@ down_revision = None
 def upgrade() -> None:
     """Make the first tables."""
     _make_audit_tables()
+    _make_log_tables()
     op.create_table(
         "elections",
         sa.Column("election_id", sa.String(length=64), nullable=False),
@@ -22,6 +23,30 @@ def upgrade() -> None:
         sa.Column("published_epoch", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("election_id", name=op.f("pk_elections")),
     )
+    op.create_table(
+        "registrations",
+        sa.Column("election_id", sa.String(length=64), nullable=False),
+        sa.Column("submission_id", sa.String(length=64), nullable=False),
+        sa.Column("ballot_sha256", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("commitment", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("accepted_slot", sa.BigInteger(), nullable=False),
+        sa.Column("sealed_salt", sa.LargeBinary(), nullable=False),
+        sa.Column("evidence", sa.LargeBinary(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=True),
+        sa.Column("checkpoint_size", sa.BigInteger(), nullable=True),
+        sa.Column("path", sa.LargeBinary(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["election_id"],
+            ["elections.election_id"],
+            name=op.f("fk_registrations_election_id_elections"),
+        ),
+        sa.PrimaryKeyConstraint("election_id", "submission_id", name=op.f("pk_registrations")),
+        sa.UniqueConstraint("election_id", "seq", name=op.f("uq_registrations_election_id")),
+        sqlite_with_rowid=False,
+    )
+
+
+def _make_log_tables() -> None:
     op.create_table(
         "log_checkpoints",
         sa.Column("election_id", sa.String(length=64), nullable=False),
@@ -46,39 +71,6 @@ def upgrade() -> None:
         sa.Column("root", sa.LargeBinary(length=32), nullable=False),
         sa.Column("holder", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("election_id", "size", name=op.f("pk_log_intents")),
-    )
-    op.create_table(
-        "permits",
-        sa.Column("permit_id", sa.String(length=32), nullable=False),
-        sa.Column("purpose", sa.String(length=64), nullable=False),
-        sa.Column("owner", sa.String(length=255), nullable=False),
-        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
-        sa.Column("issued_at", sa.BigInteger(), nullable=False),
-        sa.Column("expires_at", sa.BigInteger(), nullable=False),
-        sa.Column("spent_at", sa.BigInteger(), nullable=True),
-        sa.PrimaryKeyConstraint("permit_id", name=op.f("pk_permits")),
-        sqlite_with_rowid=False,
-    )
-    op.create_table(
-        "registrations",
-        sa.Column("election_id", sa.String(length=64), nullable=False),
-        sa.Column("submission_id", sa.String(length=64), nullable=False),
-        sa.Column("ballot_sha256", sa.LargeBinary(length=32), nullable=False),
-        sa.Column("commitment", sa.LargeBinary(length=32), nullable=False),
-        sa.Column("accepted_slot", sa.BigInteger(), nullable=False),
-        sa.Column("sealed_salt", sa.LargeBinary(), nullable=False),
-        sa.Column("evidence", sa.LargeBinary(), nullable=False),
-        sa.Column("seq", sa.BigInteger(), nullable=True),
-        sa.Column("checkpoint_size", sa.BigInteger(), nullable=True),
-        sa.Column("path", sa.LargeBinary(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["election_id"],
-            ["elections.election_id"],
-            name=op.f("fk_registrations_election_id_elections"),
-        ),
-        sa.PrimaryKeyConstraint("election_id", "submission_id", name=op.f("pk_registrations")),
-        sa.UniqueConstraint("election_id", "seq", name=op.f("uq_registrations_election_id")),
-        sqlite_with_rowid=False,
     )
 
 
@@ -115,6 +107,18 @@ def _make_audit_tables() -> None:
         sa.Column("root", sa.LargeBinary(length=32), nullable=False),
         sa.Column("holder", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("log_id", "size", name=op.f("pk_audit_intents")),
+    )
+    op.create_table(
+        "permits",
+        sa.Column("permit_id", sa.String(length=32), nullable=False),
+        sa.Column("purpose", sa.String(length=64), nullable=False),
+        sa.Column("owner", sa.String(length=255), nullable=False),
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("issued_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("spent_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("permit_id", name=op.f("pk_permits")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "permit_ranges",

@@ -10,6 +10,11 @@ down_revision = None
 def upgrade() -> None:
     """Make the first tables."""
     _make_audit_tables()
+    _make_challenge_tables()
+    _make_session_tables()
+
+
+def _make_challenge_tables() -> None:
     op.create_table(
         "challenge_stock",
         sa.Column("nonce", sa.String(length=128), nullable=False),
@@ -34,6 +39,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("nonce", name=op.f("uq_challenges_nonce")),
     )
     op.create_index(op.f("ix_challenges_expires_at"), "challenges", ["expires_at"], unique=False)
+
+
+def _make_session_tables() -> None:
     op.create_table(
         "login_evidence",
         sa.Column("evidence_id", sa.String(length=32), nullable=False),
@@ -50,18 +58,6 @@ def upgrade() -> None:
         sa.Column("this_update", sa.BigInteger(), nullable=False),
         sa.Column("decided_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("evidence_id", name=op.f("pk_login_evidence")),
-    )
-    op.create_table(
-        "permits",
-        sa.Column("permit_id", sa.String(length=32), nullable=False),
-        sa.Column("purpose", sa.String(length=64), nullable=False),
-        sa.Column("owner", sa.String(length=255), nullable=False),
-        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
-        sa.Column("issued_at", sa.BigInteger(), nullable=False),
-        sa.Column("expires_at", sa.BigInteger(), nullable=False),
-        sa.Column("spent_at", sa.BigInteger(), nullable=True),
-        sa.PrimaryKeyConstraint("permit_id", name=op.f("pk_permits")),
-        sqlite_with_rowid=False,
     )
     op.create_table(
         "sessions",
@@ -122,6 +118,18 @@ def _make_audit_tables() -> None:
         sa.Column("root", sa.LargeBinary(length=32), nullable=False),
         sa.Column("holder", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("log_id", "size", name=op.f("pk_audit_intents")),
+    )
+    op.create_table(
+        "permits",
+        sa.Column("permit_id", sa.String(length=32), nullable=False),
+        sa.Column("purpose", sa.String(length=64), nullable=False),
+        sa.Column("owner", sa.String(length=255), nullable=False),
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("issued_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("spent_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("permit_id", name=op.f("pk_permits")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "permit_ranges",
