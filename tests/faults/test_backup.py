@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.faults import Scene
 from tests.support.home_database import HomeDatabase
 from tests.support.log_audit import audit_all
@@ -39,6 +41,11 @@ def lose_everything(stage: Scene, home_database: HomeDatabase) -> None:
     shutil.rmtree(stage.home.directory / "logs")
 
 
+@pytest.mark.parametrize(
+    "home_database",
+    ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)],
+    indirect=True,
+)
 def test_backups_under_load_and_what_becomes_of_them(
     stage: Scene, home_database: HomeDatabase, tmp_path: Path
 ) -> None:
