@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.support.card",
     "tests.support.postgres",
     "tests.support.databases",
+    "tests.support.backups",
     "tests.support.softhsm",
 ]
 

@@ -35,7 +35,7 @@ class OcspService:
             cas: whom we answer for.
             store: what they issued.
             clock: gives aware UTC.
-            busy: errors of a key that pass by themselves; the answer to them is tryLater.
+            busy: errors that pass, or that a person ends; the answer to them is tryLater.
         """
         self._cas = {ca.name: ca for ca in cas}
         self._statuses = StoredStatuses(store)
@@ -67,8 +67,8 @@ class StoredStatuses:
         self._store = store
 
     def status(self, ca: str, serial: int) -> IssuedStatus:
-        """The present state of a serial number."""
-        record = self._store.status(ca, serial)
+        """The present state of a serial number; raises AnswersOnHold."""
+        record = self._store.status_to_tell(ca, serial)
         return NotIssued() if record is None else _status(record)
 
 

@@ -44,6 +44,7 @@ from webapi.operations.metrics import JobAction, Metrics
 from webapi.operations.readiness import Check, Readiness
 from webapi.pki.routes import create_pki_app
 from webapi.settings_model import Settings
+from webapi.storage.answer_holds import AnswersOnHold
 from webapi.storage.audit_log import SqlAuditLog
 from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.challenges import SqlChallengeStore
@@ -51,6 +52,7 @@ from webapi.storage.elections import SqlElectionStore
 from webapi.storage.engine import make_engine, watch_transactions
 from webapi.storage.errors import DatabaseBusy, DatabaseUnavailable
 from webapi.storage.lease import WorkerLease
+from webapi.storage.log_holds import SqlLogHolds
 from webapi.storage.log_store import SqlLogStore
 from webapi.storage.migration import require_current
 from webapi.storage.permits import SqlPermitLedger
@@ -202,12 +204,8 @@ class Wiring:
             validity=listener.answer_life,
         )
         store = SqlCertificateStore(self.engine(Realm.PKI))
-        service = OcspService(
-            [authority],
-            store,
-            clock.now,
-            busy=(RetryLater, DatabaseBusy, DatabaseUnavailable, AuditBehind),
-        )
+        later = (RetryLater, DatabaseBusy, DatabaseUnavailable, AuditBehind, AnswersOnHold)
+        service = OcspService([authority], store, clock.now, busy=later)
         return create_pki_app(
             WatchedOcspService(service, self.metrics),
             clock.now,
@@ -278,6 +276,7 @@ class Wiring:
         receipts = self.settings.receipts
         logs = ReceiptLogs(
             elections=SqlElectionStore(self.engine(Realm.BALLOTS)),
+            holds=SqlLogHolds(self.engine(Realm.BALLOTS)),
             log=WatchedLogStore(self.engine(Realm.BALLOTS), self.metrics),
             tiles=self._tiles,
             backend=self.keys.backend(LOG_PURPOSES),

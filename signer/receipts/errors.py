@@ -206,6 +206,10 @@ class DatabaseBehind(SequencerHalted):
     """The database knows less than was written or signed: a restored backup, perhaps."""
 
 
+class RestoredFromBackup(SequencerHalted):
+    """The log is on hold: its database was put back, and no person has compared it yet."""
+
+
 class CheckpointFileMissing(SequencerHalted):
     """The log has released receipts, and its folder does not hold a checkpoint."""
 
@@ -224,3 +228,10 @@ class TilesDamaged(SequencerHalted):
 
 class KeysChanged(SequencerHalted):
     """The signer's keys are not the ones that the election's manifest pins."""
+
+
+# What a person shows of a log that is on hold.
+
+
+class EvidenceInvalid(ReceiptsError):
+    """What is shown is neither a checkpoint nor a receipt that a pinned key of this log signed."""

@@ -22,6 +22,7 @@ from webapi.elections.service import ElectionsService
 from webapi.elections.waiting import ShortWait
 from webapi.limits import RateLimit, SourceLimiter
 from webapi.problems import install_problem_handlers
+from webapi.storage.log_holds import SqlLogHolds
 
 
 class Site:
@@ -56,6 +57,7 @@ class Site:
     def new_logs(self) -> ReceiptLogs:
         return ReceiptLogs(
             elections=self.disk.elections,
+            holds=SqlLogHolds(self.disk.engine),
             log=self.disk.log,
             tiles=self.tiles,
             backend=self.disk.election.signer,

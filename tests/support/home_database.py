@@ -5,7 +5,7 @@ import sqlite3
 from pathlib import Path
 from typing import Protocol
 
-from tests.support.postgres import PostgresServer, roles_in
+from tests.support.postgres import PATTERN, PostgresServer, roles_in
 from webapi.cli.home import Home
 from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.engine import opened_engine
@@ -23,6 +23,9 @@ class HomeDatabase(Protocol):
 
     def restore(self, name: str) -> None:
         """Put a copy in its place; nobody may be connected."""
+
+    def lose(self) -> None:
+        """Put empty ones into the place of all realms; nobody may be connected."""
 
     def cut_lease(self) -> None:
         """Whoever holds the worker's lease loses it, and is not told."""
@@ -55,6 +58,9 @@ class SqliteHome:
         for leftover in original.parent.glob(f"{original.name}-*"):
             leftover.unlink()
         shutil.copyfile(self._backups / name, original)
+
+    def lose(self) -> None:
+        shutil.rmtree(self._folder)
 
     def cut_lease(self) -> None:
         (self._folder / f"{Realm.BALLOTS}.db.worker-lock").unlink()
@@ -96,6 +102,10 @@ class PostgresHome:
         self.server.drop_database(self._name)
         copy = self._backups[name]
         self.server.administer("postgres", f"CREATE DATABASE {self._name} TEMPLATE {copy}")
+
+    def lose(self) -> None:
+        self.server.drop_database(self._name)
+        self.server.administer("postgres", f"CREATE DATABASE {self._name} TEMPLATE {PATTERN}")
 
     def cut_lease(self) -> None:
         self.server.administer(

@@ -15,6 +15,7 @@ CONFIG_VARIABLE = "TAMGA_CONFIG"
 
 _COMMANDS = {
     "audit": "webapi.cli.audit:audit",
+    "backup": "webapi.cli.backup:backup",
     "card": "webapi.cli.card:card",
     "db": "webapi.cli.database:database",
     "demo": "webapi.cli.development:demo",

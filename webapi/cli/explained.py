@@ -2,12 +2,14 @@
 
 from ocsp.errors import ConfigurationInvalid
 from pkcs11_bridge.errors import TokenError
+from webapi.backup.errors import BackupError
 from webapi.config import ConfigurationWrong
 from webapi.storage.errors import StorageError
 from webapi.token_keys import SoftwareTokenInProduction, ZoneNotConfigured
 from webapi.trust_settings import CertificateFileWrong
 
 EXPLAINED = (
+    BackupError,
     CertificateFileWrong,
     ConfigurationInvalid,
     ConfigurationWrong,

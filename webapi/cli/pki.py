@@ -14,6 +14,7 @@ import click
 
 from webapi.clock import now
 from webapi.config import load_settings
+from webapi.storage.answer_holds import MAX_STATEMENT, SqlAnswerHolds
 from webapi.storage.certificates import (
     REVOCATION_REASONS,
     CertificateRecord,
@@ -25,6 +26,10 @@ from webapi.storage.migration import require_current
 from webapi.storage.realm import Realm
 
 StoreOpener = Callable[[], SqlCertificateStore]
+HoldsOpener = Callable[[], SqlAnswerHolds]
+
+
+_HOLDS = "webapi.cli.pki.holds"
 
 
 class _Serial(click.ParamType[int]):
@@ -48,11 +53,20 @@ def open_store(config: Path) -> SqlCertificateStore:
     return SqlCertificateStore(engine)
 
 
+def open_holds(config: Path) -> SqlAnswerHolds:
+    """The holds of the service that the configuration file describes."""
+    engine = make_engine(load_settings(config, os.environ).database.pki.url, Realm.PKI)
+    require_current(engine, Realm.PKI)
+    return SqlAnswerHolds(engine)
+
+
 @click.group()
 @click.pass_context
 def pki(ctx: click.Context) -> None:
     """Suspend, restore or revoke certificates of our own CAs."""
-    ctx.obj = partial(open_store, ctx.obj)
+    if isinstance(ctx.obj, Path):
+        ctx.meta[_HOLDS] = partial(open_holds, ctx.obj)
+        ctx.obj = partial(open_store, ctx.obj)
 
 
 _serial = click.argument("serial", type=_Serial())
@@ -115,6 +129,30 @@ def revoke(
     name = _ca_of(store, serial, ca)
     _apply(lambda: store.revoke(ca=name, serial=serial, at=now(), reason=reason))
     _report(store, name, serial, as_json=as_json)
+
+
+@pki.command()
+@click.option(
+    "--because",
+    "statement",
+    required=True,
+    help=f"What you compared, for the record; at most {MAX_STATEMENT} characters.",
+)
+@click.pass_context
+def confirm(ctx: click.Context, *, statement: str) -> None:
+    """Let the responder answer again after a restore, on your word that the records are right.
+
+    First compare `tamga pki list` with your own papers: each certificate that was suspended or
+    revoked after the backup was made is as it was before, and must be suspended or revoked again.
+    """
+    if not statement.strip() or len(statement) > MAX_STATEMENT:
+        raise click.UsageError(f"--because takes 1 to {MAX_STATEMENT} characters")
+    open_it: HoldsOpener = ctx.meta[_HOLDS]
+    holds = open_it()
+    for hold in holds.find():
+        click.echo(f"the records were put back to {hold.restored_to:%F %R} UTC")
+    holds.release(statement=statement, at=now())
+    click.echo("released on your word; the responder answers again")
 
 
 def _ca_of(store: SqlCertificateStore, serial: int, ca: str | None) -> str:

@@ -10,15 +10,18 @@ from pathlib import Path
 
 from webapi import clock
 from webapi.config import ConfigurationWrong, load_settings
-from webapi.doctor import audit, certificates, databases, places, readers
+from webapi.doctor import audit, certificates, databases, holds, places, readers
 from webapi.doctor.tokens import zone_check
 from webapi.operations.checks import Check, CheckResult, run_check
 from webapi.settings_model import Settings
+from webapi.storage.answer_holds import SqlAnswerHolds
 from webapi.storage.inspection import ServerFacts, look_at_server
+from webapi.storage.log_holds import SqlLogHolds
 from webapi.storage.realm import Realm
 from webapi.wiring import Wiring
 
 CONFIGURATION = "configuration"
+_DATABASE_FIRST = "Mend the database first."
 _UNFORESEEN = "This was not foreseen: report it, with the output of `tamga doctor --json`."
 
 
@@ -62,6 +65,18 @@ def _checks(wiring: Wiring, settings: Settings, examination: Examination) -> Ite
     service, listener, receipts = settings.service, settings.ocsp_listener, settings.receipts
     yield foreseen((certificates.CLOCK,), partial(certificates.check_clock, files, at))
     yield from _database_checks(wiring, settings, limit)
+    yield Check(
+        (holds.LOGS,),
+        lambda: holds.check_log_holds(SqlLogHolds(wiring.engine(Realm.BALLOTS))),
+        limit,
+        _DATABASE_FIRST,
+    )
+    yield Check(
+        (holds.ANSWERS,),
+        lambda: holds.check_answer_holds(SqlAnswerHolds(wiring.engine(Realm.PKI))),
+        limit,
+        _DATABASE_FIRST,
+    )
     disks = {**places.database_folders(settings), "disk.logs": receipts.log_directory}
     disks["disk.audit"] = settings.audit.directory
     for name, folder in disks.items():

@@ -9,12 +9,14 @@ from datetime import datetime, timedelta
 from signer.backend import SigningBackend
 from signer.payload import Purpose
 from signer.receipts.election import Manifest
+from signer.receipts.errors import RestoredFromBackup
 from signer.receipts.growth import StepObserver
 from signer.receipts.opening import open_sequencer
 from signer.receipts.sequencer import Sequencer
 from signer.receipts.tile_store import TileFolder
 from webapi.kept_logs import KeptLogs
 from webapi.storage.elections import SqlElectionStore
+from webapi.storage.log_holds import SqlLogHolds
 from webapi.storage.log_store import SqlLogStore
 
 
@@ -36,6 +38,7 @@ class ReceiptLogs(KeptLogs[Sequencer]):
 
     Args:
         elections: knows the elections.
+        holds: knows which logs wait for a person since their database was put back.
         log: the logs' database.
         tiles: gives the folder of an election's log.
         backend: signs checkpoints.
@@ -49,6 +52,7 @@ class ReceiptLogs(KeptLogs[Sequencer]):
         self,
         *,
         elections: SqlElectionStore,
+        holds: SqlLogHolds,
         log: SqlLogStore,
         tiles: Callable[[str], TileFolder],
         backend: SigningBackend,
@@ -59,6 +63,7 @@ class ReceiptLogs(KeptLogs[Sequencer]):
     ) -> None:
         super().__init__(stopwatch)
         self._elections = elections
+        self._holds = holds
         self._log = log
         self._tiles = tiles
         self._backend = backend
@@ -67,8 +72,13 @@ class ReceiptLogs(KeptLogs[Sequencer]):
         self._observer = observer
 
     def run_once(self, *, at: datetime) -> None:
-        """Sequence and publish what is due, log by log."""
+        """Sequence and publish what is due, log by log.
+
+        A log that is on hold is let go until the hold is released.
+        """
+        held = self._holds.held()
         for stored in self._elections.list_all():
+            self._heed_hold(stored.election_id, is_held=stored.election_id in held)
             if not stored.is_closed_in_public:
                 self._try_log(stored.election_id, at=at)
             elif stored.election_id not in self._halted:
@@ -86,6 +96,16 @@ class ReceiptLogs(KeptLogs[Sequencer]):
             at=at,
             observer=self._observer,
         )
+
+    def _heed_hold(self, election_id: str, *, is_held: bool) -> None:
+        """Halt a log that is on hold; take one up again whose hold was released.
+
+        A log that halted for another reason stays as it is.
+        """
+        if is_held and election_id not in self._halted:
+            self._halt(election_id, RestoredFromBackup("the log is on hold"))
+        elif not is_held and self._halted.get(election_id) == RestoredFromBackup.__name__:
+            del self._halted[election_id]
 
     def _work(self, opened: Sequencer, *, at: datetime) -> None:
         epoch, least = self._publication.epoch, self._publication.least

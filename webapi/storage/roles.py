@@ -78,6 +78,8 @@ def grant_runtime(connection: Connection, realm: Realm, runtime: str) -> None:
         for kind in ("TABLES", "SEQUENCES", "FUNCTIONS")
     ]
     statements.append(f"GRANT SELECT ON {schema}.{_VERSION_TABLE} TO {role}")
+    # pg_dump reads how far they got; only the owner can move them.
+    statements.append(f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {role}")
     for table in metadata_of(realm).sorted_tables:
         rights = rights_on(table)
         granted = ["SELECT", "INSERT"]

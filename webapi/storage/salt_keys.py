@@ -13,6 +13,7 @@ from signer.receipts.leaf import is_election_id
 from signer.receipts.salt import KEY_BYTES, open_salt, seal_salt
 
 _OTHERS = 0o077
+_SUFFIX = ".key"
 _TEMPORARY = ".tmp-"
 
 
@@ -41,7 +42,7 @@ class FileSaltVault:
         path = self._path(election_id)
         with self._changing():
             if not path.exists():
-                self._write_key(path)
+                self._write_key(path, secrets.token_bytes(KEY_BYTES))
         self._key(election_id)
 
     def erase_key(self, election_id: str) -> None:
@@ -53,6 +54,32 @@ class FileSaltVault:
             return
         with self._changing():
             self._path(election_id).unlink(missing_ok=True)
+
+    def has_key(self, election_id: str) -> bool:
+        """Whether the election's salts can be read and drawn here."""
+        return self._path(election_id).exists()
+
+    def copy_keys_to(self, folder: Path) -> tuple[str, ...]:
+        """Copy every key into another folder, which keeps those that it has.
+
+        Keys must stay erasable: whoever erases one here erases it there, too.
+
+        Returns:
+            The elections whose keys were copied.
+
+        Raises:
+            SaltKeyUnsafe: a key here is not its owner's alone.
+        """
+        other = FileSaltVault(folder)
+        make_folder(folder)
+        copied = []
+        for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
+            election_id = path.name.removesuffix(_SUFFIX)
+            if is_election_id(election_id) and not other.has_key(election_id):
+                with other._changing():
+                    other._write_key(other._path(election_id), self._key(election_id))
+                copied.append(election_id)
+        return tuple(copied)
 
     def seal(self, election_id: str, submission_id: str, salt: bytes) -> bytes:
         """Encrypt a salt; raises SaltErased or SaltKeyUnsafe."""
@@ -78,14 +105,14 @@ class FileSaltVault:
     def _path(self, election_id: str) -> Path:
         if not is_election_id(election_id):
             raise ValueError("not an election id")
-        return self._folder / f"{election_id}.key"
+        return self._folder / f"{election_id}{_SUFFIX}"
 
-    def _write_key(self, path: Path) -> None:
+    def _write_key(self, path: Path, key: bytes) -> None:
         temporary = self._folder / f"{_TEMPORARY}{secrets.token_hex(8)}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(temporary, flags, FILE_MODE)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
+            file.write(key)
             file.flush()
             os.fsync(descriptor)
         temporary.rename(path)

@@ -6,24 +6,28 @@ Without it, what `upgrade` creates would depend on what else a process happened 
 from types import ModuleType
 
 from webapi.storage import (
+    answer_holds,
     audit,
     ballot_log,
     certificates,
     challenges,
     elections,
     evidence,
+    log_holds,
     permits,
     registrations,
     sessions,
 )
 
 TABLE_MODULES: tuple[ModuleType, ...] = (
+    answer_holds,
     audit,
     ballot_log,
     certificates,
     challenges,
     elections,
     evidence,
+    log_holds,
     permits,
     registrations,
     sessions,

@@ -14,6 +14,7 @@ from tests.support.receipt_disk import ReceiptDisk
 from tests.support.receipts import ELECTION, NOW, TrialElection
 from webapi.cli.logs import LogArchive, log
 from webapi.storage.ballot_log import log_checkpoints, log_entries
+from webapi.storage.log_holds import SqlLogHolds
 
 TRIAL = TrialElection()
 BALLOTS = 300  # so that there is a full tile, and a level above it
@@ -26,7 +27,9 @@ class Desk:
         self.folder = self.logs / ELECTION
 
     def run(self, *arguments: str) -> Result:
-        archive = LogArchive(self.disk.elections, self.disk.log, self.logs)
+        archive = LogArchive(
+            self.disk.elections, self.disk.log, SqlLogHolds(self.disk.engine), self.logs
+        )
         return CliRunner().invoke(log, arguments, obj=lambda: archive)
 
     def verify(self) -> Result:

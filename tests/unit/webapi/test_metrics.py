@@ -32,6 +32,7 @@ from webapi.operations.metrics import Metrics
 from webapi.pki.routes import PkiService
 from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.engine import make_engine, watch_transactions
+from webapi.storage.log_holds import SqlLogHolds
 from webapi.storage.migration import upgrade
 from webapi.storage.realm import Realm
 from webapi.watched import (
@@ -292,6 +293,7 @@ def test_logs_show_their_batches_what_waits_and_what_halted(
     disk = ReceiptDisk(tmp_path).create()
     logs = ReceiptLogs(
         elections=disk.elections,
+        holds=SqlLogHolds(disk.engine),
         log=WatchedLogStore(disk.engine, metrics),
         tiles=lambda _: disk.files,
         backend=disk.election.signer,

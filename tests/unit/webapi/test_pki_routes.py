@@ -60,7 +60,7 @@ class Listener:
 class BusyStore(SqlCertificateStore):
     """A store whose look-up fails as a busy token would."""
 
-    def status(self, ca: str, serial: int) -> CertificateRecord | None:
+    def status_to_tell(self, ca: str, serial: int) -> CertificateRecord | None:
         raise TokenBusy
 
 
@@ -151,7 +151,7 @@ def test_an_unlawful_row_is_an_error_and_never_good() -> None:
         def __init__(self) -> None:
             """Needs no database."""
 
-        def status(self, ca: str, serial: int) -> CertificateRecord | None:
+        def status_to_tell(self, ca: str, serial: int) -> CertificateRecord | None:
             return CertificateRecord(ca, serial, "CN=x", NOW, CertificateState.SUSPENDED)
 
     with pytest.raises(ValueError, match="since never"):

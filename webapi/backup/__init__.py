@@ -1,0 +1,1 @@
+"""Backups: made beside the service, verified, and restored so that nothing goes back unseen."""
