@@ -1,30 +1,47 @@
 """Registered ballots by submission id: no voter, no address, no time finer than ten minutes."""
 
+from collections.abc import Collection, Mapping
+from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
+    CheckConstraint,
     Column,
+    Connection,
     Engine,
     ForeignKey,
+    ForeignKeyConstraint,
     LargeBinary,
     Row,
     String,
     Table,
     UniqueConstraint,
     and_,
+    bindparam,
     func,
-    insert,
     select,
 )
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.dialects import postgresql, sqlite
 
 from signer.receipts.acceptance import NewRegistration, Release, StoredRegistration
-from signer.receipts.errors import ElectionNotFound, ElectionOver, SubmissionExists
+from signer.receipts.errors import ElectionNotFound, ElectionOver
 from signer.receipts.merkle import HASH_BYTES
 from webapi.storage.ballot_log import log_checkpoints, log_entries
 from webapi.storage.elections import elections
 from webapi.storage.schema import metadata
+
+registration_batches = Table(
+    "registration_batches",
+    metadata,
+    Column("election_id", String(64), ForeignKey(elections.c.election_id), primary_key=True),
+    # SHA-256 of the request: the same one sent again is the same row.
+    Column("request_sha256", LargeBinary(32), primary_key=True),
+    Column("request", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Requests that registered many ballots, kept once as the evidence for all of them."""
 
 registrations = Table(
     "registrations",
@@ -35,16 +52,83 @@ registrations = Table(
     Column("commitment", LargeBinary(32), nullable=False),
     Column("accepted_slot", BigInteger, nullable=False),
     Column("sealed_salt", LargeBinary, nullable=False),
-    Column("evidence", LargeBinary, nullable=False),
+    # The signed request: its own, or one that it shares with others.
+    Column("evidence", LargeBinary),
+    Column("batch_sha256", LargeBinary(32)),
     # The place in the log, once it has one.
     Column("seq", BigInteger),
     # The checkpoint that its receipt bears and the path in it, once the receipt may go out.
     Column("checkpoint_size", BigInteger),
     Column("path", LargeBinary),
     UniqueConstraint("election_id", "seq"),
+    CheckConstraint("(evidence IS NULL) <> (batch_sha256 IS NULL)", name="one_evidence"),
+    ForeignKeyConstraint(
+        ["election_id", "batch_sha256"],
+        [registration_batches.c.election_id, registration_batches.c.request_sha256],
+    ),
     # Rows lie in the order of their keys: the order of arrival is not kept in hidden row numbers.
     sqlite_with_rowid=False,
 )
+
+
+# Statements are made once: making one takes longer than the database needs to carry it out.
+
+_ELECTION: BindParameter[str] = bindparam("the_election")
+
+_FIND = (
+    select(
+        registrations.c.submission_id,
+        registrations.c.ballot_sha256,
+        registrations.c.sealed_salt,
+        registrations.c.seq,
+        registrations.c.path,
+        log_entries.c.entry,
+        log_checkpoints.c.note,
+    )
+    .select_from(registrations)
+    .outerjoin(
+        log_entries,
+        and_(
+            log_entries.c.election_id == registrations.c.election_id,
+            log_entries.c.seq == registrations.c.seq,
+        ),
+    )
+    .outerjoin(
+        log_checkpoints,
+        and_(
+            log_checkpoints.c.election_id == registrations.c.election_id,
+            log_checkpoints.c.size == registrations.c.checkpoint_size,
+        ),
+    )
+    .where(
+        registrations.c.election_id == _ELECTION,
+        registrations.c.submission_id.in_(bindparam("the_ids", expanding=True)),
+    )
+)
+
+# The row is locked so that no order to close comes in between on engines that let writers run
+# side by side; SQLite's transactions are exclusive as it is.
+_CLOSING = (
+    select(elections.c.close_request.is_not(None))
+    .where(elections.c.election_id == _ELECTION)
+    .with_for_update(read=True)
+)
+
+# Which insert statement knows ON CONFLICT is a matter of the engine.
+_INSERTS = {
+    "sqlite": (
+        sqlite.insert(registration_batches).on_conflict_do_nothing(),
+        sqlite.insert(registrations)
+        .on_conflict_do_nothing()
+        .returning(registrations.c.submission_id),
+    ),
+    "postgresql": (
+        postgresql.insert(registration_batches).on_conflict_do_nothing(),
+        postgresql.insert(registrations)
+        .on_conflict_do_nothing()
+        .returning(registrations.c.submission_id),
+    ),
+}
 
 
 class SqlRegistrationStore:
@@ -53,78 +137,61 @@ class SqlRegistrationStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def find(self, election_id: str, submission_id: str) -> StoredRegistration | None:
-        """The registration of this id, if there is one."""
-        query = (
-            select(
-                registrations.c.ballot_sha256,
-                registrations.c.sealed_salt,
-                registrations.c.seq,
-                registrations.c.path,
-                log_entries.c.entry,
-                log_checkpoints.c.note,
-            )
-            .select_from(registrations)
-            .outerjoin(
-                log_entries,
-                and_(
-                    log_entries.c.election_id == registrations.c.election_id,
-                    log_entries.c.seq == registrations.c.seq,
-                ),
-            )
-            .outerjoin(
-                log_checkpoints,
-                and_(
-                    log_checkpoints.c.election_id == registrations.c.election_id,
-                    log_checkpoints.c.size == registrations.c.checkpoint_size,
-                ),
-            )
-            .where(
-                registrations.c.election_id == election_id,
-                registrations.c.submission_id == submission_id,
-            )
-        )
+    def find(
+        self, election_id: str, submission_ids: Collection[str]
+    ) -> Mapping[str, StoredRegistration]:
+        """The registrations that there are of these ids, by id."""
+        asked = {"the_election": election_id, "the_ids": list(submission_ids)}
         with self._engine.begin() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
-            return None
-        release = None if row.path is None else _release(row)
-        return StoredRegistration(submission_id, row.ballot_sha256, row.sealed_salt, release)
+            return {
+                row.submission_id: StoredRegistration(
+                    row.submission_id,
+                    row.ballot_sha256,
+                    row.sealed_salt,
+                    None if row.path is None else _release(row),
+                )
+                for row in connection.execute(_FIND, asked)
+            }
 
-    def insert(self, new: NewRegistration) -> None:
-        """Insert a registration, unless the election was ordered to close.
+    def insert(self, election_id: str, new: Collection[NewRegistration]) -> frozenset[str]:
+        """Insert registrations in one transaction, unless the election was ordered to close.
+
+        Returns:
+            The ids that were inserted; the others were taken.
 
         Raises:
-            SubmissionExists: the id is taken.
-            ElectionOver: the order to close came first.
+            ElectionOver: the order to close came first; nothing was inserted.
             ElectionNotFound: there is no such election.
         """
-        # The row is locked so that no order to close comes in between on engines that let
-        # writers run side by side; SQLite's transactions are exclusive as it is.
-        closing = (
-            select(elections.c.close_request.is_not(None))
-            .where(elections.c.election_id == new.election_id)
-            .with_for_update(read=True)
-        )
-        values = insert(registrations).values(
-            election_id=new.election_id,
-            submission_id=new.submission_id,
-            ballot_sha256=new.ballot_sha256,
-            commitment=new.commitment,
-            accepted_slot=new.accepted_slot,
-            sealed_salt=new.sealed_salt,
-            evidence=new.evidence,
-        )
-        try:
-            with self._engine.begin() as connection:
-                ordered = connection.execute(closing).scalar_one_or_none()
-                if ordered is None:
-                    raise ElectionNotFound("there is no such election")
-                if ordered:
-                    raise ElectionOver("the election was ordered to close")
-                connection.execute(values)
-        except IntegrityError as error:
-            raise SubmissionExists("the submission id is taken") from error
+        batches = _batches(new)
+        # In the order of the key: two transactions that wait for each other's rows would be
+        # a deadlock.
+        rows = [
+            {
+                "election_id": election_id,
+                "submission_id": item.submission_id,
+                "ballot_sha256": item.ballot_sha256,
+                "commitment": item.commitment,
+                "accepted_slot": item.accepted_slot,
+                "sealed_salt": item.sealed_salt,
+                "evidence": None if item.in_batch else item.evidence,
+                "batch_sha256": batches.get(item.evidence),
+            }
+            for item in sorted(new, key=lambda item: item.submission_id)
+        ]
+        insert_batch, insert_registration = _INSERTS[self._engine.dialect.name]
+        with self._engine.begin() as connection:
+            _require_not_closing(connection, election_id)
+            for request, request_sha256 in batches.items():
+                connection.execute(
+                    insert_batch,
+                    {
+                        "election_id": election_id,
+                        "request_sha256": request_sha256,
+                        "request": request,
+                    },
+                )
+            return frozenset(connection.execute(insert_registration, rows).scalars())
 
     def count_pending(self, election_id: str) -> int:
         """The number of ballots that have no place in the log yet; read from an index."""
@@ -150,6 +217,20 @@ class SqlRegistrationStore:
         with self._engine.begin() as connection:
             placed: int = connection.execute(last_place).scalar_one()
             return placed + connection.execute(without_place).scalar_one()
+
+
+def _require_not_closing(connection: Connection, election_id: str) -> None:
+    ordered = connection.execute(_CLOSING, {"the_election": election_id}).scalar_one_or_none()
+    if ordered is None:
+        raise ElectionNotFound("there is no such election")
+    if ordered:
+        raise ElectionOver("the election was ordered to close")
+
+
+def _batches(new: Collection[NewRegistration]) -> dict[bytes, bytes]:
+    """The requests of many ballots among the evidence, each with its digest."""
+    requests = {item.evidence for item in new if item.in_batch}
+    return {request: sha256(request).digest() for request in requests}
 
 
 def _release(row: Row[*tuple[Any, ...]]) -> Release:

@@ -10,7 +10,7 @@ from pathlib import Path
 from signer.receipts.durable import FILE_MODE, make_folder
 from signer.receipts.errors import ReceiptsError, SaltErased
 from signer.receipts.leaf import is_election_id
-from signer.receipts.salt import KEY_BYTES, open_salt, seal_salt
+from signer.receipts.salt import KEY_BYTES, SaltKey
 
 _OTHERS = 0o077
 _TEMPORARY = ".tmp-"
@@ -42,7 +42,7 @@ class FileSaltVault:
         with self._changing():
             if not path.exists():
                 self._write_key(path)
-        self._key(election_id)
+        self.key(election_id)
 
     def erase_key(self, election_id: str) -> None:
         """Remove an election's key; its salts can no more be read, here or in any backup.
@@ -54,16 +54,12 @@ class FileSaltVault:
         with self._changing():
             self._path(election_id).unlink(missing_ok=True)
 
-    def seal(self, election_id: str, submission_id: str, salt: bytes) -> bytes:
-        """Encrypt a salt; raises SaltErased or SaltKeyUnsafe."""
-        return seal_salt(self._key(election_id), election_id, submission_id, salt)
+    def key(self, election_id: str) -> SaltKey:
+        """An election's key, read each time: an erased one is not to live on in memory.
 
-    def open(self, election_id: str, submission_id: str, sealed: bytes) -> bytes:
-        """Decrypt a salt; raises SaltErased, SaltDamaged or SaltKeyUnsafe."""
-        return open_salt(self._key(election_id), election_id, submission_id, sealed)
-
-    def _key(self, election_id: str) -> bytes:
-        """The key, read each time: an erased one is not to live on in memory."""
+        Raises:
+            SaltErased, SaltKeyUnsafe: as they say.
+        """
         try:
             descriptor = os.open(self._path(election_id), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
@@ -73,7 +69,7 @@ class FileSaltVault:
             key = file.read(KEY_BYTES + 1)
         if status.st_uid != os.geteuid() or status.st_mode & _OTHERS or len(key) != KEY_BYTES:
             raise SaltKeyUnsafe("a salt key has 32 bytes and is its owner's alone")
-        return key
+        return SaltKey(election_id, key)
 
     def _path(self, election_id: str) -> Path:
         if not is_election_id(election_id):
