@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.signatures import reports
 
-pytest_plugins = ["tests.support.card", "tests.support.softhsm"]
+pytest_plugins = ["tests.support.card", "tests.support.databases", "tests.support.softhsm"]
 
 # These files sign with real tokens; a run that contains them must show signatures by both.
 _NEEDS = {"test_softhsm_keys.py": "libsofthsm2", "test_agent_card.py": "opensc-pkcs11"}

@@ -19,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from webapi.storage.realm import Realm
+
 Zone = Literal["login", "receipts", "pki"]
 """Key zones, each a token with its own PIN (design, section 3)."""
 
@@ -88,18 +90,49 @@ class ServiceSettings(_Section):
 
 
 class DatabaseSettings(_Section):
-    """[database]."""
+    """[database.<realm>]: where one part of the data is kept."""
 
-    # Not shown: a URL may hold a password.
+    # Neither is shown: a URL may hold a password.
     url: str = Field(repr=False, description="sqlite:///path, relative to this file, or absolute")
+    upgrade_url: str | None = Field(
+        default=None,
+        repr=False,
+        description="how the owner of the tables connects; read by `tamga db upgrade` alone",
+    )
 
-    @field_validator("url")
+    @field_validator("url", "upgrade_url")
     @classmethod
-    def _resolve_sqlite(cls, url: str, info: ValidationInfo) -> str:
+    def _resolve_sqlite(cls, url: str | None, info: ValidationInfo) -> str | None:
         prefix = "sqlite:///"
+        if url is None:
+            return None
         if not url.startswith(prefix) or url == prefix or ":memory:" in url:
             raise ValueError("is not the URL of an SQLite file")
         return prefix + str(_resolve(Path(url.removeprefix(prefix)), info))
+
+    @property
+    def owner_url(self) -> str:
+        """How whoever makes and alters the tables connects."""
+        return self.upgrade_url or self.url
+
+
+class RealmDatabases(_Section):
+    """[database.login], [database.ballots], [database.pki]: kept where nothing joins them."""
+
+    login: DatabaseSettings = Field(description="the section [database.login]")
+    ballots: DatabaseSettings = Field(description="the section [database.ballots]")
+    pki: DatabaseSettings = Field(description="the section [database.pki]")
+
+    def of(self, realm: Realm) -> DatabaseSettings:
+        """Where a realm is kept."""
+        found: DatabaseSettings = getattr(self, realm)
+        return found
+
+    @model_validator(mode="after")
+    def _are_apart(self) -> Self:
+        if len({self.of(realm).url for realm in Realm}) < len(Realm):
+            raise ValueError("two realms have the same database: name another file for each")
+        return self
 
 
 class TokenSettings(_Section):
@@ -351,7 +384,7 @@ class Settings(_Section):
     """The whole configuration."""
 
     service: ServiceSettings = Field(description="the section [service]")
-    database: DatabaseSettings = Field(description="the section [database]")
+    database: RealmDatabases = Field(description="the sections [database.<realm>]")
     tokens: dict[Zone, TokenSettings] = Field(
         min_length=1, description="sections [tokens.login], [tokens.receipts], [tokens.pki]"
     )

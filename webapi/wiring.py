@@ -48,10 +48,12 @@ from webapi.settings_model import Settings, Zone
 from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.challenges import SqlChallengeStore
 from webapi.storage.elections import SqlElectionStore
-from webapi.storage.engine import make_engine, require_current, watch_transactions
+from webapi.storage.engine import make_engine, watch_transactions
 from webapi.storage.errors import DatabaseBusy, DatabaseUnavailable
 from webapi.storage.log_store import SqlLogStore
+from webapi.storage.migration import require_current
 from webapi.storage.permits import SqlPermitLedger
+from webapi.storage.realm import Realm
 from webapi.storage.registrations import SqlRegistrationStore
 from webapi.storage.salt_keys import FileSaltVault
 from webapi.storage.sessions import SqlSessionStore
@@ -83,6 +85,13 @@ ZONE_OF: Mapping[Purpose, Zone] = {
     Purpose.OCSP_CITIZEN_CA: "pki",
 }
 """On which zone's token each purpose has its key."""
+REALM_OF: Mapping[Zone, Realm] = {
+    "login": Realm.LOGIN,
+    "receipts": Realm.BALLOTS,
+    "pki": Realm.PKI,
+}
+"""Where the permits for a zone's keys are recorded."""
+_REALMS_OF_WEB = (Realm.LOGIN, Realm.BALLOTS)
 
 
 class SoftwareTokenInProduction(Exception):
@@ -102,19 +111,21 @@ class Wiring:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._sessions: dict[Zone, TokenSessions] = {}
+        self._engines: dict[Realm, Engine] = {}
         self._closing = ExitStack()
         development = settings.development
         if development is not None and development.softhsm2_conf is not None:
             # SoftHSM reads its configuration once, when the module is loaded.
             os.environ[SOFTHSM_VARIABLE] = str(development.softhsm2_conf)
 
-    @cached_property
-    def engine(self) -> Engine:
-        """The database, migrated; raises DatabaseNotCurrent."""
-        engine = make_engine(self.settings.database.url)
-        require_current(engine)
-        watch_transactions(engine, self.metrics.transaction_ended)
-        return engine
+    def engine(self, realm: Realm) -> Engine:
+        """A realm's database, migrated; raises DatabaseNotCurrent."""
+        if realm not in self._engines:
+            engine = make_engine(self.settings.database.of(realm).url, realm)
+            require_current(engine, realm)
+            watch_transactions(engine, self.metrics.transaction_ended)
+            self._engines[realm] = engine
+        return self._engines[realm]
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -122,13 +133,14 @@ class Wiring:
         return Metrics(CollectorRegistry())
 
     def close(self) -> None:
-        """Release log locks, log out of every token that was opened, close the database."""
+        """Release log locks, log out of every token that was opened, close the databases."""
         self._closing.close()
         for sessions in self._sessions.values():
             sessions.close()
         self._sessions.clear()
-        if "engine" in self.__dict__:
-            self.engine.dispose()
+        for engine in self._engines.values():
+            engine.dispose()
+        self._engines.clear()
 
     def token(self, zone: Zone) -> TokenSessions:
         """The sessions on a zone's token.
@@ -165,13 +177,15 @@ class Wiring:
         )
 
     def signer(self, purposes: Iterable[Purpose]) -> PayloadSigner:
-        """A signer for these purposes; their keys are looked up now.
+        """A signer for these purposes, of one realm; their keys are looked up now.
 
         Raises:
+            ValueError: their permits belong into several realms.
             ZoneNotConfigured, pkcs11_bridge.errors.TokenError: a key cannot be had.
         """
-        ledger = SqlPermitLedger(self.engine)
         keys = {purpose: self.key(purpose) for purpose in purposes}
+        (realm,) = {REALM_OF[ZONE_OF[purpose]] for purpose in keys}
+        ledger = SqlPermitLedger(self.engine(realm))
         return WatchedSigner(PermittedSigner(HsmBackend(keys, ledger), ledger), self.metrics)
 
     def key(self, purpose: Purpose) -> TokenKey:
@@ -231,7 +245,7 @@ class Wiring:
             key=self._answering_key(Purpose.OCSP_CITIZEN_CA, owner=listener.ca),
             validity=listener.answer_life,
         )
-        store = SqlCertificateStore(self.engine)
+        store = SqlCertificateStore(self.engine(Realm.PKI))
         service = OcspService(
             [authority], store, clock.now, busy=(RetryLater, DatabaseBusy, DatabaseUnavailable)
         )
@@ -263,7 +277,7 @@ class Wiring:
             yield name, self.metrics.watched_job(name, action), seconds
 
     def _jobs(self) -> Iterator[tuple[str, Callable[[], None], float]]:
-        challenges = WatchedChallenges(self.engine, self.metrics)
+        challenges = WatchedChallenges(self.engine(Realm.LOGIN), self.metrics)
         login_signer = self.signer([Purpose.LOGIN_CHALLENGE])
 
         def refill() -> None:
@@ -278,13 +292,14 @@ class Wiring:
         def purge() -> None:
             at = clock.now()
             challenges.purge(expired_before=at)
-            SqlSessionStore(self.engine).purge(policy=self.session_policy, at=at)
+            SqlSessionStore(self.engine(Realm.LOGIN)).purge(policy=self.session_policy, at=at)
 
         logs = self._receipt_logs()
         yield "receipts", lambda: logs.run_once(at=clock.now()), self._batch_seconds
         yield "challenge-stock", refill, REFILL_SECONDS
         yield "purge", purge, PURGE_SECONDS
-        yield "log-gauge", LogGauge(logs, self.engine, self.metrics), LOG_GAUGE_SECONDS
+        gauge = LogGauge(logs, self.engine(Realm.BALLOTS), self.metrics)
+        yield "log-gauge", gauge, LOG_GAUGE_SECONDS
 
     @property
     def _batch_seconds(self) -> float:
@@ -293,8 +308,8 @@ class Wiring:
     def _receipt_logs(self) -> ReceiptLogs:
         receipts = self.settings.receipts
         logs = ReceiptLogs(
-            elections=SqlElectionStore(self.engine),
-            log=WatchedLogStore(self.engine, self.metrics),
+            elections=SqlElectionStore(self.engine(Realm.BALLOTS)),
+            log=WatchedLogStore(self.engine(Realm.BALLOTS), self.metrics),
             tiles=self._tiles,
             signer=self.signer(LOG_PURPOSES),
             purposes=LOG_PURPOSES,
@@ -311,9 +326,9 @@ class Wiring:
         """Registration, receipts and the public log; signs nothing."""
         return ElectionsService(
             audience=self.settings.service.origin,
-            elections=SqlElectionStore(self.engine),
-            registrations=SqlRegistrationStore(self.engine),
-            log=SqlLogStore(self.engine),
+            elections=SqlElectionStore(self.engine(Realm.BALLOTS)),
+            registrations=SqlRegistrationStore(self.engine(Realm.BALLOTS)),
+            log=SqlLogStore(self.engine(Realm.BALLOTS)),
             vault=FileSaltVault(self.settings.receipts.salt_key_directory),
             tiles=self._tiles,
             wait=ShortWait(RECEIPT_WAIT_SECONDS, RECEIPT_WAITERS),
@@ -325,7 +340,7 @@ class Wiring:
 
     def _login_service(self) -> LoginService:
         settings = self.settings
-        challenges = WatchedChallenges(self.engine, self.metrics)
+        challenges = WatchedChallenges(self.engine(Realm.LOGIN), self.metrics)
         rules = LoginRules(
             origin=settings.service.origin,
             challenges=challenges,
@@ -337,7 +352,7 @@ class Wiring:
             challenges=challenges,
             stock_policy=self.stock_policy,
             decide=WatchedDecision(partial(authenticate, rules), self.metrics),
-            sessions=SqlSessionStore(self.engine),
+            sessions=SqlSessionStore(self.engine(Realm.LOGIN)),
             session_policy=self.session_policy,
             challenge_limiter=_limiter(
                 settings.login.challenges_per_source_burst,
@@ -352,10 +367,15 @@ class Wiring:
         def check_stock() -> None:
             usable_until = clock.now() + self.stock_policy.challenge_life
             origin = self.settings.service.origin
-            if not SqlChallengeStore(self.engine).count_stock(origin, usable_until=usable_until):
+            stock = SqlChallengeStore(self.engine(Realm.LOGIN))
+            if not stock.count_stock(origin, usable_until=usable_until):
                 raise ChallengeStockEmpty("the worker has signed no challenge that is usable now")
 
-        return {"database": lambda: require_current(self.engine), "challenges": check_stock}
+        def check_databases() -> None:
+            for realm in _REALMS_OF_WEB:
+                require_current(self.engine(realm), realm)
+
+        return {"database": check_databases, "challenges": check_stock}
 
 
 def _limiter(burst: int, per_minute: float) -> SourceLimiter:

@@ -12,7 +12,7 @@ OTHER = "log-b"
 
 
 def database(stage: Scene) -> Path:
-    return stage.home.directory / "database" / "tamga.db"
+    return stage.home.directory / "database" / "ballots.db"
 
 
 def back_up(stage: Scene, target: Path) -> None:
@@ -23,7 +23,7 @@ def back_up(stage: Scene, target: Path) -> None:
 
 
 def restore(stage: Scene, backup: Path) -> None:
-    for leftover in database(stage).parent.glob("tamga.db-*"):
+    for leftover in database(stage).parent.glob("ballots.db-*"):
         leftover.unlink()
     shutil.copyfile(backup, database(stage))
 

@@ -166,7 +166,7 @@ def test_every_ailment_is_shown_beside_the_others(patient: Patient) -> None:
 def _other_version(database: Path) -> None:
     connection = sqlite3.connect(database)
     with connection:
-        connection.execute("UPDATE schema_tables SET ddl_sha256 = 'other' WHERE name = 'permits'")
+        connection.execute("UPDATE alembic_version SET version_num = 'login_9999'")
     connection.close()
 
 
@@ -179,7 +179,7 @@ def _garbage(database: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "seen"),
     [
-        (_other_version, "table permits is not of this version"),
+        (_other_version, "of a later version of the service"),
         (_garbage, "the database's file cannot be opened, read or written"),
         (lambda database: database.parent.chmod(0o755), "must belong to the service's user"),
     ],
@@ -188,7 +188,7 @@ def test_a_database_that_is_not_right(
     patient: Patient, damage: Callable[[Path], None], seen: str
 ) -> None:
     patient.keep_one_zone("login")
-    damage(patient.directory / "database" / "tamga.db")
+    damage(patient.directory / "database" / "login.db")
     key = patient.directory / "pki" / "tls.key"
     key.chmod(0o640)
     found = patient.examine()

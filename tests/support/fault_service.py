@@ -22,7 +22,7 @@ from unittest.mock import patch
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from sqlalchemy import select
+from sqlalchemy import Row, select
 
 from pkcs11_bridge.errors import TokenError
 from signer.backend import Signature
@@ -44,6 +44,7 @@ from webapi.logs import configure_logs
 from webapi.storage.ballot_log import log_checkpoints, log_entries
 from webapi.storage.elections import SqlElectionStore
 from webapi.storage.permits import SqlPermitLedger, permits
+from webapi.storage.realm import Realm
 from webapi.storage.registrations import registrations
 from webapi.storage.salt_keys import FileSaltVault
 from webapi.wiring import LOG_PURPOSES, Wiring
@@ -226,7 +227,7 @@ class Service:
         assert isinstance(system_key, ec.EllipticCurvePublicKey)
         signer = self.wiring.signer(LOG_PURPOSES)
         office = ElectionOffice(
-            elections=SqlElectionStore(self.wiring.engine),
+            elections=SqlElectionStore(self.wiring.engine(Realm.BALLOTS)),
             vault=FileSaltVault(self.wiring.settings.receipts.salt_key_directory),
             log_keys=lambda: [signer.public_key(purpose) for purpose in LOG_PURPOSES],
         )
@@ -246,12 +247,16 @@ class Service:
 
     def do_facts(self, *, election_id: str) -> dict[str, Any]:
         """All that database and disk say of a log."""
-        with self.wiring.engine.begin() as connection:
-            entries = connection.execute(
-                select(log_entries.c.entry)
-                .where(log_entries.c.election_id == election_id)
-                .order_by(log_entries.c.seq)
-            ).scalars()
+        with self.wiring.engine(Realm.BALLOTS).begin() as connection:
+            entries = (
+                connection.execute(
+                    select(log_entries.c.entry)
+                    .where(log_entries.c.election_id == election_id)
+                    .order_by(log_entries.c.seq)
+                )
+                .scalars()
+                .all()
+            )
             signed = connection.execute(
                 select(log_checkpoints)
                 .where(log_checkpoints.c.election_id == election_id)
@@ -262,18 +267,25 @@ class Service:
                     registrations.c.election_id == election_id
                 )
             ).all()
-            allowed = connection.execute(select(permits)).all()
-            facts = {
-                "entries": [base64.b64encode(entry).decode() for entry in entries],
-                "checkpoints": [[row.note.decode(), row.released] for row in signed],
-                "placed": {row.submission_id: row.seq for row in placed},
-                "permits": [
-                    [row.owner, row.purpose, row.digest.hex(), row.spent_at is not None]
-                    for row in allowed
-                ],
-            }
+        facts = {
+            "entries": [base64.b64encode(entry).decode() for entry in entries],
+            "checkpoints": [[row.note.decode(), row.released] for row in signed],
+            "placed": {row.submission_id: row.seq for row in placed},
+            "permits": [
+                [row.owner, row.purpose, row.digest.hex(), row.spent_at is not None]
+                for row in self._permits()
+            ],
+        }
         file = self.wiring._tiles(election_id).read_checkpoint()
         return {**facts, "file": None if file is None else file.decode()}
+
+    def _permits(self) -> list[Row[*tuple[Any, ...]]]:
+        """Those of every realm."""
+        found: list[Row[*tuple[Any, ...]]] = []
+        for realm in Realm:
+            with self.wiring.engine(realm).begin() as connection:
+                found += connection.execute(select(permits)).all()
+        return found
 
     def do_fill_disk(self) -> dict[str, Any]:
         """Leave no byte free on the small disk."""

@@ -32,8 +32,10 @@ from signer.receipts.tile_store import TileFolder
 from signer.receipts.verify import VerifiedReceipt, verify_receipt
 from tests.support.receipts import AUDIENCE, NOW, PURPOSES, TrialElection
 from webapi.storage.elections import SqlElectionStore
-from webapi.storage.engine import make_engine, upgrade
+from webapi.storage.engine import make_engine
 from webapi.storage.log_store import SqlLogStore
+from webapi.storage.migration import upgrade
+from webapi.storage.realm import Realm
 from webapi.storage.registrations import SqlRegistrationStore
 from webapi.storage.salt_keys import FileSaltVault
 
@@ -59,8 +61,8 @@ class ReceiptDisk:
     def __post_init__(self) -> None:
         data = self.folder / "data"
         data.mkdir(mode=0o700, exist_ok=True)
-        self.engine = make_engine(f"sqlite:///{data}/tamga.db")
-        upgrade(self.engine)
+        self.engine = make_engine(f"sqlite:///{data}/ballots.db", Realm.BALLOTS)
+        upgrade(self.engine, Realm.BALLOTS)
         self.manifest = self.election.manifest()
         self.vault = FileSaltVault(self.folder / "salts")
         self.files = TileFolder(self.folder / "logs" / self.election.election_id)

@@ -7,8 +7,14 @@ origin = "https://localhost:8443"
 tls_certificate = "tls/server.pem"
 tls_key = "tls/server.key"
 
-[database]
-url = "sqlite:///tamga.db"
+[database.login]
+url = "sqlite:///login.db"
+
+[database.ballots]
+url = "sqlite:///ballots.db"
+
+[database.pki]
+url = "sqlite:///pki.db"
 
 [tokens.login]
 module = "/usr/lib/softhsm/libsofthsm2.so"

@@ -38,7 +38,9 @@ from webapi.login.sessions import SessionPolicy
 from webapi.operations.metrics import Metrics
 from webapi.operations.readiness import Check, Readiness
 from webapi.storage.challenges import SqlChallengeStore
-from webapi.storage.engine import make_engine, upgrade
+from webapi.storage.engine import make_engine
+from webapi.storage.migration import upgrade
+from webapi.storage.realm import Realm
 from webapi.storage.sessions import SqlSessionStore
 from webapi.watched import WatchedDecision
 
@@ -112,8 +114,8 @@ def make_site(
     areas: tuple[Area, ...] = (),
 ) -> Site:
     """A site with a database in `directory` and `stock` challenges ready."""
-    engine = make_engine(f"sqlite:///{directory}/tamga.db")
-    upgrade(engine)
+    engine = make_engine(f"sqlite:///{directory}/login.db", Realm.LOGIN)
+    upgrade(engine, Realm.LOGIN)
     pki = development_like_pki()
     challenges = SqlChallengeStore(engine)
     responder = Responder(pki)

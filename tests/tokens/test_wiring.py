@@ -16,8 +16,10 @@ from tests.support.certificates import NOW
 from webapi.cli.home import Ports, SettingsFacts, TokenFacts, render_settings
 from webapi.config import load_settings
 from webapi.storage.challenges import SqlChallengeStore
-from webapi.storage.engine import make_engine, upgrade
+from webapi.storage.engine import opened_engine
 from webapi.storage.errors import DatabaseNotCurrent
+from webapi.storage.migration import upgrade
+from webapi.storage.realm import Realm
 from webapi.wiring import SoftwareTokenInProduction, Wiring, ZoneNotConfigured
 
 
@@ -48,7 +50,9 @@ def wired(directory: Path, text: str) -> Wiring:
     path = directory / "tamga.toml"
     path.write_text(text, encoding="utf-8")
     settings = load_settings(path, {})
-    upgrade(make_engine(settings.database.url))
+    for realm in Realm:
+        with opened_engine(settings.database.of(realm).url, realm) as engine:
+            upgrade(engine, realm)
     return Wiring(settings)
 
 
@@ -78,12 +82,12 @@ def test_the_responder_needs_its_zone(login_wiring: Wiring) -> None:
 
 
 def test_challenges_are_signed_in_the_token_under_recorded_permits(login_wiring: Wiring) -> None:
-    store = SqlChallengeStore(login_wiring.engine)
+    store = SqlChallengeStore(login_wiring.engine(Realm.LOGIN))
     policy = replace(login_wiring.stock_policy, target=3)
     signer = login_wiring.signer([Purpose.LOGIN_CHALLENGE])
     origin = login_wiring.settings.service.origin
     assert refill_stock(store, signer, origin=origin, policy=policy, at=NOW) == 3
-    with login_wiring.engine.begin() as connection:
+    with login_wiring.engine(Realm.LOGIN).begin() as connection:
         rows = connection.exec_driver_sql("SELECT purpose, spent_at FROM permits").all()
     assert [row.purpose for row in rows] == ["login-challenge"] * 3
     assert all(row.spent_at is not None for row in rows)
@@ -93,7 +97,7 @@ def test_an_unprepared_database_is_refused(tmp_path: Path, token: TokenConfig) -
     path = tmp_path / "tamga.toml"
     path.write_text(settings_text(tmp_path, token, token.module), encoding="utf-8")
     with pytest.raises(DatabaseNotCurrent):
-        _ = Wiring(load_settings(path, {})).engine
+        Wiring(load_settings(path, {})).engine(Realm.LOGIN)
 
 
 def test_production_refuses_a_software_token_under_any_name(

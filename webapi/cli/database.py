@@ -6,7 +6,9 @@ from pathlib import Path
 import click
 
 from webapi.config import load_settings
-from webapi.storage.engine import make_engine, upgrade
+from webapi.storage.engine import opened_engine
+from webapi.storage.migration import upgrade
+from webapi.storage.realm import Realm
 
 
 @click.group("db")
@@ -17,6 +19,9 @@ def database() -> None:
 @database.command("upgrade")
 @click.pass_obj
 def upgrade_tables(config: Path) -> None:
-    """Create the tables that are missing; data that is there is never altered."""
-    upgrade(make_engine(load_settings(config, os.environ).database.url))
-    click.echo("The database is up to date.")
+    """Bring the tables of every realm to this version."""
+    databases = load_settings(config, os.environ).database
+    for realm in Realm:
+        with opened_engine(databases.of(realm).owner_url, realm) as engine:
+            upgrade(engine, realm)
+        click.echo(f"{realm}: up to date")

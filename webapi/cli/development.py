@@ -60,7 +60,9 @@ from webapi.cli.home import (
 )
 from webapi.config import load_settings
 from webapi.storage.certificates import SqlCertificateStore
-from webapi.storage.engine import make_engine, upgrade
+from webapi.storage.engine import opened_engine
+from webapi.storage.migration import upgrade
+from webapi.storage.realm import Realm
 
 CITIZEN = profiles.Citizen(given_name="Болд", surname="Батын", civil_id="110000000017")
 _PORT = click.IntRange(1, 65_535)
@@ -106,9 +108,11 @@ def _write_root(home: Home, pki: DevelopmentPki) -> None:
 
 def _upgrade_database(home: Home, pki: DevelopmentPki) -> None:
     """Create the tables, and let the responder know every certificate that was issued."""
-    engine = make_engine(load_settings(home.config, {}).database.url)
-    try:
-        upgrade(engine)
+    databases = load_settings(home.config, {}).database
+    for realm in Realm:
+        with opened_engine(databases.of(realm).owner_url, realm) as engine:
+            upgrade(engine, realm)
+    with opened_engine(databases.pki.url, Realm.PKI) as engine:
         store = SqlCertificateStore(engine)
         for certificate in pki.issued:
             store.register(
@@ -117,8 +121,6 @@ def _upgrade_database(home: Home, pki: DevelopmentPki) -> None:
                 subject=certificate.subject,
                 not_after=certificate.expires,
             )
-    finally:
-        engine.dispose()
 
 
 def prepare_beside(config: Path, at: datetime) -> None:

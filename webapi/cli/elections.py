@@ -22,6 +22,7 @@ from signer.receipts.note import NotePublicKey
 from webapi.config import load_settings
 from webapi.elections.office import ElectionOffice, ElectionPlan
 from webapi.storage.elections import SqlElectionStore, StoredElection
+from webapi.storage.realm import Realm
 from webapi.storage.salt_keys import FileSaltVault
 from webapi.wiring import LOG_PURPOSES, Wiring
 
@@ -40,7 +41,7 @@ def open_office(config: Path) -> ElectionOffice:
             wiring.close()
 
     return ElectionOffice(
-        elections=SqlElectionStore(wiring.engine),
+        elections=SqlElectionStore(wiring.engine(Realm.BALLOTS)),
         vault=FileSaltVault(wiring.settings.receipts.salt_key_directory),
         log_keys=log_keys,
     )

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from webapi.storage.realm import Realm
+
 DEFAULT_HTTPS_PORT = 8443
 DEFAULT_OCSP_PORT = 8480
 
@@ -151,7 +153,7 @@ def render_settings(facts: SettingsFacts) -> str:
             "tls_certificate": facts.tls_certificate,
             "tls_key": facts.tls_key,
         },
-        "database": {"url": "sqlite:///database/tamga.db"},
+        **{f"database.{realm}": {"url": f"sqlite:///database/{realm}.db"} for realm in Realm},
         **{
             f"tokens.{zone}": {
                 "module": facts.module,

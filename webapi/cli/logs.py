@@ -17,6 +17,7 @@ from webapi import clock
 from webapi.config import load_settings
 from webapi.storage.elections import SqlElectionStore
 from webapi.storage.log_store import SqlLogStore
+from webapi.storage.realm import Realm
 from webapi.wiring import Wiring
 
 
@@ -53,8 +54,8 @@ def open_archive(config: Path) -> LogArchive:
     """The logs of the service that the configuration file describes; no token is opened."""
     wiring = Wiring(load_settings(config, os.environ))
     return LogArchive(
-        SqlElectionStore(wiring.engine),
-        SqlLogStore(wiring.engine),
+        SqlElectionStore(wiring.engine(Realm.BALLOTS)),
+        SqlLogStore(wiring.engine(Realm.BALLOTS)),
         wiring.settings.receipts.log_directory,
     )
 

@@ -20,7 +20,9 @@ from webapi.storage.certificates import (
     CertificateRecordError,
     SqlCertificateStore,
 )
-from webapi.storage.engine import make_engine, require_current
+from webapi.storage.engine import make_engine
+from webapi.storage.migration import require_current
+from webapi.storage.realm import Realm
 
 StoreOpener = Callable[[], SqlCertificateStore]
 
@@ -41,8 +43,8 @@ class _Serial(click.ParamType[int]):
 
 def open_store(config: Path) -> SqlCertificateStore:
     """The store of the service that the configuration file describes."""
-    engine = make_engine(load_settings(config, os.environ).database.url)
-    require_current(engine)
+    engine = make_engine(load_settings(config, os.environ).database.pki.url, Realm.PKI)
+    require_current(engine, Realm.PKI)
     return SqlCertificateStore(engine)
 
 

@@ -64,10 +64,8 @@ def _checks(wiring: Wiring, settings: Settings, examination: Examination) -> Ite
         limit,
         "Look whether the file is a database and the disk is well; else restore a backup.",
     )
-    for name, folder in (
-        ("disk.database", places.database_folder(settings)),
-        ("disk.logs", receipts.log_directory),
-    ):
+    disks = {**places.database_folders(settings), "disk.logs": receipts.log_directory}
+    for name, folder in disks.items():
         yield foreseen((name,), partial(places.check_disk, name, folder))
     for name, folder in (
         ("folder.logs", receipts.log_directory),

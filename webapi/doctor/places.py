@@ -17,13 +17,14 @@ from signer.errors import ChallengeStockEmpty
 from webapi.operations.checks import CheckResult
 from webapi.operations.readiness import Check as ReadinessCheck
 from webapi.settings_model import OcspListenerSettings, ServiceSettings, Settings
-from webapi.storage.engine import URL_PREFIX
 from webapi.storage.errors import (
     DatabaseBusy,
     DatabaseDirectoryUnsafe,
     DatabaseNotCurrent,
     StorageError,
 )
+from webapi.storage.realm import Realm
+from webapi.storage.sqlite import path_in
 from webapi.trust_settings import CertificateFileWrong, read_certificate_file
 
 DATABASE, STOCK = "database", "challenge-stock"
@@ -42,12 +43,16 @@ _STORAGE_REMEDIES: Mapping[type[StorageError], str] = {
     DatabaseDirectoryUnsafe: "Give the folder to the service's user alone: chown, and chmod 700.",
     DatabaseBusy: "Try again; if it stays so, look which process holds the database.",
 }
-_STORAGE_REMEDY = "Look at database.url, the file's owner and the disk."
+_STORAGE_REMEDY = "Look at [database.*], the file's owner and the disk."
 
 
-def database_folder(settings: Settings) -> Path:
-    """The folder of the database's file."""
-    return Path(settings.database.url.removeprefix(URL_PREFIX)).parent
+def database_folders(settings: Settings) -> Mapping[str, Path]:
+    """The folders of the realms' files by the name of their check: one, if they share it."""
+    folders = {
+        f"disk.database.{realm}": path_in(settings.database.of(realm).url).parent for realm in Realm
+    }
+    places = set(folders.values())
+    return {"disk.database": places.pop()} if len(places) == 1 else folders
 
 
 def check_database(readiness: Mapping[str, ReadinessCheck]) -> Iterator[CheckResult]:

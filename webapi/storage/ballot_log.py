@@ -2,11 +2,11 @@
 
 from sqlalchemy import BigInteger, Boolean, Column, LargeBinary, String, Table
 
-from webapi.storage.schema import metadata
+from webapi.storage.schema import BALLOTS
 
 log_entries = Table(
     "log_entries",
-    metadata,
+    BALLOTS,
     Column("election_id", String(64), primary_key=True),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("entry", LargeBinary, nullable=False),
@@ -14,7 +14,7 @@ log_entries = Table(
 
 log_intents = Table(
     "log_intents",
-    metadata,
+    BALLOTS,
     # The primary key is the fence: one root is ever signed for a log and size.
     Column("election_id", String(64), primary_key=True),
     Column("size", BigInteger, primary_key=True, autoincrement=False),
@@ -24,7 +24,7 @@ log_intents = Table(
 
 log_checkpoints = Table(
     "log_checkpoints",
-    metadata,
+    BALLOTS,
     Column("election_id", String(64), primary_key=True),
     Column("size", BigInteger, primary_key=True, autoincrement=False),
     Column("root", LargeBinary(32), nullable=False),

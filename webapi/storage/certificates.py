@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from webapi.storage.errors import StorageError
-from webapi.storage.schema import metadata
+from webapi.storage.schema import PKI
 from webapi.storage.times import from_unix, to_unix
 
 REVOCATION_REASONS = (
@@ -49,7 +49,7 @@ class CertificateState(StrEnum):
 
 issued_certificates = Table(
     "issued_certificates",
-    metadata,
+    PKI,
     Column("ca", String(64), primary_key=True),
     # Hexadecimal: a serial number has up to 160 bits.
     Column("serial", String(40), primary_key=True),

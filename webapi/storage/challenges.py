@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from signer.login.challenge import IssuedChallenge, StockedNonce
-from webapi.storage.schema import metadata
+from webapi.storage.schema import LOGIN
 from webapi.storage.times import from_unix, to_unix
 
 PURGE_STEP = 1_000
@@ -30,7 +30,7 @@ PURGE_STEP = 1_000
 
 challenge_stock = Table(
     "challenge_stock",
-    metadata,
+    LOGIN,
     Column("nonce", String(128), primary_key=True),
     Column("origin", String(255), nullable=False),
     Column("expires_at", BigInteger, nullable=False),
@@ -39,7 +39,7 @@ challenge_stock = Table(
 
 challenges = Table(
     "challenges",
-    metadata,
+    LOGIN,
     Column("challenge_id", String(32), primary_key=True),
     Column("nonce", String(128), nullable=False, unique=True),
     Column("origin", String(255), nullable=False),

@@ -24,11 +24,11 @@ from signer.receipts.errors import CloseConflict, ElectionExists, ElectionNotFou
 from signer.receipts.publication import Published
 from signer.receipts.registration import CloseOrder
 from webapi.storage.ballot_log import log_entries
-from webapi.storage.schema import metadata
+from webapi.storage.schema import BALLOTS
 
 elections = Table(
     "elections",
-    metadata,
+    BALLOTS,
     Column("election_id", String(64), primary_key=True),
     Column("manifest", LargeBinary, nullable=False),
     # The order to close: all of them are null until it came.

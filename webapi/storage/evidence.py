@@ -17,12 +17,12 @@ from sqlalchemy import (
 from sqlalchemy import insert as sql_insert
 
 from webapi.login.sessions import LoginEvidence
-from webapi.storage.schema import metadata
+from webapi.storage.schema import LOGIN
 from webapi.storage.times import from_unix, to_unix
 
 login_evidence = Table(
     "login_evidence",
-    metadata,
+    LOGIN,
     Column("evidence_id", String(32), primary_key=True),
     Column("subject", String(255), nullable=False),
     Column("token_sha256", LargeBinary(32), nullable=False),

@@ -17,12 +17,12 @@ from sqlalchemy.exc import IntegrityError
 
 from signer.errors import PermitAlreadySpent, PermitExists, PermitUnknown
 from signer.permit import PermitRecord
-from webapi.storage.schema import metadata
+from webapi.storage.schema import EVERY_REALM
 from webapi.storage.times import to_unix
 
 permits = Table(
     "permits",
-    metadata,
+    EVERY_REALM,
     Column("permit_id", String(32), primary_key=True),
     Column("purpose", String(64), nullable=False),
     Column("owner", String(255), nullable=False),

@@ -30,7 +30,7 @@ from signer.receipts.errors import ElectionNotFound, ElectionOver
 from signer.receipts.merkle import HASH_BYTES
 from webapi.storage.ballot_log import log_checkpoints, log_entries
 from webapi.storage.elections import elections
-from webapi.storage.schema import metadata
+from webapi.storage.schema import BALLOTS
 
 registration_batches = Table(
     "registration_batches",
@@ -45,7 +45,7 @@ registration_batches = Table(
 
 registrations = Table(
     "registrations",
-    metadata,
+    BALLOTS,
     Column("election_id", String(64), ForeignKey(elections.c.election_id), primary_key=True),
     Column("submission_id", String(64), primary_key=True),
     Column("ballot_sha256", LargeBinary(32), nullable=False),

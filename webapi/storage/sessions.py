@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from webapi.login.sessions import LoginEvidence, Session, SessionPolicy
 from webapi.storage.evidence import insert_evidence
-from webapi.storage.schema import metadata
+from webapi.storage.schema import LOGIN
 from webapi.storage.times import from_unix, to_unix
 
 PURGE_STEP = 1_000
@@ -28,7 +28,7 @@ PURGE_STEP = 1_000
 
 sessions = Table(
     "sessions",
-    metadata,
+    LOGIN,
     Column("token_sha256", LargeBinary(32), primary_key=True),
     Column("subject", String(255), nullable=False),
     Column("display_name", String(255), nullable=False),

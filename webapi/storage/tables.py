@@ -1,4 +1,4 @@
-"""Every module that declares tables; importing this one makes `metadata` complete.
+"""Every module that declares tables; importing this one makes every realm complete.
 
 Without it, what `upgrade` creates would depend on what else a process happened to import.
 """

@@ -4,16 +4,16 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TypeVar
 
 import pytest
 from sqlalchemy import Engine
 
 from signer.login.challenge import IssuedChallenge, StockedNonce
+from tests.support.databases import Database
 from webapi.storage import challenges as module
 from webapi.storage.challenges import SqlChallengeStore
-from webapi.storage.engine import make_engine, upgrade
+from webapi.storage.realm import Realm
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 ORIGIN = "https://tamga.example"
@@ -21,10 +21,8 @@ Answer = TypeVar("Answer")
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    engine = make_engine(f"sqlite:///{tmp_path}/tamga.db")
-    upgrade(engine)
-    return engine
+def engine(database: Database) -> Engine:
+    return database.engine(Realm.LOGIN)
 
 
 @pytest.fixture

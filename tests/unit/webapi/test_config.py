@@ -74,7 +74,7 @@ def test_an_unknown_key_in_the_file_is_refused(file: Path, old: str, new: str, k
         "TAMGA_SERVICE__",
         "TAMGA___WORKERS",
         "TAMGA_LOGIN__STOCK_TARGET__X__Y",
-        "TAMGA_DATABASE__URL__X",
+        "TAMGA_DATABASE__LOGIN__URL__X",
     ],
 )
 def test_an_unknown_name_in_the_environment_is_refused(file: Path, name: str) -> None:
@@ -92,8 +92,9 @@ def test_an_unknown_name_in_the_environment_is_refused(file: Path, name: str) ->
         ("https://localhost:8443", "https://Localhost:8443", "service.origin"),
         ("https://localhost:8443", "https://me@localhost:8443", "service.origin"),
         ("https://localhost:8443", "https://", "service.origin"),
-        ("sqlite:///tamga.db", "postgresql://tamga:hunter2@db/tamga", "database.url"),
-        ("sqlite:///tamga.db", "sqlite:///:memory:", "database.url"),
+        ("sqlite:///login.db", "mysql://tamga:hunter2@db/tamga", "database.login.url"),
+        ("sqlite:///pki.db", "sqlite:///:memory:", "database.pki.url"),
+        ("sqlite:///login.db", "sqlite:///ballots.db", "database"),
         ('roots = ["pki/root.cer"]', "roots = []", "trust.roots"),
         ('["2.16.496.1.101.1.2.8"]', "[]", "trust.issuers.0.required_policies"),
         ('["2.16.496.1.101.1.2.8"]', '["any"]', "trust.issuers.0.required_policies.0"),
@@ -176,7 +177,7 @@ def test_a_good_file_gives_paths_beside_it_and_times_with_units(file: Path) -> N
     settings = load_settings(file, {"PATH": "/bin", "TAMGA_CONFIG": str(file)})
     folder = file.parent
     assert settings.service.tls_key == folder / "tls" / "server.key"
-    assert settings.database.url == f"sqlite:///{folder}/tamga.db"
+    assert settings.database.login.url == f"sqlite:///{folder}/login.db"
     assert settings.tokens["login"].pin_file == folder / "pins" / "login"
     assert settings.trust.issuers[0].certificates == (folder / "pki" / "citizen-ca.cer",)
     assert settings.development is not None

@@ -132,7 +132,7 @@ def test_the_office_of_a_configuration_file(
             self.settings = self
             self.receipts = self
             self.salt_key_directory = tmp_path / "salts"
-            self.engine = desk.disk.engine
+            self.engine = lambda _realm: desk.disk.engine
 
         def signer(self, purposes: object) -> FakeSigner:
             return FakeSigner()

@@ -8,29 +8,38 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, delete, inspect, select, text
+from sqlalchemy import Engine, inspect, text
 
 from webapi.roles import WEB_THREADS
-from webapi.storage.engine import make_engine, require_current, schema_tables, upgrade
+from webapi.storage import migration
+from webapi.storage.engine import make_engine
 from webapi.storage.errors import (
     DatabaseDirectoryUnsafe,
     DatabaseNotCurrent,
     DatabaseUnavailable,
     DatabaseUrlUnsupported,
 )
+from webapi.storage.migration import require_current, upgrade
+from webapi.storage.realm import Realm
 
 
 def url_in(directory: Path) -> str:
-    return f"sqlite:///{directory}/tamga.db"
+    return f"sqlite:///{directory}/login.db"
+
+
+def upgraded(directory: Path) -> Engine:
+    engine = make_engine(url_in(directory), Realm.LOGIN)
+    upgrade(engine, Realm.LOGIN)
+    return engine
 
 
 @pytest.mark.parametrize(
     "url",
-    ["sqlite://", "sqlite:///:memory:", "sqlite:///relative.db", "postgresql+psycopg://x@/y"],
+    ["sqlite://", "sqlite:///:memory:", "sqlite:///relative.db", "mysql://x@/y"],
 )
 def test_unsupported_urls_are_refused(url: str) -> None:
     with pytest.raises(DatabaseUrlUnsupported):
-        make_engine(url)
+        make_engine(url, Realm.LOGIN)
 
 
 @pytest.mark.parametrize("mode", [0o750, 0o705, 0o777])
@@ -39,56 +48,44 @@ def test_a_folder_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
     directory.mkdir()
     directory.chmod(mode)
     with pytest.raises(DatabaseDirectoryUnsafe):
-        make_engine(url_in(directory))
+        make_engine(url_in(directory), Realm.LOGIN)
 
 
 def test_an_absent_database_is_refused_and_not_created(tmp_path: Path) -> None:
-    with pytest.raises(DatabaseNotCurrent, match="no database"):
-        require_current(make_engine(url_in(tmp_path)))
-    assert not (tmp_path / "tamga.db").exists()
+    with pytest.raises(DatabaseNotCurrent, match="no login database"):
+        require_current(make_engine(url_in(tmp_path), Realm.LOGIN), Realm.LOGIN)
+    assert not (tmp_path / "login.db").exists()
 
 
 def test_an_empty_database_is_refused(tmp_path: Path) -> None:
-    sqlite3.connect(tmp_path / "tamga.db").close()
-    (tmp_path / "tamga.db").touch()
+    sqlite3.connect(tmp_path / "login.db").close()
+    (tmp_path / "login.db").touch()
     with pytest.raises(DatabaseNotCurrent, match="empty"):
-        require_current(make_engine(url_in(tmp_path)))
+        require_current(make_engine(url_in(tmp_path), Realm.LOGIN), Realm.LOGIN)
 
 
-def test_a_table_of_another_version_is_refused(tmp_path: Path) -> None:
-    engine = make_engine(url_in(tmp_path))
-    upgrade(engine)
+@pytest.mark.parametrize("version", ["login_9999", "ballots_0001"])
+def test_a_later_version_and_another_realm_are_refused(tmp_path: Path, version: str) -> None:
+    engine = upgraded(tmp_path)
     with engine.begin() as connection:
-        connection.execute(schema_tables.update().values(ddl_sha256="0" * 64))
-    with pytest.raises(DatabaseNotCurrent, match="not of this version"):
-        require_current(engine)
-    with pytest.raises(DatabaseNotCurrent, match="another version"):
-        upgrade(engine)
+        connection.execute(text("UPDATE alembic_version SET version_num = :new"), {"new": version})
+    for act in (require_current, upgrade):
+        with pytest.raises(DatabaseNotCurrent, match="later version"):
+            act(engine, Realm.LOGIN)
 
 
-def test_a_missing_table_is_refused_and_made_by_upgrade(tmp_path: Path) -> None:
-    engine = make_engine(url_in(tmp_path))
-    upgrade(engine)
-    with engine.begin() as connection:
-        name = connection.execute(
-            select(schema_tables.c.name).where(schema_tables.c.name != "schema_tables")
-        ).scalar()
-        if name is not None:
-            connection.execute(text(f"DROP TABLE {name}"))
-            connection.execute(delete(schema_tables).where(schema_tables.c.name == name))
-    if name is not None:
-        with pytest.raises(DatabaseNotCurrent):
-            require_current(engine)
-    upgrade(engine)
-    require_current(engine)
+def test_an_earlier_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = upgraded(tmp_path)
+    monkeypatch.setattr(migration, "newest_version", lambda _realm: "login_9999")
+    with pytest.raises(DatabaseNotCurrent, match="earlier version"):
+        require_current(engine, Realm.LOGIN)
 
 
 def test_upgrade_makes_a_private_folder_and_the_pragmas_hold(tmp_path: Path) -> None:
     directory = tmp_path / "var" / "data"
-    engine = make_engine(url_in(directory))
-    upgrade(engine)
-    upgrade(engine)
-    require_current(engine)
+    engine = upgraded(directory)
+    upgrade(engine, Realm.LOGIN)
+    require_current(engine, Realm.LOGIN)
     assert directory.stat().st_mode & 0o777 == 0o700
     with engine.begin() as connection:
         values = {
@@ -107,27 +104,28 @@ def test_many_upgrades_at_once_all_succeed(tmp_path: Path) -> None:
     barrier = threading.Barrier(8)
 
     def run(_: int) -> Engine:
-        engine = make_engine(url_in(tmp_path))
+        engine = make_engine(url_in(tmp_path), Realm.LOGIN)
         barrier.wait()
-        upgrade(engine)
+        upgrade(engine, Realm.LOGIN)
         return engine
 
     with ThreadPoolExecutor(8) as pool:
         engines = list(pool.map(run, range(8)))
     for engine in engines:
-        require_current(engine)
-    assert inspect(engines[0]).has_table("schema_tables")
+        require_current(engine, Realm.LOGIN)
+    assert inspect(engines[0]).has_table("sessions")
 
 
 def test_the_engine_alone_knows_every_table() -> None:
     script = (
         "import importlib, pkgutil\n"
-        "from webapi.storage.schema import metadata\n"
+        "from webapi.storage import schema\n"
         "import webapi.storage.engine\n"
-        "known = set(metadata.tables)\n"
+        "every = (schema.LOGIN, schema.BALLOTS, schema.PKI, schema.EVERY_REALM)\n"
+        "known = {table for metadata in every for table in metadata.tables}\n"
         "for module in pkgutil.iter_modules(webapi.storage.__path__):\n"
         "    importlib.import_module(f'webapi.storage.{module.name}')\n"
-        "print(sorted(set(metadata.tables) - known))\n"
+        "print(sorted({table for metadata in every for table in metadata.tables} - known))\n"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
     assert run.stdout.strip() == "[]", "add the module to webapi/storage/tables.py"
@@ -136,22 +134,22 @@ def test_the_engine_alone_knows_every_table() -> None:
 @pytest.mark.parametrize("name", ["per%20cent", "a%2Fb", "what?mode=ro", "with space", "ө"])
 def test_a_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     directory = tmp_path / name
-    upgrade(make_engine(url_in(directory)))
-    assert (directory / "tamga.db").exists()
-    require_current(make_engine(url_in(directory)))
+    upgraded(directory)
+    assert (directory / "login.db").exists()
+    require_current(make_engine(url_in(directory), Realm.LOGIN), Realm.LOGIN)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     directory = tmp_path / "data"
     directory.mkdir(mode=0o700)
-    (directory / "tamga.db").write_bytes(b"not a database at all" * 100)
+    (directory / "login.db").write_bytes(b"not a database at all" * 100)
     with pytest.raises(DatabaseUnavailable):
-        upgrade(make_engine(url_in(directory)))
+        upgraded(directory)
 
 
 def test_each_thread_has_a_connection_of_its_own(tmp_path: Path) -> None:
-    engine = make_engine(url_in(tmp_path))
+    engine = make_engine(url_in(tmp_path), Realm.LOGIN)
     connections = [engine.raw_connection() for _ in range(WEB_THREADS)]
     for connection in connections:
         connection.close()

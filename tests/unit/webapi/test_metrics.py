@@ -27,7 +27,9 @@ from webapi.ocsp_service import OcspService
 from webapi.operations.metrics import Metrics
 from webapi.pki.routes import PkiService
 from webapi.storage.certificates import SqlCertificateStore
-from webapi.storage.engine import make_engine, upgrade, watch_transactions
+from webapi.storage.engine import make_engine, watch_transactions
+from webapi.storage.migration import upgrade
+from webapi.storage.realm import Realm
 from webapi.watched import (
     BatchTimer,
     LogGauge,
@@ -182,7 +184,7 @@ def test_questions_to_responders_are_counted_by_outcome(metrics: Metrics) -> Non
 
 class Answers(OcspService):
     def __init__(self, folder: Path) -> None:
-        engine = make_engine(f"sqlite:///{folder}/tamga.db")
+        engine = make_engine(f"sqlite:///{folder}/pki.db", Realm.PKI)
         super().__init__([], SqlCertificateStore(engine), lambda: NOW, busy=())
 
     def answer(self, unverified_request: bytes, ca: str | None) -> Answer:
@@ -216,8 +218,8 @@ def test_a_pool_shows_use_waiting_and_waits_in_vain(metrics: Metrics) -> None:
 
 
 def test_the_stock_shows_its_level_and_every_draw(metrics: Metrics, tmp_path: Path) -> None:
-    engine = make_engine(f"sqlite:///{tmp_path}/tamga.db")
-    upgrade(engine)
+    engine = make_engine(f"sqlite:///{tmp_path}/login.db", Realm.LOGIN)
+    upgrade(engine, Realm.LOGIN)
     stock = WatchedChallenges(engine, metrics)
     later = NOW + timedelta(hours=1)
     stock.add_stock([StockedNonce(ORIGIN, "n" * 128, later)])
@@ -232,8 +234,9 @@ def test_the_stock_shows_its_level_and_every_draw(metrics: Metrics, tmp_path: Pa
 def test_a_transaction_is_timed_with_its_wait_for_the_lock(
     metrics: Metrics, tmp_path: Path
 ) -> None:
-    engine, other = (make_engine(f"sqlite:///{tmp_path}/tamga.db") for _ in range(2))
-    upgrade(engine)
+    url = f"sqlite:///{tmp_path}/login.db"
+    engine, other = (make_engine(url, Realm.LOGIN) for _ in range(2))
+    upgrade(engine, Realm.LOGIN)
     watch_transactions(engine, metrics.transaction_ended)
     stock = WatchedChallenges(engine, metrics)
     with ThreadPoolExecutor(1) as threads:

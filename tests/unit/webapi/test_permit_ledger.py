@@ -10,9 +10,12 @@ from sqlalchemy.exc import OperationalError
 from signer.errors import PermitAlreadySpent, PermitExists, PermitUnknown
 from signer.payload import Purpose
 from signer.permit import PermitRecord
+from tests.support.databases import Database
 from tests.unit.webapi.test_challenge_store import at_once
-from webapi.storage.engine import make_engine, upgrade
+from webapi.storage.engine import make_engine
+from webapi.storage.migration import upgrade
 from webapi.storage.permits import SqlPermitLedger
+from webapi.storage.realm import Realm
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 PERMIT = PermitRecord(
@@ -26,10 +29,8 @@ PERMIT = PermitRecord(
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> SqlPermitLedger:
-    engine = make_engine(f"sqlite:///{tmp_path}/tamga.db")
-    upgrade(engine)
-    return SqlPermitLedger(engine)
+def ledger(database: Database) -> SqlPermitLedger:
+    return SqlPermitLedger(database.engine(Realm.BALLOTS))
 
 
 def test_an_unknown_permit_cannot_be_spent(ledger: SqlPermitLedger) -> None:
@@ -66,7 +67,7 @@ def test_of_fifty_threads_exactly_one_spends_it(ledger: SqlPermitLedger) -> None
 
 
 def test_no_hidden_number_tells_the_order_of_permits(tmp_path: Path) -> None:
-    engine = make_engine(f"sqlite:///{tmp_path}/tamga.db")
-    upgrade(engine)
+    engine = make_engine(f"sqlite:///{tmp_path}/ballots.db", Realm.BALLOTS)
+    upgrade(engine, Realm.BALLOTS)
     with engine.begin() as connection, pytest.raises(OperationalError, match="rowid"):
         connection.exec_driver_sql("SELECT rowid FROM permits")

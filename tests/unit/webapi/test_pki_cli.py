@@ -11,15 +11,17 @@ from tests.support.certificates import NOW
 from tests.support.settings import DEVELOPMENT_SETTINGS
 from webapi.cli.pki import pki
 from webapi.storage.certificates import SqlCertificateStore
-from webapi.storage.engine import make_engine, upgrade
+from webapi.storage.engine import make_engine
+from webapi.storage.migration import upgrade
+from webapi.storage.realm import Realm
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "tamga.toml"
     path.write_text(DEVELOPMENT_SETTINGS)
-    engine = make_engine(f"sqlite:///{tmp_path}/tamga.db")
-    upgrade(engine)
+    engine = make_engine(f"sqlite:///{tmp_path}/pki.db", Realm.PKI)
+    upgrade(engine, Realm.PKI)
     store = SqlCertificateStore(engine)
     end = NOW + timedelta(days=365)
     store.register(ca="citizen-ca", serial=0xABC, subject="CN=Bat Bold", not_after=end)

@@ -41,7 +41,9 @@ from webapi.ocsp_service import OcspService
 from webapi.operations.metrics import Metrics
 from webapi.pki.routes import create_pki_app
 from webapi.storage.certificates import SqlCertificateStore
-from webapi.storage.engine import make_engine, upgrade
+from webapi.storage.engine import make_engine
+from webapi.storage.migration import upgrade
+from webapi.storage.realm import Realm
 
 START, END = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 REVOKED_AT = datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -91,8 +93,8 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
 
 @contextmanager
 def our_responder(files: Files) -> Iterator[tuple[SqlCertificateStore, str]]:
-    engine = make_engine(f"sqlite:///{files.folder}/tamga.db")
-    upgrade(engine)
+    engine = make_engine(f"sqlite:///{files.folder}/pki.db", Realm.PKI)
+    upgrade(engine, Realm.PKI)
     store = SqlCertificateStore(engine)
     leaf = files.leaf.certificate
     store.register(ca="ca", serial=leaf.serial_number, subject="CN=x", not_after=END)

@@ -26,7 +26,9 @@ from webapi.ocsp_service import OcspService, StoredStatuses
 from webapi.operations.metrics import Metrics
 from webapi.pki.routes import MAX_ENCODED, MAX_REQUEST_BYTES, create_pki_app
 from webapi.storage.certificates import CertificateRecord, CertificateState, SqlCertificateStore
-from webapi.storage.engine import make_engine, upgrade
+from webapi.storage.engine import make_engine
+from webapi.storage.migration import upgrade
+from webapi.storage.realm import Realm
 
 PKI = development_like_pki()
 LEAF = PKI.leaf.certificate
@@ -82,8 +84,8 @@ def listener(service: OcspService, burst: int = 1_000) -> Flask:
 
 @pytest.fixture
 def store(tmp_path: Path) -> SqlCertificateStore:
-    engine = make_engine(f"sqlite:///{tmp_path}/tamga.db")
-    upgrade(engine)
+    engine = make_engine(f"sqlite:///{tmp_path}/pki.db", Realm.PKI)
+    upgrade(engine, Realm.PKI)
     store = SqlCertificateStore(engine)
     store.register(
         ca="citizen-ca",
@@ -142,7 +144,7 @@ def test_a_malformed_request_is_answered_unsigned_and_not_kept(client: FlaskClie
 
 
 def test_a_busy_key_is_answered_by_try_later(store: SqlCertificateStore) -> None:
-    service = _service(BusyStore(make_engine(str(store._engine.url))))
+    service = _service(BusyStore(make_engine(str(store._engine.url), Realm.PKI)))
     client = listener(service).test_client()
     response = post(client, ask())
     assert parsed(response).response_status is x509_ocsp.OCSPResponseStatus.TRY_LATER

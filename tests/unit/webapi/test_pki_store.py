@@ -2,13 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from ocsp.responder.statuses import RevocationReason
 from tests.support.certificates import NOW
+from tests.support.databases import Database
 from webapi.storage.certificates import (
     REVOCATION_REASONS,
     CertificateNotRecorded,
@@ -18,17 +18,15 @@ from webapi.storage.certificates import (
     CertificateStateWrong,
     SqlCertificateStore,
 )
-from webapi.storage.engine import make_engine, upgrade
+from webapi.storage.realm import Realm
 
 SERIAL = (1 << 159) + 0xABC
 END = NOW + timedelta(days=365)
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    engine = make_engine(f"sqlite:///{tmp_path}/tamga.db")
-    upgrade(engine)
-    return engine
+def engine(database: Database) -> Engine:
+    return database.engine(Realm.PKI)
 
 
 @pytest.fixture

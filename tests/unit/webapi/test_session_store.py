@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import IntegrityError
 
+from tests.support.databases import Database
 from webapi.login.service import SignedIn
 from webapi.login.sessions import (
     LoginEvidence,
@@ -17,8 +17,8 @@ from webapi.login.sessions import (
     new_secret,
 )
 from webapi.storage import sessions as module
-from webapi.storage.engine import make_engine, upgrade
 from webapi.storage.evidence import login_evidence
+from webapi.storage.realm import Realm
 from webapi.storage.sessions import SqlSessionStore
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
@@ -41,10 +41,8 @@ EVIDENCE = LoginEvidence(
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    engine = make_engine(f"sqlite:///{tmp_path}/tamga.db")
-    upgrade(engine)
-    return engine
+def engine(database: Database) -> Engine:
+    return database.engine(Realm.LOGIN)
 
 
 @pytest.fixture

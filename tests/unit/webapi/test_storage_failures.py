@@ -13,10 +13,11 @@ from structlog.testing import capture_logs
 from tests.support.login import ORIGIN
 from tests.support.web import Site, code_of, draw, login_body, make_site, send
 from webapi.login.cookies import SESSION
-from webapi.storage import engine as module
+from webapi.storage import sqlite as module
 from webapi.storage.challenges import challenge_stock
 from webapi.storage.engine import make_engine
 from webapi.storage.errors import DatabaseBusy, DatabaseUnavailable
+from webapi.storage.realm import Realm
 
 PERSONAL = ("PNOMN-123456789012", "Bat Bold", "CERTIFICATE")
 
@@ -58,7 +59,7 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A site whose database another writer holds, and which does not wait for it."""
     monkeypatch.setattr(module, "BUSY_TIMEOUT_MILLISECONDS", 1)
     site = make_site(tmp_path)
-    with make_engine(str(site.engine.url)).begin():
+    with make_engine(str(site.engine.url), Realm.LOGIN).begin():
         yield site
 
 
@@ -75,7 +76,7 @@ def test_when_the_other_writer_is_done_the_database_serves_again(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BUSY_TIMEOUT_MILLISECONDS", 1)
-    engine = make_engine(str(site.engine.url))
+    engine = make_engine(str(site.engine.url), Realm.LOGIN)
     with site.engine.begin():
         for _ in range(50):  # more often than the pool has connections
             with pytest.raises(DatabaseBusy), engine.begin():
@@ -114,8 +115,9 @@ def test_a_full_disk_is_no_fault_of_the_statement(site: Site) -> None:
 
 
 def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
-    (tmp_path / "tamga.db").mkdir()
-    with pytest.raises(DatabaseUnavailable), make_engine(f"sqlite:///{tmp_path}/tamga.db").begin():
+    (tmp_path / "login.db").mkdir()
+    engine = make_engine(f"sqlite:///{tmp_path}/login.db", Realm.LOGIN)
+    with pytest.raises(DatabaseUnavailable), engine.begin():
         pass
 
 

@@ -111,8 +111,8 @@ def test_the_store_refuses_what_the_database_forbids(disk: ReceiptDisk) -> None:
 def test_no_exact_time_is_stored(disk: ReceiptDisk) -> None:
     moment = NOW + timedelta(seconds=123)
     disk.register(0, at=moment)
-    stored = (disk.folder / "data" / "tamga.db").read_bytes()
-    stored += (disk.folder / "data" / "tamga.db-wal").read_bytes()
+    stored = (disk.folder / "data" / "ballots.db").read_bytes()
+    stored += (disk.folder / "data" / "ballots.db-wal").read_bytes()
     assert str(int(moment.timestamp())).encode() not in stored
     assert b"submission-00000000" in stored
 

@@ -30,7 +30,7 @@ def disk(tmp_path: Path) -> ReceiptDisk:
 
 
 def copy_database(disk: ReceiptDisk, target: Path) -> None:
-    source = sqlite3.connect(disk.folder / "data" / "tamga.db")
+    source = sqlite3.connect(disk.folder / "data" / "ballots.db")
     destination = sqlite3.connect(target)
     source.backup(destination)
     source.close()
@@ -41,7 +41,7 @@ def restored(disk: ReceiptDisk, backup: Path) -> ReceiptDisk:
     disk.engine.dispose()
     shutil.rmtree(disk.folder / "data")
     (disk.folder / "data").mkdir(mode=0o700)
-    shutil.copy(backup, disk.folder / "data" / "tamga.db")
+    shutil.copy(backup, disk.folder / "data" / "ballots.db")
     return ReceiptDisk(disk.folder, disk.election)
 
 

@@ -1,0 +1,81 @@
+"""Elections, registrations, logs, permits."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "ballots_0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Make the first tables."""
+    op.create_table(
+        "elections",
+        sa.Column("election_id", sa.String(length=64), nullable=False),
+        sa.Column("manifest", sa.LargeBinary(), nullable=False),
+        sa.Column("close_request", sa.LargeBinary(), nullable=True),
+        sa.Column("no_vote_root", sa.LargeBinary(length=32), nullable=True),
+        sa.Column("no_vote_size", sa.BigInteger(), nullable=True),
+        sa.Column("close_seq", sa.BigInteger(), nullable=True),
+        sa.Column("published_size", sa.BigInteger(), nullable=False),
+        sa.Column("published_epoch", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("election_id", name=op.f("pk_elections")),
+    )
+    op.create_table(
+        "log_checkpoints",
+        sa.Column("election_id", sa.String(length=64), nullable=False),
+        sa.Column("size", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("root", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("note", sa.LargeBinary(), nullable=False),
+        sa.Column("previous_size", sa.BigInteger(), nullable=False),
+        sa.Column("released", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("election_id", "size", name=op.f("pk_log_checkpoints")),
+    )
+    op.create_table(
+        "log_entries",
+        sa.Column("election_id", sa.String(length=64), nullable=False),
+        sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("entry", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("election_id", "seq", name=op.f("pk_log_entries")),
+    )
+    op.create_table(
+        "log_intents",
+        sa.Column("election_id", sa.String(length=64), nullable=False),
+        sa.Column("size", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("root", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("holder", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("election_id", "size", name=op.f("pk_log_intents")),
+    )
+    op.create_table(
+        "permits",
+        sa.Column("permit_id", sa.String(length=32), nullable=False),
+        sa.Column("purpose", sa.String(length=64), nullable=False),
+        sa.Column("owner", sa.String(length=255), nullable=False),
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("issued_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("spent_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("permit_id", name=op.f("pk_permits")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "registrations",
+        sa.Column("election_id", sa.String(length=64), nullable=False),
+        sa.Column("submission_id", sa.String(length=64), nullable=False),
+        sa.Column("ballot_sha256", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("commitment", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("accepted_slot", sa.BigInteger(), nullable=False),
+        sa.Column("sealed_salt", sa.LargeBinary(), nullable=False),
+        sa.Column("evidence", sa.LargeBinary(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=True),
+        sa.Column("checkpoint_size", sa.BigInteger(), nullable=True),
+        sa.Column("path", sa.LargeBinary(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["election_id"],
+            ["elections.election_id"],
+            name=op.f("fk_registrations_election_id_elections"),
+        ),
+        sa.PrimaryKeyConstraint("election_id", "submission_id", name=op.f("pk_registrations")),
+        sa.UniqueConstraint("election_id", "seq", name=op.f("uq_registrations_election_id")),
+        sqlite_with_rowid=False,
+    )

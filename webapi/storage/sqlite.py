@@ -1,0 +1,146 @@
+"""SQLite: durable, serialised writers, in a folder that is the service's alone.
+
+Rules (each paid for once, see the docstrings): the driver's own transaction guessing is off,
+every transaction begins with BEGIN IMMEDIATE, commits reach the disk, and the switch to
+write-ahead logging happens only in `upgrading`, under a file lock.
+"""
+
+import fcntl
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+
+from webapi.storage.errors import (
+    DatabaseBusy,
+    DatabaseDirectoryUnsafe,
+    DatabaseUnavailable,
+    DatabaseUrlUnsupported,
+    StorageError,
+)
+
+BUSY_TIMEOUT_MILLISECONDS = 10_000
+"""How long a transaction waits for another writer before it fails."""
+
+MAX_CONNECTIONS = 64
+"""At least one for each thread of a process, so that none waits for another's connection."""
+
+URL_PREFIX = "sqlite:///"
+
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_UNAVAILABLE = frozenset(
+    {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+
+
+def make_sqlite_engine(url: str) -> Engine:
+    """An engine for `sqlite:////absolute/path`; opens nothing yet.
+
+    Raises:
+        DatabaseUrlUnsupported: in memory (every connection would see a database of its own),
+            or a relative path.
+        DatabaseDirectoryUnsafe: the folder exists and others may enter it.
+    """
+    path = path_in(url)
+    if not path.is_absolute():
+        raise DatabaseUrlUnsupported("the SQLite URL must hold an absolute path: sqlite:////path")
+    if path.parent.exists():
+        _require_private(path.parent)
+    # Not the text again: a % or ? in a folder's name means nothing to a file system.
+    url_of_path = URL.create("sqlite", database=str(path))
+    # What statements are given names people; an error's text ends in logs.
+    engine = create_engine(url_of_path, hide_parameters=True, pool_size=MAX_CONNECTIONS)
+    event.listen(engine, "connect", _prepare_connection)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def path_in(url: str) -> Path:
+    """The file that an SQLite URL names."""
+    return Path(url.removeprefix(URL_PREFIX))
+
+
+def path_of(engine: Engine) -> Path:
+    """The file of an engine's database."""
+    return Path(str(engine.url.database))
+
+
+@contextmanager
+def upgrading(engine: Engine) -> Iterator[Connection]:
+    """A transaction in which tables may be made and altered, by one process at a time.
+
+    Several processes that open a new database at once fail on the switch to write-ahead logging
+    whatever the busy timeout, so the whole upgrade holds a file lock.
+    """
+    path = path_of(engine)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _require_private(path.parent)
+    with _exclusive(path.with_name(path.name + ".upgrade-lock")):
+        # The driver's own connection: SQLAlchemy would begin a transaction, and journal_mode
+        # cannot change inside one.
+        try:
+            with closing(engine.raw_connection()) as raw:
+                raw.cursor().execute("PRAGMA journal_mode=WAL")
+        except sqlite3.Error as error:
+            raise failure_of(error) or error from error
+        with engine.begin() as connection:
+            yield connection
+
+
+def failure_of(error: BaseException) -> StorageError | None:
+    """A failure of the file or its locks by its name; None for a wrong statement."""
+    # The driver gives no code to errors that it found by itself, hence the default.
+    extended_code: int = getattr(error, "sqlite_errorcode", 0)
+    code = extended_code & 0xFF  # https://www.sqlite.org/rescode.html, section 2
+    if code in _BUSY:
+        return DatabaseBusy("another writer holds the database")
+    if code in _UNAVAILABLE:
+        return DatabaseUnavailable("the database's file cannot be opened, read or written")
+    return None
+
+
+def _require_private(directory: Path) -> None:
+    status = directory.stat()
+    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
+        raise DatabaseDirectoryUnsafe(
+            f"{directory} must belong to the service's user alone: chmod 700"
+        )
+
+
+def _prepare_connection(driver_connection: Any, _record: object) -> None:
+    # The DBAPI connection is untyped in SQLAlchemy's event interface.
+    driver_connection.isolation_level = None
+    cursor = driver_connection.cursor()
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MILLISECONDS}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A deferred transaction that turns writer fails at once, without the busy timeout.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _exclusive(lock_path: Path) -> Iterator[None]:
+    descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
