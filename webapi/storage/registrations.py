@@ -34,7 +34,7 @@ from webapi.storage.schema import BALLOTS
 
 registration_batches = Table(
     "registration_batches",
-    metadata,
+    BALLOTS,
     Column("election_id", String(64), ForeignKey(elections.c.election_id), primary_key=True),
     # SHA-256 of the request: the same one sent again is the same row.
     Column("request_sha256", LargeBinary(32), primary_key=True),
