@@ -6,12 +6,20 @@ import hypothesis
 import pytest
 
 from tests.support.signatures import reports
+from tests.support.versions import versions
 
-pytest_plugins = ["tests.support.card", "tests.support.databases", "tests.support.softhsm"]
+# `databases` imports `postgres`, which therefore is registered first.
+pytest_plugins = [
+    "tests.support.card",
+    "tests.support.postgres",
+    "tests.support.databases",
+    "tests.support.softhsm",
+]
 
 # These files sign with real tokens; a run that contains them must show signatures by both.
 _NEEDS = {"test_softhsm_keys.py": "libsofthsm2", "test_agent_card.py": "opensc-pkcs11"}
 _needed: set[str] = set()
+_engines_needed: set[str] = set()
 
 # `make test-long` looks twenty times as long for bytes that a parser chokes on.
 hypothesis.settings.register_profile("long", max_examples=2_000, deadline=None, print_blob=True)
@@ -23,12 +31,20 @@ hypothesis.settings.load_profile("default")
 def pytest_collection_finish(session: pytest.Session) -> None:
     files = {item.path.name for item in session.items}
     _needed.update(module for file, module in _NEEDS.items() if file in files)
+    if any(_wants_postgresql(item) for item in session.items):
+        _engines_needed.add("PostgreSQL")
+
+
+def _wants_postgresql(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "fixturenames", ())
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return "postgresql_database" in fixtures or "postgresql" in parameters.values()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     yield
-    if session.exitstatus == pytest.ExitCode.OK and _silent():
+    if session.exitstatus == pytest.ExitCode.OK and (_silent() or _absent()):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -43,6 +59,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         )
     for module in sorted(_silent()):
         terminalreporter.write_line(f"FAILED: no signature by {module}", red=True)
+    terminalreporter.section("databases")
+    told = ", ".join(f"{name} {number}" for name, number in versions.items())
+    terminalreporter.write_line(told)
+    for engine in sorted(_absent()):
+        terminalreporter.write_line(f"FAILED: no test ran on {engine}", red=True)
+
+
+def _absent() -> set[str]:
+    """Database engines that tests were to run on, and none did."""
+    return _engines_needed - versions.keys()
 
 
 def _silent() -> set[str]:

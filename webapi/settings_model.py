@@ -19,7 +19,15 @@ from pydantic import (
     model_validator,
 )
 
+from webapi.storage.errors import DatabaseUrlUnsupported
 from webapi.storage.realm import Realm
+from webapi.storage.urls import (
+    SQLITE_PREFIX,
+    is_sqlite,
+    postgresql_url,
+    role_in,
+    sqlite_path,
+)
 
 Zone = Literal["login", "receipts", "pki"]
 """Key zones, each a token with its own PIN (design, section 3)."""
@@ -89,26 +97,46 @@ class ServiceSettings(_Section):
     tls_key: ResolvedPath = Field(description="PEM file, PKCS#8, owner-only")
 
 
+def _check_postgresql(url: str) -> str:
+    try:
+        return postgresql_url(url).render_as_string(hide_password=False)
+    except DatabaseUrlUnsupported as error:
+        raise ValueError(str(error)) from None
+
+
 class DatabaseSettings(_Section):
     """[database.<realm>]: where one part of the data is kept."""
 
     # Neither is shown: a URL may hold a password.
-    url: str = Field(repr=False, description="sqlite:///path, relative to this file, or absolute")
+    url: str = Field(
+        repr=False,
+        description="sqlite:///path, relative to this file, or postgresql://role@host/name",
+    )
     upgrade_url: str | None = Field(
         default=None,
         repr=False,
         description="how the owner of the tables connects; read by `tamga db upgrade` alone",
     )
 
-    @field_validator("url", "upgrade_url")
+    @field_validator("url")
     @classmethod
-    def _resolve_sqlite(cls, url: str | None, info: ValidationInfo) -> str | None:
-        prefix = "sqlite:///"
-        if url is None:
-            return None
-        if not url.startswith(prefix) or url == prefix or ":memory:" in url:
+    def _check_url(cls, url: str, info: ValidationInfo) -> str:
+        if not is_sqlite(url):
+            return _check_postgresql(url)
+        if url == SQLITE_PREFIX or ":memory:" in url:
             raise ValueError("is not the URL of an SQLite file")
-        return prefix + str(_resolve(Path(url.removeprefix(prefix)), info))
+        return SQLITE_PREFIX + str(_resolve(sqlite_path(url), info))
+
+    @field_validator("upgrade_url")
+    @classmethod
+    def _check_upgrade_url(cls, url: str | None) -> str | None:
+        return None if url is None else _check_postgresql(url)
+
+    @model_validator(mode="after")
+    def _are_of_one_database(self) -> Self:
+        if self.upgrade_url is not None and is_sqlite(self.url):
+            raise ValueError("a file has no owner beside the service's user: leave upgrade_url out")
+        return self
 
     @property
     def owner_url(self) -> str:
@@ -130,9 +158,17 @@ class RealmDatabases(_Section):
 
     @model_validator(mode="after")
     def _are_apart(self) -> Self:
-        if len({self.of(realm).url for realm in Realm}) < len(Realm):
-            raise ValueError("two realms have the same database: name another file for each")
+        keepers = [keeper for realm in Realm for keeper in self._keepers(realm)]
+        if len(set(keepers)) < len(keepers):
+            raise ValueError("two realms have the same file or role: name another for each")
         return self
+
+    def _keepers(self, realm: Realm) -> set[str]:
+        """The file or the roles that hold a realm."""
+        settings = self.of(realm)
+        if is_sqlite(settings.url):
+            return {settings.url}
+        return {str(role_in(url)) for url in (settings.url, settings.owner_url)}
 
 
 class TokenSettings(_Section):

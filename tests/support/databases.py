@@ -11,6 +11,8 @@ from typing import Protocol
 import pytest
 from sqlalchemy import Engine
 
+from tests.support.postgres import PostgresServer, roles_in
+from tests.support.versions import versions
 from webapi.storage.engine import make_engine, opened_engine
 from webapi.storage.migration import upgrade
 from webapi.storage.realm import Realm
@@ -40,6 +42,32 @@ class SqliteDatabase:
             engine.dispose()
 
 
+class PostgresDatabase:
+    """Three schemas in one database, copied from an upgraded one."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self.server = server
+        self.name = server.new_database()
+        self._engines: list[Engine] = []
+
+    def engine(self, realm: Realm) -> Engine:
+        """As the service signs in."""
+        return self._engine(realm, roles_in(self.name, realm).runtime)
+
+    def owner_engine(self, realm: Realm) -> Engine:
+        """As `tamga db upgrade` signs in."""
+        return self._engine(realm, roles_in(self.name, realm).owner)
+
+    def _engine(self, realm: Realm, role: str) -> Engine:
+        self._engines.append(make_engine(self.server.url(role, self.name), realm))
+        return self._engines[-1]
+
+    def close(self) -> None:
+        for engine in self._engines:
+            engine.dispose()
+        self.server.drop_database(self.name)
+
+
 def url_in(folder: Path, realm: Realm) -> str:
     return f"sqlite:///{folder}/{realm}.db"
 
@@ -54,8 +82,22 @@ def sqlite_pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["sqlite"])
-def database(sqlite_pattern: Path, tmp_path: Path) -> Iterator[Database]:
+@pytest.fixture
+def sqlite_database(sqlite_pattern: Path, tmp_path: Path) -> Iterator[SqliteDatabase]:
     made = SqliteDatabase(sqlite_pattern, tmp_path / "database")
     yield made
     made.close()
+
+
+@pytest.fixture
+def postgresql_database(postgresql_server: PostgresServer) -> Iterator[PostgresDatabase]:
+    versions.setdefault("PostgreSQL", postgresql_server.version)
+    made = PostgresDatabase(postgresql_server)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Database:
+    made: Database = request.getfixturevalue(f"{request.param}_database")
+    return made

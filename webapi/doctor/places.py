@@ -24,7 +24,7 @@ from webapi.storage.errors import (
     StorageError,
 )
 from webapi.storage.realm import Realm
-from webapi.storage.sqlite import path_in
+from webapi.storage.urls import is_sqlite, sqlite_path
 from webapi.trust_settings import CertificateFileWrong, read_certificate_file
 
 DATABASE, STOCK = "database", "challenge-stock"
@@ -47,9 +47,15 @@ _STORAGE_REMEDY = "Look at [database.*], the file's owner and the disk."
 
 
 def database_folders(settings: Settings) -> Mapping[str, Path]:
-    """The folders of the realms' files by the name of their check: one, if they share it."""
+    """The folders of the realms' files by the name of their check: one, if they share it.
+
+    What PostgreSQL keeps is not on a disk of ours.
+    """
+    urls = {realm: settings.database.of(realm).url for realm in Realm}
     folders = {
-        f"disk.database.{realm}": path_in(settings.database.of(realm).url).parent for realm in Realm
+        f"disk.database.{realm}": sqlite_path(url).parent
+        for realm, url in urls.items()
+        if is_sqlite(url)
     }
     places = set(folders.values())
     return {"disk.database": places.pop()} if len(places) == 1 else folders

@@ -2,7 +2,7 @@
 
 from sqlalchemy import BigInteger, Boolean, Column, LargeBinary, String, Table
 
-from webapi.storage.schema import BALLOTS
+from webapi.storage.schema import BALLOTS, runtime_may
 
 log_entries = Table(
     "log_entries",
@@ -10,6 +10,7 @@ log_entries = Table(
     Column("election_id", String(64), primary_key=True),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("entry", LargeBinary, nullable=False),
+    info=runtime_may(),
 )
 
 log_intents = Table(
@@ -20,6 +21,7 @@ log_intents = Table(
     Column("size", BigInteger, primary_key=True, autoincrement=False),
     Column("root", LargeBinary(32), nullable=False),
     Column("holder", String(32), nullable=False),
+    info=runtime_may(update=("holder",)),
 )
 
 log_checkpoints = Table(
@@ -31,4 +33,5 @@ log_checkpoints = Table(
     Column("note", LargeBinary, nullable=False),
     Column("previous_size", BigInteger, nullable=False),
     Column("released", Boolean, nullable=False),
+    info=runtime_may(update=("released",)),
 )

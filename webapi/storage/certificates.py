@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from webapi.storage.errors import StorageError
-from webapi.storage.schema import PKI
+from webapi.storage.schema import PKI, runtime_may
 from webapi.storage.times import from_unix, to_unix
 
 REVOCATION_REASONS = (
@@ -61,6 +61,7 @@ issued_certificates = Table(
     CheckConstraint("state IN ('good', 'suspended', 'revoked')", name="state"),
     CheckConstraint("(state = 'good') = (since IS NULL)", name="since"),
     CheckConstraint("(state = 'revoked') = (reason IS NOT NULL)", name="reason"),
+    info=runtime_may(update=("state", "since", "reason")),
 )
 
 

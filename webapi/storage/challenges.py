@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from signer.login.challenge import IssuedChallenge, StockedNonce
-from webapi.storage.schema import LOGIN
+from webapi.storage.schema import LOGIN, runtime_may
 from webapi.storage.times import from_unix, to_unix
 
 PURGE_STEP = 1_000
@@ -35,6 +35,7 @@ challenge_stock = Table(
     Column("origin", String(255), nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Index("ix_challenge_stock_origin_expires_at", "origin", "expires_at"),
+    info=runtime_may(update=("nonce",), delete=True),
 )
 
 challenges = Table(
@@ -45,6 +46,7 @@ challenges = Table(
     Column("origin", String(255), nullable=False),
     Column("browser_binding", LargeBinary(32), nullable=False),
     Column("expires_at", BigInteger, nullable=False, index=True),
+    info=runtime_may(delete=True),
 )
 
 

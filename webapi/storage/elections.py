@@ -24,7 +24,7 @@ from signer.receipts.errors import CloseConflict, ElectionExists, ElectionNotFou
 from signer.receipts.publication import Published
 from signer.receipts.registration import CloseOrder
 from webapi.storage.ballot_log import log_entries
-from webapi.storage.schema import BALLOTS
+from webapi.storage.schema import BALLOTS, runtime_may
 
 elections = Table(
     "elections",
@@ -40,6 +40,16 @@ elections = Table(
     # How far the public sees, and the beginning of the epoch that was judged last (unix time).
     Column("published_size", BigInteger, nullable=False),
     Column("published_epoch", BigInteger, nullable=False),
+    info=runtime_may(
+        update=(
+            "close_request",
+            "no_vote_root",
+            "no_vote_size",
+            "close_seq",
+            "published_size",
+            "published_epoch",
+        )
+    ),
 )
 
 

@@ -7,9 +7,14 @@ from contextlib import contextmanager
 from sqlalchemy import Engine, ExceptionContext, event
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from webapi.storage import sqlite, tables  # noqa: F401 - `tables` makes every realm complete
-from webapi.storage.errors import DatabaseUrlUnsupported, StorageError
+from webapi.storage import (
+    postgresql,
+    sqlite,
+    tables,  # noqa: F401 - makes every realm complete
+)
+from webapi.storage.errors import StorageError
 from webapi.storage.realm import Realm
+from webapi.storage.urls import is_sqlite
 
 _BEGAN = "tamga transaction began"
 """Where a connection remembers it."""
@@ -22,16 +27,17 @@ def make_engine(url: str, realm: Realm) -> Engine:
     can raise DatabaseBusy and DatabaseUnavailable.
 
     Args:
-        url: `sqlite:////absolute/path`.
+        url: `sqlite:////absolute/path` or `postgresql://role@host/name`.
         realm: whose tables are there.
 
     Raises:
-        DatabaseUrlUnsupported: another engine, or SQLite in memory.
+        DatabaseUrlUnsupported: another engine, SQLite in memory, or a URL that lacks a part.
         DatabaseDirectoryUnsafe: SQLite's folder exists and others may enter it.
     """
-    if not url.startswith(sqlite.URL_PREFIX):
-        raise DatabaseUrlUnsupported(f"the {realm} database is SQLite: sqlite:////path")
-    engine = sqlite.make_sqlite_engine(url)
+    if is_sqlite(url):
+        engine = sqlite.make_sqlite_engine(url)
+    else:
+        engine = postgresql.make_postgresql_engine(url, realm)
     event.listen(engine, "handle_error", _name_the_failure, retval=True)
     return engine
 
@@ -65,4 +71,7 @@ def watch_transactions(engine: Engine, observe: Callable[[float], None]) -> None
 
 def _name_the_failure(context: ExceptionContext) -> StorageError | None:
     """What SQLAlchemy raises instead of its own error; None leaves that as it is."""
-    return sqlite.failure_of(context.original_exception)
+    if context.is_pre_ping:
+        return None  # the pool opens another connection; nothing failed yet
+    error = context.original_exception
+    return sqlite.failure_of(error) or postgresql.failure_of(error)

@@ -17,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy import insert as sql_insert
 
 from webapi.login.sessions import LoginEvidence
-from webapi.storage.schema import LOGIN
+from webapi.storage.schema import LOGIN, runtime_may
 from webapi.storage.times import from_unix, to_unix
 
 login_evidence = Table(
@@ -36,6 +36,7 @@ login_evidence = Table(
     Column("responder", Text, nullable=False),
     Column("this_update", BigInteger, nullable=False),
     Column("decided_at", BigInteger, nullable=False),
+    info=runtime_may(),
 )
 
 _END = "-----END CERTIFICATE-----\n"

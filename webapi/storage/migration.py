@@ -4,6 +4,7 @@ Each realm has a line of versions of its own in `migrations/<realm>/`; the name 
 begins with the realm's, so that a database of one realm is never taken for another's.
 """
 
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 
@@ -13,27 +14,43 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
-from webapi.storage import sqlite
+from webapi.storage import postgresql, sqlite
 from webapi.storage.errors import DatabaseNotCurrent
 from webapi.storage.realm import Realm
+from webapi.storage.roles import grant_runtime
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def upgrade(engine: Engine, realm: Realm) -> None:
+def upgrade(engine: Engine, realm: Realm, *, runtime_role: str | None = None) -> None:
     """Bring a realm's tables to this version; a person runs it, or `tamga init`, never a worker.
 
     It is one transaction: a version is there entirely or not at all. Of several processes at
     once one does it, and the others find it done.
 
+    Args:
+        engine: on PostgreSQL it signs in as the owner of the realm's schema.
+        realm: whose tables.
+        runtime_role: the role of the running service on PostgreSQL, which gets exactly the
+            rights that the tables declare; None where there are no roles.
+
     Raises:
-        DatabaseNotCurrent: the database is of a later version, or of another realm.
+        DatabaseNotCurrent: the database is of a later version, or of another realm; or on
+            PostgreSQL the schema is not there or not this role's.
     """
-    with sqlite.upgrading(engine) as connection:
+    with _upgrading(engine, realm) as connection:
         _require_known(connection, realm)
         config = _config(realm)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        if runtime_role is not None:
+            grant_runtime(connection, realm, runtime_role)
+
+
+def _upgrading(engine: Engine, realm: Realm) -> AbstractContextManager[Connection]:
+    if engine.dialect.name == "sqlite":
+        return sqlite.upgrading(engine)
+    return postgresql.upgrading(engine, realm)
 
 
 def require_current(engine: Engine, realm: Realm) -> None:
@@ -42,9 +59,12 @@ def require_current(engine: Engine, realm: Realm) -> None:
     Raises:
         DatabaseNotCurrent: absent, empty, of an earlier or later version, or of another realm.
     """
-    if not sqlite.path_of(engine).exists():
+    is_sqlite = engine.dialect.name == "sqlite"
+    if is_sqlite and not sqlite.path_of(engine).exists():
         raise DatabaseNotCurrent(f"there is no {realm} database yet; run `tamga db upgrade`")
     with engine.begin() as connection:
+        if not is_sqlite:
+            postgresql.require_schema(connection, realm)
         found = _require_known(connection, realm)
     if found is None:
         raise DatabaseNotCurrent(f"the {realm} database is empty; run `tamga db upgrade`")

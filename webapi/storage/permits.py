@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from signer.errors import PermitAlreadySpent, PermitExists, PermitUnknown
 from signer.permit import PermitRecord
-from webapi.storage.schema import EVERY_REALM
+from webapi.storage.schema import EVERY_REALM, runtime_may
 from webapi.storage.times import to_unix
 
 permits = Table(
@@ -32,6 +32,7 @@ permits = Table(
     Column("spent_at", BigInteger, nullable=True),
     # A hidden row number would tell between which logins a ballot's checkpoint was signed.
     sqlite_with_rowid=False,
+    info=runtime_may(update=("spent_at",)),
 )
 
 

@@ -30,7 +30,7 @@ from signer.receipts.errors import ElectionNotFound, ElectionOver
 from signer.receipts.merkle import HASH_BYTES
 from webapi.storage.ballot_log import log_checkpoints, log_entries
 from webapi.storage.elections import elections
-from webapi.storage.schema import BALLOTS
+from webapi.storage.schema import BALLOTS, runtime_may
 
 registration_batches = Table(
     "registration_batches",
@@ -68,6 +68,7 @@ registrations = Table(
     ),
     # Rows lie in the order of their keys: the order of arrival is not kept in hidden row numbers.
     sqlite_with_rowid=False,
+    info=runtime_may(update=("seq", "checkpoint_size", "path")),
 )
 
 

@@ -1,8 +1,13 @@
 """The collections that tables are declared on: one for each realm, and one for all of them."""
 
-from sqlalchemy import MetaData
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import MetaData, Table
 
 from webapi.storage.realm import Realm
+
+_RUNTIME = "runtime"
 
 _NAMES = {
     "ix": "ix_%(column_0_label)s",
@@ -26,6 +31,33 @@ EVERY_REALM = MetaData(naming_convention=_NAMES)
 """Tables of which each realm has one of its own."""
 
 _OF_REALM = {Realm.LOGIN: LOGIN, Realm.BALLOTS: BALLOTS, Realm.PKI: PKI}
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeRights:
+    """What the running service may do with a table on PostgreSQL, besides reading and inserting.
+
+    Attributes:
+        update: the columns that it may change; a locking clause asks for one, too.
+        delete: whether it may remove rows.
+    """
+
+    update: tuple[str, ...] = ()
+    delete: bool = False
+
+
+def runtime_may(*, update: tuple[str, ...] = (), delete: bool = False) -> dict[str, Any]:
+    """The `info` of a table; without arguments rows are only ever added and read.
+
+    `Any` because SQLAlchemy types it so.
+    """
+    return {_RUNTIME: RuntimeRights(update, delete)}
+
+
+def rights_on(table: Table) -> RuntimeRights:
+    """What was declared with `runtime_may`; raises KeyError where nothing was."""
+    rights: RuntimeRights = table.info[_RUNTIME]
+    return rights
 
 
 def metadata_of(realm: Realm) -> MetaData:

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from webapi.login.sessions import LoginEvidence, Session, SessionPolicy
 from webapi.storage.evidence import insert_evidence
-from webapi.storage.schema import LOGIN
+from webapi.storage.schema import LOGIN, runtime_may
 from webapi.storage.times import from_unix, to_unix
 
 PURGE_STEP = 1_000
@@ -39,6 +39,7 @@ sessions = Table(
     Column("authenticated_at", BigInteger, nullable=False),
     Column("ends_at", BigInteger, nullable=False, index=True),
     Column("used_at", BigInteger, nullable=False, index=True),
+    info=runtime_may(update=("used_at",), delete=True),
 )
 
 

@@ -23,14 +23,13 @@ from webapi.storage.errors import (
     DatabaseUrlUnsupported,
     StorageError,
 )
+from webapi.storage.urls import sqlite_path
 
 BUSY_TIMEOUT_MILLISECONDS = 10_000
 """How long a transaction waits for another writer before it fails."""
 
 MAX_CONNECTIONS = 64
 """At least one for each thread of a process, so that none waits for another's connection."""
-
-URL_PREFIX = "sqlite:///"
 
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _UNAVAILABLE = frozenset(
@@ -55,7 +54,7 @@ def make_sqlite_engine(url: str) -> Engine:
             or a relative path.
         DatabaseDirectoryUnsafe: the folder exists and others may enter it.
     """
-    path = path_in(url)
+    path = sqlite_path(url)
     if not path.is_absolute():
         raise DatabaseUrlUnsupported("the SQLite URL must hold an absolute path: sqlite:////path")
     if path.parent.exists():
@@ -67,11 +66,6 @@ def make_sqlite_engine(url: str) -> Engine:
     event.listen(engine, "connect", _prepare_connection)
     event.listen(engine, "begin", _begin_immediate)
     return engine
-
-
-def path_in(url: str) -> Path:
-    """The file that an SQLite URL names."""
-    return Path(url.removeprefix(URL_PREFIX))
 
 
 def path_of(engine: Engine) -> Path:

@@ -1,0 +1,134 @@
+"""PostgreSQL: one schema and two roles for each realm, commits that are on the disk.
+
+The session's settings come with the connection and so stand above whatever server, database or
+role are set to: what a realm's connection can name, how it commits, how long it waits.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, QueuePool, create_engine, text
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from webapi.storage.errors import (
+    DatabaseBusy,
+    DatabaseNotCurrent,
+    DatabaseUnavailable,
+    StorageError,
+)
+from webapi.storage.realm import Realm
+from webapi.storage.urls import postgresql_url
+
+CONNECTIONS = 10
+"""The most that one process holds to one realm. A transaction lasts milliseconds: further threads
+wait for a connection, which costs the server nothing."""
+
+POOL_TIMEOUT_SECONDS = 10.0
+LOCK_TIMEOUT_MILLISECONDS = 10_000
+STATEMENT_TIMEOUT_MILLISECONDS = 30_000
+IDLE_TIMEOUT_MILLISECONDS = 60_000
+UPGRADE_LOCK_SECONDS = 120
+
+_LINE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds that sent bytes may stay unacknowledged
+}
+"""A host that vanished is noticed in half a minute, not in the two hours of the system."""
+
+_UPGRADE_LOCK = 0x7461_6D67  # "tamg": the first half of the advisory lock's name
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_BUSY = frozenset({"40001", "40P01", "55P03", "57014"})
+_UNAVAILABLE = frozenset({"25006", "57P01", "57P02", "57P03", "57P05"})
+_UNAVAILABLE_CLASSES = frozenset({"08", "53", "58"})
+
+
+class _Pool(QueuePool):
+    """A pool whose exhaustion is told as what it is: others hold the database."""
+
+    def connect(self) -> PoolProxiedConnection:
+        try:
+            return super().connect()
+        except PoolTimeoutError as error:
+            raise DatabaseBusy("every connection to the database is in use") from error
+
+
+def make_postgresql_engine(url: str, realm: Realm) -> Engine:
+    """An engine for `postgresql://role@host/name`; opens nothing yet.
+
+    Raises:
+        DatabaseUrlUnsupported: see `urls.postgresql_url`.
+    """
+    settings = {
+        # Nothing else can be named, and no temporary table takes a table's place.
+        "search_path": f"{realm},pg_temp",
+        "synchronous_commit": "on",
+        "timezone": "UTC",
+        "lock_timeout": LOCK_TIMEOUT_MILLISECONDS,
+        "statement_timeout": STATEMENT_TIMEOUT_MILLISECONDS,
+        "idle_in_transaction_session_timeout": IDLE_TIMEOUT_MILLISECONDS,
+    }
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    return create_engine(
+        postgresql_url(url),
+        connect_args={**_LINE, "application_name": f"tamga-{realm}", "options": options},
+        hide_parameters=True,  # what statements are given names people
+        isolation_level="READ COMMITTED",
+        poolclass=_Pool,
+        pool_size=CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
+        # A connection that died while it lay in the pool fails nobody's request.
+        pool_pre_ping=True,
+    )
+
+
+@contextmanager
+def upgrading(engine: Engine, realm: Realm) -> Iterator[Connection]:
+    """A transaction in which tables may be made and altered, by one process at a time.
+
+    Raises:
+        DatabaseNotCurrent: the realm's schema is not there, or not this role's to change.
+    """
+    with engine.begin() as connection:
+        connection.execute(text(f"SET LOCAL lock_timeout = '{UPGRADE_LOCK_SECONDS}s'"))
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        require_schema(connection, realm)
+        if not connection.scalar(text("SELECT has_schema_privilege(current_schema(), 'CREATE')")):
+            raise DatabaseNotCurrent(
+                f"this role may not change the schema {realm}: name its owner in upgrade_url"
+            )
+        # The lock is the database's, so its name holds the realm.
+        connection.execute(
+            text("SELECT pg_advisory_xact_lock(:ours, :realm)"),
+            {"ours": _UPGRADE_LOCK, "realm": list(Realm).index(realm)},
+        )
+        yield connection
+
+
+def require_schema(connection: Connection, realm: Realm) -> None:
+    """Raises DatabaseNotCurrent if this role sees no schema of the realm."""
+    if connection.scalar(text("SELECT current_schema()")) != realm:
+        raise DatabaseNotCurrent(
+            f"this role sees no schema {realm}; have the SQL of `tamga db roles` run"
+        )
+
+
+def failure_of(error: BaseException) -> StorageError | None:
+    """A failure of the server or the line to it by its name; None for a wrong statement."""
+    if not isinstance(error, psycopg.Error):
+        return None
+    state = error.sqlstate
+    if state in _BUSY:
+        return DatabaseBusy("other transactions hold what this one needs")
+    if state is None:
+        # The client library's own words: it could not connect, or the line is gone.
+        broken = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        return DatabaseUnavailable("the database cannot be reached") if broken else None
+    if state in _UNAVAILABLE or state[:2] in _UNAVAILABLE_CLASSES:
+        return DatabaseUnavailable("the database cannot serve now")
+    return None
