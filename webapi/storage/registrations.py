@@ -39,6 +39,7 @@ registration_batches = Table(
     # SHA-256 of the request: the same one sent again is the same row.
     Column("request_sha256", LargeBinary(32), primary_key=True),
     Column("request", LargeBinary, nullable=False),
+    info=runtime_may(),
     sqlite_with_rowid=False,
 )
 """Requests that registered many ballots, kept once as the evidence for all of them."""
