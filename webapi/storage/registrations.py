@@ -6,7 +6,6 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    BindParameter,
     CheckConstraint,
     Column,
     Connection,
@@ -30,6 +29,7 @@ from signer.receipts.errors import ElectionNotFound, ElectionOver
 from signer.receipts.merkle import HASH_BYTES
 from webapi.storage.ballot_log import log_checkpoints, log_entries
 from webapi.storage.elections import elections
+from webapi.storage.many_rows import ManyRows, given, given_rows
 from webapi.storage.schema import BALLOTS, runtime_may
 
 registration_batches = Table(
@@ -75,9 +75,9 @@ registrations = Table(
 
 # Statements are made once: making one takes longer than the database needs to carry it out.
 
-_ELECTION: BindParameter[str] = bindparam("the_election")
+_ELECTION = bindparam("the_election", type_=String)
 
-_FIND = (
+_ASKED = (
     select(
         registrations.c.submission_id,
         registrations.c.ballot_sha256,
@@ -102,11 +102,18 @@ _FIND = (
             log_checkpoints.c.size == registrations.c.checkpoint_size,
         ),
     )
-    .where(
-        registrations.c.election_id == _ELECTION,
-        registrations.c.submission_id.in_(bindparam("the_ids", expanding=True)),
-    )
+    .where(registrations.c.election_id == _ELECTION)
 )
+
+# A list makes another statement for each length of it, which must be read and planned anew;
+# an array is one value.
+_FINDS = {
+    "sqlite": _ASKED.where(registrations.c.submission_id.in_(bindparam("the_ids", expanding=True))),
+    "postgresql": _ASKED.where(
+        registrations.c.submission_id
+        == func.any(bindparam("the_ids", type_=postgresql.ARRAY(String)))
+    ),
+}
 
 # The row is locked so that no order to close comes in between on engines that let writers run
 # side by side; SQLite's transactions are exclusive as it is.
@@ -116,21 +123,46 @@ _CLOSING = (
     .with_for_update(read=True)
 )
 
-# Which insert statement knows ON CONFLICT is a matter of the engine.
-_INSERTS = {
-    "sqlite": (
-        sqlite.insert(registration_batches).on_conflict_do_nothing(),
-        sqlite.insert(registrations)
-        .on_conflict_do_nothing()
-        .returning(registrations.c.submission_id),
-    ),
-    "postgresql": (
-        postgresql.insert(registration_batches).on_conflict_do_nothing(),
-        postgresql.insert(registrations)
-        .on_conflict_do_nothing()
-        .returning(registrations.c.submission_id),
-    ),
-}
+_GIVEN = (
+    registrations.c.submission_id,
+    registrations.c.ballot_sha256,
+    registrations.c.commitment,
+    registrations.c.accepted_slot,
+    registrations.c.sealed_salt,
+    registrations.c.evidence,
+    registrations.c.batch_sha256,
+)
+_given_rows = given_rows(*_GIVEN)
+_INSERT = ManyRows(
+    each=sqlite.insert(registrations)
+    .values({"election_id": _ELECTION, **{c.name: given(c.name) for c in _GIVEN}})
+    .on_conflict_do_nothing()
+    .returning(registrations.c.submission_id),
+    # In the order of the key: two transactions that wait for each other's rows would be a
+    # deadlock.
+    at_once=postgresql.insert(registrations)
+    .from_select(
+        ["election_id", *(c.name for c in _GIVEN)],
+        select(_ELECTION, *_given_rows.c).order_by(_given_rows.c.submission_id),
+    )
+    .on_conflict_do_nothing()
+    .returning(registrations.c.submission_id),
+)
+
+_INSERT_BATCH = ManyRows(
+    each=sqlite.insert(registration_batches)
+    .values(election_id=_ELECTION, request_sha256=given("request_sha256"), request=given("request"))
+    .on_conflict_do_nothing(),
+    at_once=postgresql.insert(registration_batches)
+    .from_select(
+        ["election_id", "request_sha256", "request"],
+        select(
+            _ELECTION,
+            *given_rows(registration_batches.c.request_sha256, registration_batches.c.request).c,
+        ),
+    )
+    .on_conflict_do_nothing(),
+)
 
 
 class SqlRegistrationStore:
@@ -152,7 +184,7 @@ class SqlRegistrationStore:
                     row.sealed_salt,
                     None if row.path is None else _release(row),
                 )
-                for row in connection.execute(_FIND, asked)
+                for row in connection.execute(_FINDS[self._engine.dialect.name], asked)
             }
 
     def insert(self, election_id: str, new: Collection[NewRegistration]) -> frozenset[str]:
@@ -166,11 +198,8 @@ class SqlRegistrationStore:
             ElectionNotFound: there is no such election.
         """
         batches = _batches(new)
-        # In the order of the key: two transactions that wait for each other's rows would be
-        # a deadlock.
         rows = [
             {
-                "election_id": election_id,
                 "submission_id": item.submission_id,
                 "ballot_sha256": item.ballot_sha256,
                 "commitment": item.commitment,
@@ -179,21 +208,18 @@ class SqlRegistrationStore:
                 "evidence": None if item.in_batch else item.evidence,
                 "batch_sha256": batches.get(item.evidence),
             }
-            for item in sorted(new, key=lambda item: item.submission_id)
+            for item in new
         ]
-        insert_batch, insert_registration = _INSERTS[self._engine.dialect.name]
+        of_election = {"the_election": election_id}
         with self._engine.begin() as connection:
             _require_not_closing(connection, election_id)
-            for request, request_sha256 in batches.items():
-                connection.execute(
-                    insert_batch,
-                    {
-                        "election_id": election_id,
-                        "request_sha256": request_sha256,
-                        "request": request,
-                    },
-                )
-            return frozenset(connection.execute(insert_registration, rows).scalars())
+            if batches:
+                requests = [
+                    {"request_sha256": request_sha256, "request": request}
+                    for request, request_sha256 in sorted(batches.items())
+                ]
+                _INSERT_BATCH.execute(connection, requests, of_election)
+            return frozenset(_INSERT.execute(connection, rows, of_election).scalars())
 
     def count_pending(self, election_id: str) -> int:
         """The number of ballots that have no place in the log yet; read from an index."""
