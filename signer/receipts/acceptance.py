@@ -1,4 +1,4 @@
-"""Accepting a ballot once and handing out its receipt: look-up first, then the window."""
+"""Accepting a ballot once and handing out its receipt: what is stored counts before the window."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -126,12 +126,12 @@ def register(
 ) -> list[StoredRegistration | Refusal]:
     """Accept ballots of one election, each once, and judge each as if it had come alone.
 
-    1. Look the ids up: the same ballot is a retry and gets what is stored, even when
-       the election is over; another ballot is a conflict.
-    2. Only then judge the window.
-    3. Draw the salts, commit, insert in one transaction.
-    4. Who is refused by 2 or 3 looks once more: the twin of this request may have come in
-       between, and the end after it.
+    1. Judge the window. Who comes in time draws a salt and is inserted, all in one transaction;
+       an id that is taken is left as it is. A constraint of the database decides who was first.
+    2. Look the others up: those whose id is taken, and those whom the window or the order to
+       close refuses. The same ballot is a retry and gets what is stored, even when the election
+       is over; another ballot is a conflict.
+    3. Only who is not stored is refused for coming too early or too late.
 
     Args:
         submissions: of the manifest's election; an id may occur more than once.
@@ -149,11 +149,7 @@ def register(
     """
     election_id = manifest.election_id
     # (1)
-    stored = dict(
-        store.find(election_id, {item.registration.submission_id for item in submissions})
-    )
-    # (2) and (3)
-    drawn, refusals = _drawn_up(submissions, stored, manifest, vault=vault, draw_salt=draw_salt)
+    drawn, refusals = _drawn_up(submissions, manifest, vault=vault, draw_salt=draw_salt)
     inserted: frozenset[str] = frozenset()
     if drawn:
         try:
@@ -161,14 +157,13 @@ def register(
         except ElectionOver as error:
             refusals = dict.fromkeys(range(len(submissions)), error) | refusals
     fresh = {place: new for place, new in drawn.values() if new.submission_id in inserted}
-    # (4)
-    unclear = {
+    # (2)
+    others = {
         item.registration.submission_id
         for place, item in enumerate(submissions)
-        if place not in fresh and item.registration.submission_id not in stored
+        if place not in fresh
     }
-    if unclear:
-        stored.update(store.find(election_id, unclear))
+    stored = store.find(election_id, others) if others else {}
     return [
         StoredRegistration(new.submission_id, new.ballot_sha256, new.sealed_salt, None)
         if (new := fresh.get(place))
@@ -202,7 +197,6 @@ def _outside_window(manifest: Manifest, *, at: datetime) -> Refusal | None:
 
 def _drawn_up(
     submissions: Sequence[Submission],
-    stored: Collection[str],
     manifest: Manifest,
     *,
     vault: SaltVault,
@@ -218,8 +212,6 @@ def _drawn_up(
     for place, item in enumerate(submissions):
         registration = item.registration
         name = registration.submission_id
-        if name in stored:
-            continue
         refusal = _outside_window(manifest, at=item.at)
         if refusal is not None:
             refusals[place] = refusal
@@ -248,6 +240,7 @@ def _judged(
         if found.ballot_sha256 == asked.ballot_sha256:
             return found
         return SubmissionConflict("another ballot is registered under this id")
+    # (3)
     if refusal is None:
         raise SubmissionVanished("the database holds an id as taken and does not show it")
     return refusal

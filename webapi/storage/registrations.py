@@ -17,7 +17,6 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
-    and_,
     bindparam,
     func,
     select,
@@ -77,50 +76,54 @@ registrations = Table(
 
 _ELECTION = bindparam("the_election", type_=String)
 
-_ASKED = (
-    select(
-        registrations.c.submission_id,
-        registrations.c.ballot_sha256,
-        registrations.c.sealed_salt,
-        registrations.c.seq,
-        registrations.c.path,
-        log_entries.c.entry,
-        log_checkpoints.c.note,
+# Looked up row by row: whatever the planner believes of the tables' sizes, it cannot decide to
+# read one of them from end to end and join.
+_ENTRY = (
+    select(log_entries.c.entry)
+    .where(
+        log_entries.c.election_id == registrations.c.election_id,
+        log_entries.c.seq == registrations.c.seq,
     )
-    .select_from(registrations)
-    .outerjoin(
-        log_entries,
-        and_(
-            log_entries.c.election_id == registrations.c.election_id,
-            log_entries.c.seq == registrations.c.seq,
-        ),
-    )
-    .outerjoin(
-        log_checkpoints,
-        and_(
-            log_checkpoints.c.election_id == registrations.c.election_id,
-            log_checkpoints.c.size == registrations.c.checkpoint_size,
-        ),
-    )
-    .where(registrations.c.election_id == _ELECTION)
+    .scalar_subquery()
 )
+_NOTE = (
+    select(log_checkpoints.c.note)
+    .where(
+        log_checkpoints.c.election_id == registrations.c.election_id,
+        log_checkpoints.c.size == registrations.c.checkpoint_size,
+    )
+    .scalar_subquery()
+)
+
+_OF_ELECTION = select(
+    registrations.c.submission_id,
+    registrations.c.ballot_sha256,
+    registrations.c.sealed_salt,
+    registrations.c.seq,
+    registrations.c.path,
+    _ENTRY.label("entry"),
+    _NOTE.label("note"),
+).where(registrations.c.election_id == _ELECTION)
 
 # A list makes another statement for each length of it, which must be read and planned anew;
 # an array is one value.
 _FINDS = {
-    "sqlite": _ASKED.where(registrations.c.submission_id.in_(bindparam("the_ids", expanding=True))),
-    "postgresql": _ASKED.where(
+    "sqlite": _OF_ELECTION.where(
+        registrations.c.submission_id.in_(bindparam("the_ids", expanding=True))
+    ),
+    "postgresql": _OF_ELECTION.where(
         registrations.c.submission_id
         == func.any(bindparam("the_ids", type_=postgresql.ARRAY(String)))
     ),
 }
 
 # The row is locked so that no order to close comes in between on engines that let writers run
-# side by side; SQLite's transactions are exclusive as it is.
+# side by side; SQLite's transactions are exclusive as it is. Of all locks the weakest that the
+# order's own conflicts with: the sequencer must not wait for registrations, nor they for it.
 _CLOSING = (
     select(elections.c.close_request.is_not(None))
     .where(elections.c.election_id == _ELECTION)
-    .with_for_update(read=True)
+    .with_for_update(read=True, key_share=True)
 )
 
 _GIVEN = (
