@@ -29,6 +29,8 @@ hypothesis.settings.load_profile("default")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.option.collectonly:
+        return
     files = {item.path.name for item in session.items}
     _needed.update(module for file, module in _NEEDS.items() if file in files)
     if any(_wants_postgresql(item) for item in session.items):
@@ -38,7 +40,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def _wants_postgresql(item: pytest.Item) -> bool:
     fixtures = getattr(item, "fixturenames", ())
     parameters = getattr(getattr(item, "callspec", None), "params", {})
-    return "postgresql_database" in fixtures or "postgresql" in parameters.values()
+    return "postgresql" in parameters.values() or any(
+        name.endswith("postgresql_server") for name in fixtures
+    )
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -15,6 +15,11 @@ from webapi.cli.home import Home
 LOG = "log-a"
 DISK_MEGABYTES = 4
 MOST_REQUESTS = 4000
+SQLITE_FIRST = pytest.mark.parametrize(
+    "home_database",
+    ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)],
+    indirect=True,
+)
 JSON = {"Content-Type": "application/json"}
 
 
@@ -68,6 +73,7 @@ def register_until_full(stage: Scene, first: int) -> int:
     raise AssertionError("the disk never became full")
 
 
+@pytest.mark.parametrize("home_database", ["sqlite"], indirect=True)
 def test_on_a_full_disk_nothing_fails_and_nothing_is_lost(stage: Scene) -> None:
     stage.register_all(LOG, 3)
     stage.settle()
@@ -101,6 +107,7 @@ def test_on_a_full_disk_nothing_fails_and_nothing_is_lost(stage: Scene) -> None:
     audit_disk(stage)
 
 
+@SQLITE_FIRST
 def test_a_full_disk_of_the_logs_holds_up_receipts_alone(home: Home) -> None:
     with small_disk(home, "logs") as stage:
         stage.register_all(LOG, 2)
@@ -118,6 +125,7 @@ def test_a_full_disk_of_the_logs_holds_up_receipts_alone(home: Home) -> None:
         audit_all(stage)
 
 
+@SQLITE_FIRST
 def test_logs_that_cannot_be_written_hold_up_receipts_alone(stage: Scene) -> None:
     stage.register_all(LOG, 2)
     stage.settle()

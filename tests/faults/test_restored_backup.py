@@ -1,45 +1,29 @@
 """A database from yesterday under a folder of today: that log stops, and the others go on."""
 
 import shutil
-import sqlite3
 from pathlib import Path
 
 from tests.support.faults import Scene
+from tests.support.home_database import HomeDatabase
 from tests.support.log_audit import audit_all, audit_log
 
 LOG = "log-a"
 OTHER = "log-b"
 
 
-def database(stage: Scene) -> Path:
-    return stage.home.directory / "database" / "ballots.db"
-
-
-def back_up(stage: Scene, target: Path) -> None:
-    with sqlite3.connect(database(stage)) as source, sqlite3.connect(target) as copy:
-        source.backup(copy)
-    source.close()
-    copy.close()
-
-
-def restore(stage: Scene, backup: Path) -> None:
-    for leftover in database(stage).parent.glob("ballots.db-*"):
-        leftover.unlink()
-    shutil.copyfile(backup, database(stage))
-
-
-def test_a_log_whose_database_was_restored_never_signs_again(stage: Scene, tmp_path: Path) -> None:
+def test_a_log_whose_database_was_restored_never_signs_again(
+    stage: Scene, home_database: HomeDatabase
+) -> None:
     stage.create(OTHER)
     stage.register_all(LOG, 3)
     stage.settle()
-    yesterday, today = tmp_path / "yesterday.db", tmp_path / "today.db"
-    back_up(stage, yesterday)
+    home_database.back_up("yesterday")
     for _ in range(2):
         stage.register_all(LOG, 1)
         stage.settle()
-    back_up(stage, today)
+    home_database.back_up("today")
     stage.stop()
-    restore(stage, yesterday)
+    home_database.restore("yesterday")
     before = stage.sign_calls()
 
     # Nothing of what comes now changes that: neither ballots, nor time, nor a new start.
@@ -59,7 +43,7 @@ def test_a_log_whose_database_was_restored_never_signs_again(stage: Scene, tmp_p
     stage.stop()
 
     # A person finds the database of today, and the election system repeats what it lacks.
-    restore(stage, today)
+    home_database.restore("today")
     stage.registered = {LOG: [0, 1, 2, 3, 4], OTHER: []}
     del stage.receipts[OTHER, 0], stage.receipts[OTHER, 1]
     stage.start()

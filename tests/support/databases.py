@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.support.postgres import PostgresServer, roles_in
-from tests.support.versions import versions
 from webapi.storage.engine import make_engine, opened_engine
 from webapi.storage.migration import upgrade
 from webapi.storage.realm import Realm
@@ -91,7 +90,6 @@ def sqlite_database(sqlite_pattern: Path, tmp_path: Path) -> Iterator[SqliteData
 
 @pytest.fixture
 def postgresql_database(postgresql_server: PostgresServer) -> Iterator[PostgresDatabase]:
-    versions.setdefault("PostgreSQL", postgresql_server.version)
     made = PostgresDatabase(postgresql_server)
     yield made
     made.close()

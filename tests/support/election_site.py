@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 from signer.receipts.registration import sign_receipt_request
 from signer.receipts.sequencer import SilentObserver
 from signer.receipts.tile_store import TileFolder
+from tests.support.databases import Database
 from tests.support.receipt_disk import ReceiptDisk, submission_id
 from tests.support.receipts import AUDIENCE, ELECTION, NOW, PURPOSES
 from webapi.elections.problems import PROBLEMS
@@ -26,8 +27,15 @@ from webapi.problems import install_problem_handlers
 class Site:
     """The routes on a real database, a worker that runs when told, and a clock set by hand."""
 
-    def __init__(self, folder: Path, *, wait: ShortWait | None = None, burst: int = 10_000) -> None:
-        self.disk = ReceiptDisk(folder)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        wait: ShortWait | None = None,
+        burst: int = 10_000,
+        database: Database | None = None,
+    ) -> None:
+        self.disk = ReceiptDisk(folder, database=database)
         self.at = NOW
         self.logs = self.new_logs()
         self.service = ElectionsService(

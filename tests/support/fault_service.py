@@ -43,6 +43,7 @@ from webapi.elections.sequencing import ReceiptLogs
 from webapi.logs import configure_logs
 from webapi.storage.ballot_log import log_checkpoints, log_entries
 from webapi.storage.elections import SqlElectionStore
+from webapi.storage.errors import StorageError
 from webapi.storage.permits import SqlPermitLedger, permits
 from webapi.storage.realm import Realm
 from webapi.storage.registrations import registrations
@@ -337,7 +338,8 @@ def mount_small_disk(home: Home, megabytes: int) -> None:
     options = f"size={megabytes}m,mode=700,uid={owner.st_uid},gid={owner.st_gid}"
     _mount("-t", "tmpfs", "-o", options, "tmpfs", str(disk))
     become_owner_of(home.directory)
-    shutil.copytree(home.directory / "database", disk / "database")
+    if (home.directory / "database").exists():  # else PostgreSQL has it
+        shutil.copytree(home.directory / "database", disk / "database")
 
 
 def main(arguments: dict[str, Any]) -> None:
@@ -357,7 +359,7 @@ def main(arguments: dict[str, Any]) -> None:
             carry_out: Callable[..., dict[str, Any]] = getattr(service, f"do_{order.pop('do')}")
             try:
                 answer = carry_out(**order)
-            except TokenError as error:
+            except (TokenError, StorageError) as error:
                 answer = {"error": type(error).__name__}
             stage.answer(answer)
             if "stopped" in answer:

@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.support.versions import versions
 from webapi.storage.engine import opened_engine
 from webapi.storage.migration import upgrade
 from webapi.storage.realm import Realm
@@ -56,7 +57,9 @@ class PostgresServer:
         )
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start it, if it does not run, and wait until it answers."""
+        if self._process is not None:
+            return
         settings = ["max_connections=300", "shared_buffers=32MB", "listen_addresses="]
         arguments = ["-D", str(self.folder / "data"), "-k", str(self.folder)]
         for setting in (*settings, *self._options):
@@ -161,6 +164,7 @@ def running_server(*, durable: bool) -> Iterator[PostgresServer]:
         assert len(str(server.folder)) < _LONGEST_SOCKET_PATH
         server.start()
         server.make_pattern()
+        versions.setdefault("PostgreSQL", server.version)
         yield server
     finally:
         server.remove()

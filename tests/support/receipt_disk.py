@@ -30,6 +30,7 @@ from signer.receipts.salt import draw_salt
 from signer.receipts.sequencer import Sequencer, SilentObserver, StepObserver
 from signer.receipts.tile_store import TileFolder
 from signer.receipts.verify import VerifiedReceipt, verify_receipt
+from tests.support.databases import Database
 from tests.support.receipts import AUDIENCE, NOW, PURPOSES, TrialElection
 from webapi.storage.elections import SqlElectionStore
 from webapi.storage.engine import make_engine
@@ -56,13 +57,18 @@ def reverse(pending: list[PendingBallot]) -> None:
 class ReceiptDisk:
     folder: Path
     election: TrialElection = field(default_factory=TrialElection)
+    database: Database | None = None
+    """Where the rows are; without it an SQLite file in the folder."""
     engine: Engine = field(init=False)
 
     def __post_init__(self) -> None:
-        data = self.folder / "data"
-        data.mkdir(mode=0o700, exist_ok=True)
-        self.engine = make_engine(f"sqlite:///{data}/ballots.db", Realm.BALLOTS)
-        upgrade(self.engine, Realm.BALLOTS)
+        if self.database is not None:
+            self.engine = self.database.engine(Realm.BALLOTS)
+        else:
+            data = self.folder / "data"
+            data.mkdir(mode=0o700, exist_ok=True)
+            self.engine = make_engine(f"sqlite:///{data}/ballots.db", Realm.BALLOTS)
+            upgrade(self.engine, Realm.BALLOTS)
         self.manifest = self.election.manifest()
         self.vault = FileSaltVault(self.folder / "salts")
         self.files = TileFolder(self.folder / "logs" / self.election.election_id)

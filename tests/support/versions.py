@@ -1,4 +1,4 @@
-"""What this run used; PostgreSQL is among it once a test was given a database there."""
+"""What this run used; PostgreSQL is among it once a server of it ran."""
 
 import sqlite3
 from importlib.metadata import version

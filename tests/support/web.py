@@ -23,6 +23,7 @@ from tests.support.certificates import (
     Pki,
     development_like_pki,
 )
+from tests.support.databases import Database
 from tests.support.login import (
     ORIGIN,
     POLICY,
@@ -112,10 +113,14 @@ def make_site(
     checks: dict[str, Check] | None = None,
     strict_transport: bool = True,
     areas: tuple[Area, ...] = (),
+    database: Database | None = None,
 ) -> Site:
-    """A site with a database in `directory` and `stock` challenges ready."""
-    engine = make_engine(f"sqlite:///{directory}/login.db", Realm.LOGIN)
-    upgrade(engine, Realm.LOGIN)
+    """A site with `stock` challenges ready; without a database an SQLite file in `directory`."""
+    if database is not None:
+        engine = database.engine(Realm.LOGIN)
+    else:
+        engine = make_engine(f"sqlite:///{directory}/login.db", Realm.LOGIN)
+        upgrade(engine, Realm.LOGIN)
     pki = development_like_pki()
     challenges = SqlChallengeStore(engine)
     responder = Responder(pki)

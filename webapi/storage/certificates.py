@@ -22,6 +22,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 
 from webapi.storage.errors import StorageError
 from webapi.storage.schema import PKI, runtime_may
@@ -124,14 +125,26 @@ class SqlCertificateStore:
         Raises:
             CertificateRecordedOtherwise: the CA's serial number belongs to another certificate.
         """
-        wanted = {"subject": subject, "not_after": to_unix(not_after)}
-        with self._engine.begin() as connection:
-            present = _find(connection, ca, serial)
+        new = insert(issued_certificates).values(
+            ca=ca,
+            serial=f"{serial:x}",
+            state=CertificateState.GOOD.value,
+            subject=subject,
+            not_after=to_unix(not_after),
+        )
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(new)
+        except IntegrityError as error:
+            # No record is ever removed, so whatever was in the way is still there.
+            with self._engine.begin() as connection:
+                present = _find(connection, ca, serial)
             if present is None:
-                key = {"ca": ca, "serial": f"{serial:x}", "state": CertificateState.GOOD.value}
-                connection.execute(insert(issued_certificates).values(**key, **wanted))
-            elif (present.subject, present.not_after) != (subject, wanted["not_after"]):
-                raise CertificateRecordedOtherwise(f"{ca} has issued {serial:x} to another")
+                raise
+            if (present.subject, present.not_after) != (subject, to_unix(not_after)):
+                raise CertificateRecordedOtherwise(
+                    f"{ca} has issued {serial:x} to another"
+                ) from error
 
     def suspend(self, *, ca: str, serial: int, at: datetime) -> None:
         """Put a good certificate on hold.

@@ -35,7 +35,7 @@ challenge_stock = Table(
     Column("origin", String(255), nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Index("ix_challenge_stock_origin_expires_at", "origin", "expires_at"),
-    info=runtime_may(update=("nonce",), delete=True),
+    info=runtime_may(update=("nonce",), delete=True),  # a draw locks rows: that asks for UPDATE
 )
 
 challenges = Table(
@@ -86,6 +86,8 @@ class SqlChallengeStore:
             .where(challenge_stock.c.expires_at >= to_unix(usable_until))
             .order_by(challenge_stock.c.expires_at)
             .limit(1)
+            # Whoever draws beside us has another nonce: we pass over it instead of waiting for it.
+            .with_for_update(skip_locked=True)
             .scalar_subquery()
         )
         statement = (

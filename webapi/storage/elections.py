@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from sqlalchemy import (
@@ -123,12 +124,15 @@ class SqlElectionStore:
     def close(self, order: CloseOrder) -> None:
         """Record the order to close; from then on no new ballot is taken.
 
+        A registration that is under way may still end well: `SqlLogStore.assign` waits for it
+        before it writes the close record.
+
         Raises:
             ElectionNotFound: there is no such election.
             CloseConflict: an order with other figures was recorded before.
         """
         with self._engine.begin() as connection:
-            row = election_row(connection, order.election_id, lock=True)
+            row = election_row(connection, order.election_id, lock=Lock.CHANGE)
             if row.close_request is None:
                 connection.execute(
                     update(elections)
@@ -143,12 +147,32 @@ class SqlElectionStore:
                 raise CloseConflict("the election was closed with other figures")
 
 
+class Lock(Enum):
+    """What a transaction keeps from others until it ends, where writers run side by side.
+
+    SQLite knows none of them: its writers come one after the other.
+    """
+
+    CHANGE = "NO KEY UPDATE"
+    """Others who change the row or sequence its ballots wait; those who register do not."""
+
+    REGISTRATION = "KEY SHARE"
+    """Registrations run beside each other and beside CHANGE; only DRAIN waits for their end."""
+
+    DRAIN = "UPDATE"
+    """Waits until every registration under way has ended."""
+
+
 def election_row(
-    connection: Connection, election_id: str, *, lock: bool = False
+    connection: Connection, election_id: str, *, lock: Lock | None = None
 ) -> Row[*tuple[Any, ...]]:
     """An election's row, locked for the transaction if asked; raises ElectionNotFound."""
     query = select(elections).where(elections.c.election_id == election_id)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if lock is not None:
+        query = query.with_for_update(
+            read=lock is Lock.REGISTRATION, key_share=lock is not Lock.DRAIN
+        )
+    row = connection.execute(query).one_or_none()
     if row is None:
         raise ElectionNotFound("there is no such election")
     return row

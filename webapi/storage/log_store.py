@@ -21,7 +21,7 @@ from signer.receipts.errors import FenceLost, LogForked
 from signer.receipts.log_store import EntryPath, LogState, SignedCheckpoint
 from signer.receipts.publication import Published
 from webapi.storage.ballot_log import log_checkpoints, log_entries, log_intents
-from webapi.storage.elections import election_row, elections
+from webapi.storage.elections import Lock, election_row, elections
 from webapi.storage.many_rows import ManyRows, given, given_rows
 from webapi.storage.registrations import registrations
 
@@ -74,6 +74,8 @@ class SqlLogStore:
             .limit(1)
         )
         with self._engine.begin() as connection:
+            # In this order, because each statement may see a later moment than the one before:
+            # what is published was signed, and what was signed has entries.
             election = election_row(connection, election_id)
             signed = connection.execute(newest).one_or_none()
             return LogState(
@@ -88,9 +90,12 @@ class SqlLogStore:
     ) -> int:
         """Show `plan` what is pending, and store what it decides on, in one transaction."""
         with self._engine.begin() as connection:
-            election = election_row(connection, election_id, lock=True)
+            election = election_row(connection, election_id, lock=Lock.CHANGE)
             if election.close_seq is not None:
                 return 0
+            if election.close_request is not None:
+                # What was being registered when the order came stands before the close record.
+                election_row(connection, election_id, lock=Lock.DRAIN)
             entries = plan(_view(connection, election, limit))
             if entries:
                 _store_entries(connection, election_id, entries)

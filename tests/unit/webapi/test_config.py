@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.settings import DEVELOPMENT_SETTINGS
 from webapi.config import ConfigurationWrong, load_settings
+from webapi.storage.realm import Realm
 
 
 @pytest.fixture
@@ -227,3 +228,58 @@ def test_settings_cannot_be_changed_and_hide_the_database_url(file: Path) -> Non
     with pytest.raises(ValueError, match="frozen"):
         frozen.service = copy.copy(settings.service)
     assert "sqlite" not in repr(settings)
+
+
+POSTGRESQL = """
+[database.login]
+url = "postgresql://login_service:hunter2@/tamga?host=/run/postgresql"
+upgrade_url = "postgresql://login_owner@/tamga?host=/run/postgresql"
+
+[database.ballots]
+url = "postgresql+psycopg://ballots_service@/tamga"
+
+[database.pki]
+url = "sqlite:///pki.db"
+"""
+
+
+@pytest.fixture
+def on_postgresql(file: Path) -> Path:
+    text = file.read_text()
+    start, end = text.index("[database.login]"), text.index("[tokens.login]")
+    file.write_text(text[:start] + POSTGRESQL + text[end:])
+    return file
+
+
+def test_each_realm_may_be_on_an_engine_of_its_own(on_postgresql: Path) -> None:
+    database = load_settings(on_postgresql, {}).database
+    assert database.login.url.startswith("postgresql+psycopg://login_service:hunter2@/tamga?")
+    assert database.login.owner_url.startswith("postgresql+psycopg://login_owner@")
+    assert database.ballots.owner_url == database.ballots.url
+    assert database.of(Realm.PKI).url == f"sqlite:///{on_postgresql.parent}/pki.db"
+    assert "hunter2" not in repr(database)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("ballots_service", "login_service", "database"),
+        ("ballots_service", "login_owner", "database"),
+        ("ballots_service@/tamga", "ballots_service@/", "database.ballots.url"),
+        ("ballots_service@", "", "database.ballots.url"),
+        ("?host=/run/postgresql", "?options=x", "database.login.url"),
+        ("sqlite:///pki.db", 'sqlite:///pki.db"\nupgrade_url = "sqlite:///x', "database.pki"),
+        (
+            "sqlite:///pki.db",
+            'sqlite:///pki.db"\nupgrade_url = "postgresql://o@/x',
+            "database.pki",
+        ),
+    ],
+)
+def test_databases_that_are_not_kept_apart_or_not_named(
+    on_postgresql: Path, old: str, new: str, key: str
+) -> None:
+    with pytest.raises(ConfigurationWrong) as caught:
+        load_settings(change(on_postgresql, old, new), {})
+    assert caught.value.findings[0].key.startswith(key)
+    assert "hunter2" not in str(caught.value)

@@ -14,6 +14,7 @@ from signer.receipts.checkpoint import Checkpoint
 from signer.receipts.note import UnverifiedNote
 from signer.receipts.policy import Policy
 from signer.receipts.verify import verify_receipt
+from tests.support.databases import Database
 from tests.support.election_site import Site, problem
 from tests.support.receipt_disk import ballot, submission_id
 from tests.support.receipts import ELECTION, TrialElection
@@ -22,8 +23,8 @@ from webapi.elections.waiting import ShortWait
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path)
+def site(tmp_path: Path, database: Database) -> Iterator[Site]:
+    made = Site(tmp_path, database=database)
     made.disk.create()
     made.work()
     yield made

@@ -18,6 +18,7 @@ from signer.receipts.errors import FenceLost
 from signer.receipts.merkle import leaf_hash, root_of
 from signer.receipts.note import UnverifiedNote, open_note
 from signer.receipts.tiles import decode_bundle, decode_hashes
+from tests.support.databases import Database
 from tests.support.election_site import Site, problem
 from tests.support.receipt_disk import ReceiptDisk
 from tests.support.receipts import ELECTION, NOW, TrialElection
@@ -26,8 +27,8 @@ from webapi.elections.backoff import Backoff
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path)
+def site(tmp_path: Path, database: Database) -> Iterator[Site]:
+    made = Site(tmp_path, database=database)
     made.disk.create()
     made.work()
     yield made
@@ -159,6 +160,7 @@ def other_election(site: Site) -> ReceiptDisk:
     other = ReceiptDisk(
         site.disk.folder,
         TrialElection(signer=site.disk.election.signer, election_id="other"),
+        site.disk.database,
     )
     return other.create()
 

@@ -22,6 +22,12 @@ from webapi.storage.realm import Realm
 PERSONAL = ("PNOMN-123456789012", "Bat Bold", "CERTIFICATE")
 
 
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """On SQLite: the ways to break it are its own; PostgreSQL's are in test_postgresql.py."""
+    return make_site(tmp_path)
+
+
 @pytest.mark.parametrize("table", ["sessions", "login_evidence"])
 def test_a_login_that_cannot_be_stored_names_nobody_in_the_log(
     site: Site, client: FlaskClient, caplog: pytest.LogCaptureFixture, table: str

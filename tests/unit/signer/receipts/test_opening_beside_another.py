@@ -9,6 +9,7 @@ from signer.receipts.inspection import inspect_log
 from signer.receipts.opening import open_sequencer
 from signer.receipts.sequencer import SilentObserver
 from signer.receipts.tile_store import TileFolder
+from tests.support.databases import Database
 from tests.support.receipt_disk import ReceiptDisk
 from tests.support.receipts import ELECTION, NOW, PURPOSES
 
@@ -40,9 +41,9 @@ class BusyFolder(TileFolder):
 @pytest.mark.parametrize("before_file", [True, False])
 @pytest.mark.parametrize("opening", [True, False])
 def test_a_log_that_grows_meanwhile_is_not_taken_for_a_restored_one(
-    tmp_path: Path, *, before_file: bool, opening: bool
+    tmp_path: Path, database: Database, *, before_file: bool, opening: bool
 ) -> None:
-    disk = ReceiptDisk(tmp_path).create()
+    disk = ReceiptDisk(tmp_path, database=database).create()
     other = disk.sequencer()
     other.run_once(at=NOW)
     disk.register(0)

@@ -21,13 +21,14 @@ from signer.receipts.note import UnverifiedNote
 from signer.receipts.opening import system_shuffle
 from signer.receipts.sequencer import Sequenced, Step
 from tests.support.crashes import Crash, CrashBehind, CrashingFiles
+from tests.support.databases import Database
 from tests.support.receipt_disk import ReceiptDisk
 from tests.support.receipts import ELECTION, NOW, PURPOSES
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> ReceiptDisk:
-    made = ReceiptDisk(tmp_path).create()
+def disk(tmp_path: Path, database: Database) -> ReceiptDisk:
+    made = ReceiptDisk(tmp_path, database=database).create()
     assert made.sequencer().run_once(at=NOW) == Sequenced(1, 1)
     return made
 
