@@ -123,6 +123,7 @@ def register(
     store: RegistrationStore,
     vault: SaltVault,
     draw_salt: Callable[[], bytes],
+    may_be_repeated: bool = False,
 ) -> list[StoredRegistration | Refusal]:
     """Accept ballots of one election, each once, and judge each as if it had come alone.
 
@@ -139,6 +140,8 @@ def register(
         store: keeps the registrations.
         vault: encrypts the salts.
         draw_salt: gives 32 random bytes.
+        may_be_repeated: look first which ids are there already. It changes no outcome: it saves
+            drawing up in vain what is likely to be stored.
 
     Returns:
         For each submission, in order, what is stored, or why it is refused.
@@ -148,8 +151,11 @@ def register(
         ElectionNotFound: the store does not know the election.
     """
     election_id = manifest.election_id
+    known: Mapping[str, StoredRegistration] = {}
+    if may_be_repeated:
+        known = store.find(election_id, {item.registration.submission_id for item in submissions})
     # (1)
-    drawn, refusals = _drawn_up(submissions, manifest, vault=vault, draw_salt=draw_salt)
+    drawn, refusals = _drawn_up(submissions, known, manifest, vault=vault, draw_salt=draw_salt)
     inserted: frozenset[str] = frozenset()
     if drawn:
         try:
@@ -162,8 +168,8 @@ def register(
         item.registration.submission_id
         for place, item in enumerate(submissions)
         if place not in fresh
-    }
-    stored = store.find(election_id, others) if others else {}
+    } - known.keys()
+    stored = {**known, **(store.find(election_id, others) if others else {})}
     return [
         StoredRegistration(new.submission_id, new.ballot_sha256, new.sealed_salt, None)
         if (new := fresh.get(place))
@@ -197,6 +203,7 @@ def _outside_window(manifest: Manifest, *, at: datetime) -> Refusal | None:
 
 def _drawn_up(
     submissions: Sequence[Submission],
+    known: Collection[str],
     manifest: Manifest,
     *,
     vault: SaltVault,
@@ -212,6 +219,8 @@ def _drawn_up(
     for place, item in enumerate(submissions):
         registration = item.registration
         name = registration.submission_id
+        if name in known:
+            continue
         refusal = _outside_window(manifest, at=item.at)
         if refusal is not None:
             refusals[place] = refusal

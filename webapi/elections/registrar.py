@@ -92,7 +92,9 @@ class Registrar:
         Raises:
             SaltErased: the election's salt key is gone.
         """
-        outcomes = self._register([Submission(item, at) for item in registrations])
+        outcomes = self._register(
+            [Submission(item, at) for item in registrations], may_be_repeated=True
+        )
         pending = [item.submission_id for item in outcomes if _is_pending(item)]
         # Stored by one transaction, they get their receipts together, save at the edge of a
         # full batch: when the first has its own, all are looked up once.
@@ -145,13 +147,16 @@ class Registrar:
                 answers.append(_ready_receipt(item, item.release, key))
         return answers
 
-    def _register(self, submissions: Sequence[Submission]) -> list[StoredRegistration | Refusal]:
+    def _register(
+        self, submissions: Sequence[Submission], *, may_be_repeated: bool = False
+    ) -> list[StoredRegistration | Refusal]:
         return register(
             submissions,
             self.manifest,
             store=self._store,
             vault=self._vault,
             draw_salt=draw_salt,
+            may_be_repeated=may_be_repeated,
         )
 
     def _find(self, submission_ids: Sequence[str]) -> list[StoredRegistration | None]:

@@ -15,10 +15,12 @@ from sqlalchemy import (
     Executable,
     TableValuedAlias,
     bindparam,
+    cast,
     column,
     func,
 )
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import NullType
 
 Row = Mapping[str, Any]
 """Values by column name, of whatever types the columns have."""
@@ -33,7 +35,12 @@ def given(name: str) -> BindParameter[Any]:
 
 def given_rows(*columns: Column[Any]) -> TableValuedAlias:
     """All rows as a table of these columns, in the statement for PostgreSQL."""
-    arrays = (bindparam(_PREFIX + c.name, type_=postgresql.ARRAY(c.type)) for c in columns)
+    # The driver gets the values as they are: typed, SQLAlchemy would have byte strings written as
+    # text, each in an escaped form of twice its length.
+    arrays = (
+        cast(bindparam(_PREFIX + c.name, type_=NullType()), postgresql.ARRAY(c.type))
+        for c in columns
+    )
     named = (column(c.name, c.type) for c in columns)
     return func.unnest(*arrays).table_valued(*named).render_derived()
 

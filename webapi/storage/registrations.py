@@ -200,7 +200,9 @@ class SqlRegistrationStore:
             ElectionOver: the order to close came first; nothing was inserted.
             ElectionNotFound: there is no such election.
         """
-        batches = _batches(new)
+        # By identity: they are long, and all ballots of a request have the very same one.
+        requests = {id(item.evidence): item.evidence for item in new if item.in_batch}
+        digests = {number: sha256(request).digest() for number, request in requests.items()}
         rows = [
             {
                 "submission_id": item.submission_id,
@@ -209,19 +211,20 @@ class SqlRegistrationStore:
                 "accepted_slot": item.accepted_slot,
                 "sealed_salt": item.sealed_salt,
                 "evidence": None if item.in_batch else item.evidence,
-                "batch_sha256": batches.get(item.evidence),
+                "batch_sha256": digests[id(item.evidence)] if item.in_batch else None,
             }
             for item in new
         ]
         of_election = {"the_election": election_id}
         with self._engine.begin() as connection:
             _require_not_closing(connection, election_id)
-            if batches:
-                requests = [
+            if requests:
+                batches = {digests[number]: request for number, request in requests.items()}
+                evidence = [
                     {"request_sha256": request_sha256, "request": request}
-                    for request, request_sha256 in sorted(batches.items())
+                    for request_sha256, request in sorted(batches.items())
                 ]
-                _INSERT_BATCH.execute(connection, requests, of_election)
+                _INSERT_BATCH.execute(connection, evidence, of_election)
             return frozenset(_INSERT.execute(connection, rows, of_election).scalars())
 
     def count_pending(self, election_id: str) -> int:
@@ -258,12 +261,6 @@ def _require_not_closing(connection: Connection, election_id: str) -> None:
         raise ElectionNotFound("there is no such election")
     if ordered:
         raise ElectionOver("the election was ordered to close")
-
-
-def _batches(new: Collection[NewRegistration]) -> dict[bytes, bytes]:
-    """The requests of many ballots among the evidence, each with its digest."""
-    requests = {item.evidence for item in new if item.in_batch}
-    return {request: sha256(request).digest() for request in requests}
 
 
 def _release(row: Row[*tuple[Any, ...]]) -> Release:
