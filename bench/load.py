@@ -11,9 +11,9 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection as Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Ballot:
+class Exchange:
     """What is sent for one registration, made before the clock runs.
 
     Attributes:
@@ -94,7 +94,7 @@ class _Line:
 
 class _Generator:
     def __init__(
-        self, target: Target, ballots: Sequence[Ballot], *, per_second: float, again: float
+        self, target: Target, ballots: Sequence[Exchange], *, per_second: float, again: float
     ) -> None:
         self._ballots = ballots
         self._per_second = per_second
@@ -130,21 +130,16 @@ class _Generator:
                 self._send(ballot, self._ballots[ballot].fetch)
                 continue
             if self._next == len(self._ballots):
-                return self._pause(now, self._to_fetch[0][0] if self._to_fetch else now + 1)
+                return max(0.0, self._to_fetch[0][0] - now) if self._to_fetch else 1.0
             due = self._began + self._next / self._per_second
             if due > now:
                 fetch_due = self._to_fetch[0][0] if self._to_fetch else due
-                return self._pause(now, min(due, fetch_due))
+                return min(due, fetch_due) - now
             ballot, self._next = self._next, self._next + 1
             # By the plan: what a late generator adds to the wait counts as the service's.
-            self._sent_at[ballot] = max(due, self._began)
-            if self._per_second == float("inf"):
-                self._sent_at[ballot] = now
+            self._sent_at[ballot] = now if self._per_second == float("inf") else due
             self._send(ballot, self._ballots[ballot].post)
         return 1.0
-
-    def _pause(self, now: float, until: float) -> float:
-        return max(0.0, until - now)
 
     def _send(self, ballot: int, request: bytes) -> None:
         line = self._idle.popleft()
@@ -207,7 +202,7 @@ def _content_length(head: bytes | bytearray) -> int:
 
 def run_load(
     target: Target,
-    ballots: Sequence[Ballot],
+    ballots: Sequence[Exchange],
     *,
     per_second: float = float("inf"),
     again: float = 0.5,
@@ -231,16 +226,13 @@ def run_load(
     return outcome
 
 
-def _run(pipe: "Pipe[Any, Any]") -> None:
+def _run(pipe: "Connection[Any, Any]") -> None:
     target, ballots, per_second, again = pipe.recv()
     pipe.send(_Generator(target, ballots, per_second=per_second, again=again).run())
 
 
-def receipts_in(body: bytes) -> Iterator[str]:
+def receipts_in(body: bytes) -> Iterator[bytes]:
     """The receipts of an answer to one ballot or to a batch."""
     answer = json.loads(body)
     for item in answer.get("ballots", [answer]):
-        yield item["receipt"]
-
-
-Prepare = Callable[[int], Ballot]
+        yield item["receipt"].encode()

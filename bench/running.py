@@ -1,20 +1,21 @@
-"""The real service for a measurement: web processes, worker, SoftHSM, a database that is durable."""
+"""The real service for a measurement: web processes, worker, SoftHSM, a durable PostgreSQL."""
 
 import os
-import ssl
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from http.client import HTTPSConnection
 from pathlib import Path
+from unittest.mock import patch
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from urllib3 import PoolManager
+from urllib3.exceptions import HTTPError
 
 from signer.receipts.election import Manifest
 from tests.support.postgres import PATTERN, roles_in, running_server
@@ -44,28 +45,21 @@ class RunningService:
     Attributes:
         ports: where, on loopback.
         home: its folder.
+        ballots: URL of the ballots' realm.
         manifest: of its one election.
         system_key: the election system's.
     """
 
     ports: Ports
     home: Home
+    ballots: str = field(repr=False)
     manifest: Manifest
     system_key: ec.EllipticCurvePrivateKey
 
-    @property
-    def context(self) -> ssl.SSLContext:
-        """Trusts the service's certificate alone."""
-        return ssl.create_default_context(cafile=str(self.home.root_pem))
-
     def get(self, path: str) -> bytes:
-        """The body of an answer."""
-        connection = HTTPSConnection("localhost", self.ports.https, context=self.context)
-        try:
-            connection.request("GET", path)
-            return connection.getresponse().read()
-        finally:
-            connection.close()
+        """The body of an answer; raises OSError or urllib3's errors."""
+        with PoolManager(ca_certs=str(self.home.root_pem), retries=False) as pool:
+            return pool.request("GET", self.ports.origin + path).data
 
 
 @contextmanager
@@ -88,13 +82,15 @@ def running_service(environment: Mapping[str, str] | None = None) -> Iterator[Ru
             for realm in Realm
         }
         changed = {**os.environ, **UNLIMITED, **databases, **(environment or {})}
-        os.environ.update(changed)
-        manifest, key = _open_election(home)
+        with patch.dict(os.environ, changed):
+            manifest, key = _open_election(home)
         roles = ("--role", "web", "--role", "worker")
         command = [sys.executable, "-m", "webapi.cli", "--config", str(home.config), "serve"]
         with (home.directory / "service.log").open("ab") as log:
             process = subprocess.Popen([*command, *roles], env=changed, stdout=log, stderr=log)
-        service = RunningService(ports, home, manifest, key)
+        service = RunningService(
+            ports, home, databases["TAMGA_DATABASE__BALLOTS__URL"], manifest, key
+        )
         try:
             _await_genesis(service, process)
             yield service
@@ -131,7 +127,7 @@ def _await_genesis(service: RunningService, process: subprocess.Popen[bytes]) ->
                 service.manifest.origin.encode()
             ):
                 return
-        except OSError:
+        except (OSError, HTTPError):
             pass
         time.sleep(0.1)
     log = (service.home.directory / "service.log").read_text()

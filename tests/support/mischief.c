@@ -6,12 +6,16 @@
  * MISCHIEF_LOGIN=kill ends the process in the middle of a login, MISCHIEF_SIGN=short takes a
  * byte off the signature, MISCHIEF_<NAME>=hang never comes back. The environment is read at each
  * call.
+ * MISCHIEF_SIGN_MS makes each C_Sign take that many milliseconds, one after the other in all
+ * processes that name the same file in MISCHIEF_SIGN_QUEUE: a device of so many signatures/s.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 typedef unsigned long CK_RV;
@@ -44,6 +48,19 @@ static const char *mischief(const char *name) {
   const char *wanted = getenv(strcat(variable, name));
   while (wanted != NULL && strcmp(wanted, "hang") == 0) pause();
   return wanted;
+}
+
+/* Each call opens the file itself: flock keeps apart what was opened apart, threads too. */
+static void take_the_device(void) {
+  const char *milliseconds = getenv("MISCHIEF_SIGN_MS");
+  const char *queue = getenv("MISCHIEF_SIGN_QUEUE");
+  if (milliseconds == NULL || queue == NULL) return;
+  long wanted = strtol(milliseconds, NULL, 10);
+  struct timespec left = {wanted / 1000, wanted % 1000 * 1000000};
+  int file = open(queue, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (file < 0 || flock(file, LOCK_EX) != 0) abort();
+  while (nanosleep(&left, &left) != 0) continue;
+  close(file);
 }
 
 static CK_RV initialize(void *arguments) {
@@ -80,6 +97,7 @@ static CK_RV sign(CK_ULONG session, unsigned char *data, CK_ULONG size, unsigned
   /* Without a buffer it is only a question for the length. */
   const char *wanted = signature == NULL ? NULL : mischief("SIGN");
   if (wanted != NULL && strcmp(wanted, "short") != 0) return strtoul(wanted, NULL, 16);
+  if (signature != NULL) take_the_device();
   CK_RV code =
       ((CK_RV(*)(CK_ULONG, unsigned char *, CK_ULONG, unsigned char *, CK_ULONG *))
            theirs->functions[SIGN])(session, data, size, signature, length);
