@@ -170,5 +170,4 @@ def _measure(folder: Path, size: int, pipe: "Connection[Any, Any]") -> None:
         tree.paths(old_size, new_size, grown.root)
         appends.append((time.perf_counter() - began) / BATCH)
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with contextlib.closing(pipe):
-        pipe.send(Growth(statistics.median(appends), statistics.median(proofs), kilobytes / 1024))
+    pipe.send(Growth(statistics.median(appends), statistics.median(proofs), kilobytes / 1024))

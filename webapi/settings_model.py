@@ -368,7 +368,7 @@ class ReceiptSettings(_Section):
         default=5_000,
         ge=1,
         le=1_000_000,
-        description="ballots one election system may send at once",
+        description="ballots one election system may send at once, and the largest batch",
     )
     registrations_per_key_per_minute: float = Field(
         default=60_000.0,
