@@ -47,7 +47,12 @@ def test_while_the_server_is_gone_everybody_is_asked_to_come_again(
 
 @pytest.mark.parametrize(
     "point",
-    [Point("ASSIGNED"), Point("INTENT_RECORDED"), Point("permit recorded"), Point("SIGNED")],
+    [
+        pytest.param(Point("ASSIGNED"), marks=pytest.mark.long),
+        Point("INTENT_RECORDED"),
+        pytest.param(Point("permit recorded"), marks=pytest.mark.long),
+        Point("SIGNED"),
+    ],
     ids=str,
 )
 def test_a_batch_whose_server_crashes_is_finished_when_it_is_back(

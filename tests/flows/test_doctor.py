@@ -148,7 +148,9 @@ def test_every_ailment_is_shown_beside_the_others(patient: Patient) -> None:
         found = patient.examine()
     assert found.code == 1
     assert found.failed == {
-        "database",
+        "database.login",
+        "database.ballots",
+        "database.pki",
         "module.login",
         "pin-file.receipts",
         "token.pki",
@@ -160,7 +162,7 @@ def test_every_ailment_is_shown_beside_the_others(patient: Patient) -> None:
     }
     assert found.seen("key.receipt-log") == "not looked at, because of pin-file.receipts"
     assert "is not the key of" in found.seen("tls-key")
-    assert "tamga db upgrade" in found.seen("database")
+    assert "tamga db upgrade" in found.seen("database.login")
 
 
 def _other_version(database: Path) -> None:
@@ -176,12 +178,16 @@ def _garbage(database: Path) -> None:
     database.write_bytes(b"no database" * 1000)
 
 
+def _loose(database: Path) -> None:
+    database.parent.chmod(0o755)
+
+
 @pytest.mark.parametrize(
     ("damage", "seen"),
     [
         (_other_version, "of a later version of the service"),
         (_garbage, "the database's file cannot be opened, read or written"),
-        (lambda database: database.parent.chmod(0o755), "must belong to the service's user"),
+        (_loose, "must belong to the service's user"),
     ],
 )
 def test_a_database_that_is_not_right(
@@ -192,8 +198,9 @@ def test_a_database_that_is_not_right(
     key = patient.directory / "pki" / "tls.key"
     key.chmod(0o640)
     found = patient.examine()
-    assert found.failed == {"database", "tls-key"}
-    assert seen in found.seen("database")
+    realms = {"login"} if damage is not _loose else {"login", "ballots", "pki"}
+    assert found.failed == {*(f"database.{realm}" for realm in realms), "tls-key"}
+    assert seen in found.seen("database.login")
     assert "chmod 600" in found.checks["tls-key"]["remedy"]
 
 

@@ -62,12 +62,18 @@ class PostgresHome:
     def attach(self, home: Home) -> None:
         text = home.config.read_text()
         for realm in Realm:
-            url = self.server.url(roles_in(self._name, realm).runtime, self._name)
+            roles = roles_in(self._name, realm)
+            url = self.server.url(roles.runtime, self._name)
+            upgrade_url = self.server.url(roles.owner, self._name)
             before = f'url = "sqlite:///database/{realm}.db"'
             assert before in text
-            text = text.replace(before, f'url = "{url}"')
+            text = text.replace(before, f'url = "{url}"\nupgrade_url = "{upgrade_url}"')
         home.config.write_text(text)
         shutil.rmtree(home.directory / "database")
+
+    def administer(self, sql: str) -> list[tuple[object, ...]]:
+        """Run SQL as the superuser."""
+        return self.server.administer(self._name, sql)
 
     def back_up(self, name: str) -> None:
         self._cut()

@@ -33,18 +33,18 @@ def upgrade_tables(config: Path) -> None:
 @click.option(
     "--realm",
     "realms",
-    type=click.Choice(Realm),
+    type=click.Choice([realm.value for realm in Realm]),
     multiple=True,
     help="Of this realm alone; repeat it for each.  [default: every one on PostgreSQL]",
 )
 @click.pass_obj
-def print_roles(config: Path, *, realms: tuple[Realm, ...]) -> None:
+def print_roles(config: Path, *, realms: tuple[str, ...]) -> None:
     """Print the SQL by which an administrator makes the roles and schemas; it sets no password.
 
     Nothing is connected to. Run it in each realm's database, as often as you like: psql reads it.
     """
     databases = load_settings(config, os.environ).database
-    for realm in realms or Realm:
+    for realm in map(Realm, realms or Realm):
         settings = databases.of(realm)
         if is_sqlite(settings.url):
             continue

@@ -63,6 +63,7 @@ from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.engine import opened_engine
 from webapi.storage.migration import upgrade
 from webapi.storage.realm import Realm
+from webapi.storage.urls import role_in
 
 CITIZEN = profiles.Citizen(given_name="Болд", surname="Батын", civil_id="110000000017")
 _PORT = click.IntRange(1, 65_535)
@@ -111,7 +112,7 @@ def _upgrade_database(home: Home, pki: DevelopmentPki) -> None:
     databases = load_settings(home.config, {}).database
     for realm in Realm:
         with opened_engine(databases.of(realm).owner_url, realm) as engine:
-            upgrade(engine, realm)
+            upgrade(engine, realm, runtime_role=role_in(databases.of(realm).url))
     with opened_engine(databases.pki.url, Realm.PKI) as engine:
         store = SqlCertificateStore(engine)
         for certificate in pki.issued:

@@ -8,11 +8,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from webapi import clock
 from webapi.config import ConfigurationWrong, load_settings
-from webapi.doctor import certificates, places, readers
+from webapi.doctor import certificates, databases, places, readers
 from webapi.doctor.tokens import zone_check
 from webapi.operations.checks import Check, CheckResult, run_check
 from webapi.settings_model import Settings
+from webapi.storage.inspection import ServerFacts, look_at_server
+from webapi.storage.realm import Realm
 from webapi.wiring import Wiring
 
 CONFIGURATION = "configuration"
@@ -58,12 +61,7 @@ def _checks(wiring: Wiring, settings: Settings, examination: Examination) -> Ite
     files = certificates.certificate_places(settings)
     service, listener, receipts = settings.service, settings.ocsp_listener, settings.receipts
     yield foreseen((certificates.CLOCK,), partial(certificates.check_clock, files, at))
-    yield Check(
-        (places.DATABASE, places.STOCK),
-        lambda: places.check_database(wiring.readiness_checks()),
-        limit,
-        "Look whether the file is a database and the disk is well; else restore a backup.",
-    )
+    yield from _database_checks(wiring, settings, limit)
     disks = {**places.database_folders(settings), "disk.logs": receipts.log_directory}
     for name, folder in disks.items():
         yield foreseen((name,), partial(places.check_disk, name, folder))
@@ -82,6 +80,27 @@ def _checks(wiring: Wiring, settings: Settings, examination: Examination) -> Ite
     if listener is not None:
         yield foreseen((places.OCSP_PORT,), partial(places.check_ocsp_port, listener))
     yield _readers(examination)
+
+
+def _database_checks(wiring: Wiring, settings: Settings, limit: timedelta) -> Iterator[Check]:
+    broken = "Look whether the database and its disk are well; else restore a backup."
+    looks: dict[Realm, databases.Look] = {realm: partial(_look, wiring, realm) for realm in Realm}
+    for realm, look in looks.items():
+        names = databases.names_of(realm, settings.database)
+        yield Check(names, partial(databases.check_realm, realm, look, clock.now), limit, broken)
+    apart = partial(
+        databases.check_apart,
+        looks[Realm.LOGIN],
+        looks[Realm.BALLOTS],
+        production=settings.service.mode == "production",
+    )
+    yield Check((databases.APART,), apart, limit, broken)
+    stock = wiring.readiness_checks()["challenges"]
+    yield Check((databases.STOCK,), partial(databases.check_stock, stock), limit, broken)
+
+
+def _look(wiring: Wiring, realm: Realm) -> ServerFacts | None:
+    return look_at_server(wiring.engine(realm))
 
 
 def _readers(examination: Examination) -> Check:

@@ -1,4 +1,4 @@
-"""Database, folders, disk space and ports."""
+"""Folders, disk space and ports."""
 
 import errno
 import os
@@ -13,21 +13,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ocsp.errors import TransportFailed, TransportRefused
 from ocsp.transport import Destination, Egress
-from signer.errors import ChallengeStockEmpty
 from webapi.operations.checks import CheckResult
-from webapi.operations.readiness import Check as ReadinessCheck
 from webapi.settings_model import OcspListenerSettings, ServiceSettings, Settings
-from webapi.storage.errors import (
-    DatabaseBusy,
-    DatabaseDirectoryUnsafe,
-    DatabaseNotCurrent,
-    StorageError,
-)
 from webapi.storage.realm import Realm
 from webapi.storage.urls import is_sqlite, sqlite_path
 from webapi.trust_settings import CertificateFileWrong, read_certificate_file
 
-DATABASE, STOCK = "database", "challenge-stock"
 HTTPS_PORT, OCSP_PORT = "port.https", "port.ocsp"
 WARN_BELOW_BYTES = 1024**3
 FAIL_BELOW_BYTES = 100 * 1024**2
@@ -36,14 +27,6 @@ _PROBE = "doctor"
 _PROBE_SECONDS = 3.0
 _REQUEST_TYPE, _ANSWER_TYPE = "application/ocsp-request", "application/ocsp-response"
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, never bound
-_STORAGE_REMEDIES: Mapping[type[StorageError], str] = {
-    DatabaseNotCurrent: (
-        "Run `tamga db upgrade`; if it refuses, the data is of another version: run that one."
-    ),
-    DatabaseDirectoryUnsafe: "Give the folder to the service's user alone: chown, and chmod 700.",
-    DatabaseBusy: "Try again; if it stays so, look which process holds the database.",
-}
-_STORAGE_REMEDY = "Look at [database.*], the file's owner and the disk."
 
 
 def database_folders(settings: Settings) -> Mapping[str, Path]:
@@ -59,24 +42,6 @@ def database_folders(settings: Settings) -> Mapping[str, Path]:
     }
     places = set(folders.values())
     return {"disk.database": places.pop()} if len(places) == 1 else folders
-
-
-def check_database(readiness: Mapping[str, ReadinessCheck]) -> Iterator[CheckResult]:
-    """The same questions that /health/ready asks."""
-    try:
-        readiness["database"]()
-    except StorageError as e:
-        remedy = _STORAGE_REMEDIES.get(type(e), _STORAGE_REMEDY)
-        yield CheckResult.failed(DATABASE, str(e), remedy)
-        return
-    yield CheckResult.ok(DATABASE, "its folder is its owner's alone, its tables of this version")
-    try:
-        readiness["challenges"]()
-    except ChallengeStockEmpty as e:
-        remedy = "Start the service; if it runs, look at the worker's log for `job_failed`."
-        yield CheckResult.warning(STOCK, str(e), remedy)
-    else:
-        yield CheckResult.ok(STOCK, "signed challenges are ready")
 
 
 def free_bytes(path: Path) -> int:

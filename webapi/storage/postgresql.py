@@ -43,7 +43,7 @@ _UPGRADE_LOCK = 0x7461_6D67  # "tamg": the first half of the advisory lock's nam
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _BUSY = frozenset({"40001", "40P01", "55P03", "57014"})
-_UNAVAILABLE = frozenset({"25006", "57P01", "57P02", "57P03", "57P05"})
+_UNAVAILABLE = frozenset({"25006", "25P03", "57P01", "57P02", "57P03", "57P05"})
 _UNAVAILABLE_CLASSES = frozenset({"08", "53", "58"})
 
 
@@ -129,9 +129,15 @@ def failure_of(error: BaseException) -> StorageError | None:
     if state in _BUSY:
         return DatabaseBusy("other transactions hold what this one needs")
     if state is None:
-        # The client library's own words: it could not connect, or the line is gone.
-        broken = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-        return DatabaseUnavailable("the database cannot be reached") if broken else None
+        # The client library's own words: it could not connect, or the line is gone. They name
+        # host and role and nothing that a statement was given.
+        if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+            return None
+        return DatabaseUnavailable(f"the database cannot be reached: {_first_line(error)}")
     if state in _UNAVAILABLE or state[:2] in _UNAVAILABLE_CLASSES:
-        return DatabaseUnavailable("the database cannot serve now")
+        return DatabaseUnavailable(f"the database cannot serve now (SQLSTATE {state})")
     return None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "no reason given")

@@ -22,11 +22,10 @@ from webapi.doctor.certificates import (
     check_clock,
     validity,
 )
-from webapi.doctor.places import check_database, check_disk, check_folder, check_https_port
+from webapi.doctor.places import check_disk, check_folder, check_https_port
 from webapi.doctor.readers import check_readers
 from webapi.operations.checks import CheckResult, CheckState
 from webapi.settings_model import ServiceSettings
-from webapi.storage.errors import DatabaseBusy, DatabaseUnavailable
 
 PKI = development_like_pki()
 LEAF_END = PKI.leaf_spec.not_after
@@ -120,17 +119,6 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Root may write everywhere, so the answer of the operating system is given here.
     monkeypatch.setattr(os, "access", lambda _path, _mode: False)
     assert "cannot be written" in only(check_folder("logs", tmp_path)).seen
-
-
-@pytest.mark.parametrize(
-    ("error", "remedy"), [(DatabaseBusy("held"), "Try again"), (DatabaseUnavailable("x"), "disk")]
-)
-def test_a_database_that_cannot_be_used(error: Exception, remedy: str) -> None:
-    def fail() -> None:
-        raise error
-
-    found = only(check_database({"database": fail, "challenges": fail}))
-    assert (found.state, remedy in found.remedy) == (CheckState.FAILED, True)
 
 
 def service(directory: Path, host: str, port: int) -> ServiceSettings:

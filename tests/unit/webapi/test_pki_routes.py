@@ -4,7 +4,6 @@ import base64
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -20,14 +19,13 @@ from ocsp.config import CertIdHash, NonceMode
 from ocsp.request import build_query
 from ocsp.responder.answering import ResponderCa
 from tests.support.certificates import NOW, development_like_pki
+from tests.support.databases import Database
 from webapi.browser_guard import HEADERS
 from webapi.limits import RateLimit, SourceLimiter
 from webapi.ocsp_service import OcspService, StoredStatuses
 from webapi.operations.metrics import Metrics
 from webapi.pki.routes import MAX_ENCODED, MAX_REQUEST_BYTES, create_pki_app
 from webapi.storage.certificates import CertificateRecord, CertificateState, SqlCertificateStore
-from webapi.storage.engine import make_engine
-from webapi.storage.migration import upgrade
 from webapi.storage.realm import Realm
 
 PKI = development_like_pki()
@@ -83,10 +81,8 @@ def listener(service: OcspService, burst: int = 1_000) -> Flask:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> SqlCertificateStore:
-    engine = make_engine(f"sqlite:///{tmp_path}/pki.db", Realm.PKI)
-    upgrade(engine, Realm.PKI)
-    store = SqlCertificateStore(engine)
+def store(database: Database) -> SqlCertificateStore:
+    store = SqlCertificateStore(database.engine(Realm.PKI))
     store.register(
         ca="citizen-ca",
         serial=LEAF.serial_number,
@@ -144,7 +140,7 @@ def test_a_malformed_request_is_answered_unsigned_and_not_kept(client: FlaskClie
 
 
 def test_a_busy_key_is_answered_by_try_later(store: SqlCertificateStore) -> None:
-    service = _service(BusyStore(make_engine(str(store._engine.url), Realm.PKI)))
+    service = _service(BusyStore(store._engine))
     client = listener(service).test_client()
     response = post(client, ask())
     assert parsed(response).response_status is x509_ocsp.OCSPResponseStatus.TRY_LATER

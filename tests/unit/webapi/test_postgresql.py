@@ -104,6 +104,7 @@ def test_every_session_is_set_to_what_we_promise(
         (psycopg_errors.TooManyConnections, DatabaseUnavailable),
         (psycopg_errors.IoError, DatabaseUnavailable),
         (psycopg_errors.ReadOnlySqlTransaction, DatabaseUnavailable),
+        (psycopg_errors.IdleInTransactionSessionTimeout, DatabaseUnavailable),
         (psycopg.OperationalError, DatabaseUnavailable),
         (psycopg.InterfaceError, DatabaseUnavailable),
         (psycopg_errors.UndefinedTable, None),
@@ -178,8 +179,12 @@ def test_a_role_without_the_schema_is_told_what_to_run(
     postgresql_database: PostgresDatabase, postgresql_server: PostgresServer, wrong: str
 ) -> None:
     engine = make_engine(postgresql_server.url(wrong, postgresql_database.name), Realm.LOGIN)
-    expected = DatabaseUnavailable if wrong == "no_such_role" else DatabaseNotCurrent
-    with pytest.raises(expected):
+    expected: tuple[type[Exception], str] = (
+        (DatabaseUnavailable, 'role "no_such_role" does not exist')
+        if wrong == "no_such_role"
+        else (DatabaseNotCurrent, "tamga db roles")
+    )
+    with pytest.raises(expected[0], match=expected[1]):
         require_current(engine, Realm.LOGIN)
     engine.dispose()
 
