@@ -107,6 +107,8 @@ class _Generator:
         self._selector = selectors.DefaultSelector()
         self._idle = deque(_Line(connect(target)) for _ in range(target.connections))
         for line in self._idle:
+            # What comes first is the server's session tickets, behind which nothing follows yet.
+            line.socket.setblocking(False)
             self._selector.register(line.socket, selectors.EVENT_READ, line)
 
     def run(self) -> Outcome:

@@ -92,7 +92,7 @@ def running_service(environment: Mapping[str, str] | None = None) -> Iterator[Ru
             ports, home, databases["TAMGA_DATABASE__BALLOTS__URL"], manifest, key
         )
         try:
-            _await_genesis(service, process)
+            _await_ready(service, process)
             yield service
         finally:
             process.terminate()
@@ -116,16 +116,15 @@ def _open_election(home: Home) -> tuple[Manifest, ec.EllipticCurvePrivateKey]:
     return open_office(home.config).create(plan), key
 
 
-def _await_genesis(service: RunningService, process: subprocess.Popen[bytes]) -> None:
-    """Web and worker both run once the worker signed what the web shows."""
+def _await_ready(service: RunningService, process: subprocess.Popen[bytes]) -> None:
+    """Web and worker both run once the web shows a log that the worker began, and is ready."""
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
         try:
-            if service.get(f"/log/{ELECTION}/checkpoint").startswith(
-                service.manifest.origin.encode()
-            ):
+            log, ready = service.get(f"/log/{ELECTION}/checkpoint"), service.get("/health/ready")
+            if log.startswith(service.manifest.origin.encode()) and b'"status":"ready"' in ready:
                 return
         except (OSError, HTTPError):
             pass
