@@ -123,8 +123,12 @@ def _await_ready(service: RunningService, process: subprocess.Popen[bytes]) -> N
         if process.poll() is not None:
             break
         try:
-            log, ready = service.get(f"/log/{ELECTION}/checkpoint"), service.get("/health/ready")
-            if log.startswith(service.manifest.origin.encode()) and b'"status":"ready"' in ready:
+            checkpoint = service.get(f"/log/{ELECTION}/checkpoint")
+            ready = service.get("/health/ready")
+            if (
+                checkpoint.startswith(service.manifest.origin.encode())
+                and b'"status":"ready"' in ready
+            ):
                 return
         except (OSError, HTTPError):
             pass

@@ -355,7 +355,7 @@ class ReceiptSettings(_Section):
         description="owner-only folder of the keys that salts are encrypted with"
     )
     batch_interval_seconds: float = Field(
-        default=0.2, gt=0, le=60, description="how often pending ballots are sequenced"
+        default=0.1, gt=0, le=60, description="how often pending ballots are sequenced"
     )
     epoch_seconds: int = Field(
         default=600, ge=1, le=86_400, description="how often the public checkpoint may advance"
