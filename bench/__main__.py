@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
 
-from bench import login_verify, receipt_verify
+from bench import log_growth, login_verify, receipt_verify, receipts
 
 OUTPUT = Path("var/bench.json")
 
@@ -25,7 +25,9 @@ def main() -> None:
     console = Console()
     found = [
         row
-        for measurement in track((login_verify, receipt_verify), "measuring", console=console)
+        for measurement in track(
+            (login_verify, receipt_verify, log_growth, receipts), "measuring", console=console
+        )
         for row in measurement.rows()
     ]
     table = Table(

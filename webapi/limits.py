@@ -57,18 +57,18 @@ class SourceLimiter:
         self._lock = threading.Lock()
         self._full_at: OrderedDict[str, datetime] = OrderedDict()
 
-    def spend(self, source: str, at: datetime) -> None:
-        """Take one token out of the source's bucket.
+    def spend(self, source: str, at: datetime, *, tokens: int = 1) -> None:
+        """Take tokens out of the source's bucket, all of them or none.
 
         Raises:
-            TooManyRequests: the bucket is empty.
+            TooManyRequests: the bucket does not hold so many.
         """
         with self._lock:
             full_at = max(self._full_at.pop(source, at), at)
             if full_at > at + self._capacity:
                 # No bucket takes so long to fill: the clock was set back, and nobody pays for it.
                 full_at = at
-            spent = full_at + self._interval
+            spent = full_at + self._interval * tokens
             allowed = spent <= at + self._capacity
             self._full_at[source] = spent if allowed else full_at
             if len(self._full_at) > self._max_sources:

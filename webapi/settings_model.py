@@ -265,7 +265,7 @@ class ReceiptSettings(Section):
         description="owner-only folder of the keys that salts are encrypted with"
     )
     batch_interval_seconds: float = Field(
-        default=0.2, gt=0, le=60, description="how often pending ballots are sequenced"
+        default=0.1, gt=0, le=60, description="how often pending ballots are sequenced"
     )
     epoch_seconds: int = Field(
         default=600, ge=1, le=86_400, description="how often the public checkpoint may advance"
@@ -278,7 +278,7 @@ class ReceiptSettings(Section):
         default=5_000,
         ge=1,
         le=1_000_000,
-        description="ballots one election system may send at once",
+        description="ballots one election system may send at once, and the largest batch",
     )
     registrations_per_key_per_minute: float = Field(
         default=60_000.0,

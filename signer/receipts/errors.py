@@ -171,8 +171,8 @@ class SubmissionConflict(ReceiptsError):
     """Another ballot is registered under this id."""
 
 
-class SubmissionExists(ReceiptsError):
-    """The store holds a registration of this id; the caller looks at it again."""
+class SubmissionVanished(ReceiptsError):
+    """The store refused an id as taken, and then did not find it: nothing is known of it."""
 
 
 class CloseConflict(ReceiptsError):

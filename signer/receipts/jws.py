@@ -5,18 +5,39 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jws
-from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
+from signer.errors import SignatureInvalid
 from signer.receipts.errors import RequestMalformed, RequestSignatureInvalid
 from signer.receipts.strict_json import JsonMalformed, parse_object
+from signer.verify import verify_raw
 
 ALGORITHM = "ES256"
 MAX_JWS_BYTES = 8192
 _BASE64URL = re.compile(rb"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedJws:
+    """A compact JWS as it came, well-formed.
+
+    Attributes:
+        compact: its bytes.
+        claims: members of the payload.
+        key_id: the header's `kid`, of any JSON type.
+        signing_input: what is signed: header and payload as they came (RFC 7515, section 5.2).
+        signature: bytes of the third part, of any length.
+    """
+
+    compact: bytes = field(repr=False)
+    claims: Mapping[str, object] = field(repr=False)
+    key_id: object = field(repr=False)
+    signing_input: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
 
 
 def thumbprint(key: ec.EllipticCurvePublicKey) -> str:
@@ -40,22 +61,23 @@ def sign_jws(
     return jws.serialize_compact(header, payload, ECKey.import_key(private_key), [ALGORITHM])
 
 
-def parse_jws(unverified_jws: bytes, *, typ: str) -> dict[str, object]:
+def parse_jws(unverified_jws: bytes, *, typ: str, max_bytes: int = MAX_JWS_BYTES) -> UnverifiedJws:
     """The claims that a compact JWS makes; its signature is not checked here.
 
     Args:
-        unverified_jws: at most 8 KiB.
+        unverified_jws: the request's bytes.
         typ: the type that the header must state.
+        max_bytes: longest request of this type.
 
     Raises:
         RequestMalformed: another form, algorithm, type or header member.
     """
-    if len(unverified_jws) > MAX_JWS_BYTES:
+    if len(unverified_jws) > max_bytes:
         raise RequestMalformed("the request is too long")
     parts = unverified_jws.split(b".")
     if len(parts) != 3:
         raise RequestMalformed("a compact JWS has three parts")
-    raw_header, raw_payload, _ = (_decode(part) for part in parts)
+    raw_header, raw_payload, signature = (_decode(part) for part in parts)
     try:
         header, payload = parse_object(raw_header), parse_object(raw_payload)
     except JsonMalformed as error:
@@ -64,20 +86,26 @@ def parse_jws(unverified_jws: bytes, *, typ: str) -> dict[str, object]:
         raise RequestMalformed("the header has exactly alg, typ and kid")
     if header["alg"] != ALGORITHM or header["typ"] != typ:
         raise RequestMalformed(f"the header states {ALGORITHM} and {typ}")
-    return payload
+    signing_input = unverified_jws[: -len(parts[2]) - 1]
+    return UnverifiedJws(unverified_jws, payload, header["kid"], signing_input, signature)
 
 
-def verify_jws(unverified_jws: bytes, key: ec.EllipticCurvePublicKey) -> None:
-    """Check a parsed compact JWS: key id and signature.
+def verify_jws(unverified_jws: UnverifiedJws, key: ec.EllipticCurvePublicKey, key_id: str) -> None:
+    """Check a compact JWS: key id and signature (RFC 7518, section 3.4).
+
+    Args:
+        unverified_jws: as it was parsed.
+        key: P-256.
+        key_id: its thumbprint.
 
     Raises:
         RequestSignatureInvalid: it is by another key, or not valid.
     """
     try:
-        signed = jws.deserialize_compact(unverified_jws, ECKey.import_key(key), [ALGORITHM])
-    except (JoseError, ValueError) as error:
+        verify_raw(key, unverified_jws.signing_input, unverified_jws.signature)
+    except SignatureInvalid as error:
         raise RequestSignatureInvalid("the signature is not by the election system") from error
-    if signed.headers().get("kid") != thumbprint(key):
+    if unverified_jws.key_id != key_id:
         raise RequestSignatureInvalid("the key id is not the election system's")
 
 

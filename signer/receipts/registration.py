@@ -4,35 +4,51 @@ Each request is a compact JWS of a type of its own, so that none passes for anot
 The sealed types are made by the verifying functions alone.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, field
 from datetime import datetime, timedelta
 from typing import Never, Self
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from signer.receipts.claims import (
+    ballots_of,
+    digest,
+    number_of,
+    require_members,
+    submission_id,
+    text_of,
+)
 from signer.receipts.errors import (
     RequestExpired,
     RequestMalformed,
     RequestMisdirected,
     RequestTimeWrong,
 )
-from signer.receipts.jws import parse_jws, sign_jws, verify_jws
-from signer.receipts.leaf import DIGEST_BYTES, SLOT_SECONDS
+from signer.receipts.jws import (
+    MAX_JWS_BYTES,
+    UnverifiedJws,
+    parse_jws,
+    sign_jws,
+    thumbprint,
+    verify_jws,
+)
+from signer.receipts.leaf import SLOT_SECONDS
 from signer.receipts.merkle import EMPTY_ROOT
 
 REGISTRATION_TYPE = "tamga-registration+jwt"
+BATCH_TYPE = "tamga-registrations+jwt"
 RECEIPT_REQUEST_TYPE = "tamga-receipt-request+jwt"
 CLOSE_TYPE = "tamga-close+jwt"
 
 CLOCK_SKEW = timedelta(minutes=5)
 RECEIPT_REQUEST_LIFE = timedelta(seconds=300)
 
+MAX_BATCH_JWS_BYTES = 262_144
+"""As many ballots as a batch may have, with the longest ids, and room to spare."""
+
 _SEAL = object()
-_SUBMISSION_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
-_HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
-_MAX_COUNT = 2**53 - 1  # what every JSON reader keeps exact (RFC 8259, section 6)
+_ADDRESSED = frozenset({"aud", "election_id", "iat"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +59,17 @@ class ElectionSystem:
         election_id: the election.
         key: the election system's P-256 key, from the manifest.
         audience: this service's origin, as requests must state it.
+        key_id: the key's thumbprint (RFC 7638).
     """
 
     election_id: str
     key: ec.EllipticCurvePublicKey = field(compare=False, repr=False)
     audience: str
+    key_id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Once for all requests: it takes longer than to verify a signature.
+        object.__setattr__(self, "key_id", thumbprint(self.key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,44 +77,64 @@ class UnverifiedRegistration:
     """A registration as it came, well-formed.
 
     Attributes:
-        jws: the request's bytes, kept as evidence.
+        jws: the request, kept as evidence.
         audience, election_id: whom and what it says it is for.
-        submission_id: 16 to 64 characters of A-Z, a-z, 0-9, hyphen and underscore.
-        ballot_sha256: 32 bytes.
+        ballots: submission ids (16 to 64 characters of A-Z, a-z, 0-9, hyphen and underscore)
+            with SHA-256 of each ballot, 32 bytes; no id twice.
         issued_at: unix seconds, a multiple of 600.
+        is_batch: whether it is a request of many ballots, in whatever number it has them.
     """
 
-    jws: bytes = field(repr=False)
+    jws: UnverifiedJws
     audience: str
     election_id: str
-    submission_id: str
-    ballot_sha256: bytes
+    ballots: tuple[tuple[str, bytes], ...]
     issued_at: int
+    is_batch: bool
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
-        """Read a registration.
+        """Read the registration of one ballot.
 
         Raises:
             RequestMalformed: the bytes are not one.
             RequestTimeWrong: its time is more exact than ten minutes.
         """
-        claims = _claims(
-            body,
-            REGISTRATION_TYPE,
-            {"aud", "election_id", "submission_id", "ballot_sha256", "iat"},
+        jws = parse_jws(body, typ=REGISTRATION_TYPE, max_bytes=MAX_JWS_BYTES)
+        require_members(jws.claims, _ADDRESSED | {"submission_id", "ballot_sha256"})
+        ballot = (
+            submission_id(jws.claims["submission_id"]),
+            digest(jws.claims["ballot_sha256"], "ballot_sha256"),
         )
-        issued_at = _number(claims, "iat")
-        # The request is kept beside the submission's id, so it must not tell the second.
+        return cls._addressed(jws, (ballot,), is_batch=False)
+
+    @classmethod
+    def parse_batch(cls, body: bytes) -> Self:
+        """Read a request that registers up to 1,000 ballots.
+
+        Raises:
+            RequestMalformed: the bytes are not one, or it names an id twice.
+            RequestTimeWrong: its time is more exact than ten minutes.
+        """
+        jws = parse_jws(body, typ=BATCH_TYPE, max_bytes=MAX_BATCH_JWS_BYTES)
+        require_members(jws.claims, _ADDRESSED | {"ballots"})
+        return cls._addressed(jws, ballots_of(jws.claims), is_batch=True)
+
+    @classmethod
+    def _addressed(
+        cls, jws: UnverifiedJws, ballots: tuple[tuple[str, bytes], ...], *, is_batch: bool
+    ) -> Self:
+        issued_at = number_of(jws.claims, "iat")
+        # The request is kept beside the submissions' ids, so it must not tell the second.
         if issued_at % SLOT_SECONDS:
             raise RequestTimeWrong("iat is rounded down to ten minutes")
         return cls(
-            jws=body,
-            audience=_text(claims, "aud"),
-            election_id=_text(claims, "election_id"),
-            submission_id=_submission_id(claims),
-            ballot_sha256=_digest(claims, "ballot_sha256"),
+            jws=jws,
+            audience=text_of(jws.claims, "aud"),
+            election_id=text_of(jws.claims, "election_id"),
+            ballots=ballots,
             issued_at=issued_at,
+            is_batch=is_batch,
         )
 
 
@@ -105,12 +147,14 @@ class Registration:
         submission_id: unique with the election.
         ballot_sha256: 32 bytes.
         evidence: the signed request.
+        in_batch: whether that request is the evidence for many ballots.
     """
 
     election_id: str
     submission_id: str
     ballot_sha256: bytes
     evidence: bytes = field(repr=False)
+    in_batch: bool
     seal: InitVar[object] = None
 
     def __post_init__(self, seal: object) -> None:
@@ -164,53 +208,58 @@ class CloseOrder:
 
 def verify_registration(
     unverified_registration: UnverifiedRegistration, system: ElectionSystem, *, at: datetime
-) -> Registration:
+) -> tuple[Registration, ...]:
     """Check a registration: signature, addressee, time.
 
     A request is good for any length of time: registering is idempotent, and a lawful
     retry may come after the election.
 
+    Returns:
+        One for each ballot, in the request's order.
+
     Raises:
         RequestSignatureInvalid, RequestMisdirected, RequestTimeWrong: as they say.
     """
     unverified = unverified_registration
-    verify_jws(unverified.jws, system.key)
+    verify_jws(unverified.jws, system.key, system.key_id)
     _check_addressee(unverified.audience, unverified.election_id, system)
     _check_not_future(unverified.issued_at, at)
-    return Registration(
-        unverified.election_id,
-        unverified.submission_id,
-        unverified.ballot_sha256,
-        unverified.jws,
-        _SEAL,
+    evidence, in_batch = unverified.jws.compact, unverified.is_batch
+    return tuple(
+        Registration(system.election_id, name, ballot, evidence, in_batch, _SEAL)
+        for name, ballot in unverified.ballots
     )
 
 
 def verify_receipt_request(
-    unverified_token: bytes, submission_id: str, system: ElectionSystem, *, at: datetime
+    unverified_token: bytes, wanted: str, system: ElectionSystem, *, at: datetime
 ) -> ReceiptRequest:
     """Check a bearer token that asks for the receipt of one submission.
+
+    Args:
+        unverified_token: compact JWS.
+        wanted: the submission's id, as the address names it.
+        system: whose token is believed.
+        at: now.
 
     Raises:
         RequestMalformed, RequestSignatureInvalid, RequestMisdirected, RequestTimeWrong,
             RequestExpired: as they say.
     """
-    claims = _claims(
-        unverified_token,
-        RECEIPT_REQUEST_TYPE,
-        {"aud", "election_id", "submission_id", "iat", "exp"},
-    )
-    issued_at, expires_at = _number(claims, "iat"), _number(claims, "exp")
-    verify_jws(unverified_token, system.key)
-    _check_addressee(_text(claims, "aud"), _text(claims, "election_id"), system)
-    if _submission_id(claims) != submission_id:
+    token = parse_jws(unverified_token, typ=RECEIPT_REQUEST_TYPE)
+    claims = token.claims
+    require_members(claims, _ADDRESSED | {"submission_id", "exp"})
+    issued_at, expires_at = number_of(claims, "iat"), number_of(claims, "exp")
+    verify_jws(token, system.key, system.key_id)
+    _check_addressee(text_of(claims, "aud"), text_of(claims, "election_id"), system)
+    if submission_id(claims["submission_id"]) != wanted:
         raise RequestMisdirected("the token is for another submission")
     _check_not_future(issued_at, at)
     if not 0 < expires_at - issued_at <= RECEIPT_REQUEST_LIFE.total_seconds():
         raise RequestTimeWrong("the token is good for too long, or for no time")
     if at.timestamp() >= expires_at:
         raise RequestExpired("the token's time is over")
-    return ReceiptRequest(system.election_id, submission_id, _SEAL)
+    return ReceiptRequest(system.election_id, wanted, _SEAL)
 
 
 def verify_close(
@@ -228,15 +277,14 @@ def verify_close(
         RequestMalformed, RequestSignatureInvalid, RequestMisdirected, RequestTimeWrong:
             as they say.
     """
-    claims = _claims(
-        unverified_order,
-        CLOSE_TYPE,
-        {"aud", "election_id", "no_vote_root", "no_vote_size", "iat"},
-    )
-    root, size = _digest(claims, "no_vote_root"), _number(claims, "no_vote_size")
-    verify_jws(unverified_order, system.key)
-    _check_addressee(_text(claims, "aud"), _text(claims, "election_id"), system)
-    _check_not_future(_number(claims, "iat"), at)
+    order = parse_jws(unverified_order, typ=CLOSE_TYPE)
+    claims = order.claims
+    require_members(claims, _ADDRESSED | {"no_vote_root", "no_vote_size"})
+    root = digest(claims["no_vote_root"], "no_vote_root")
+    size = number_of(claims, "no_vote_size")
+    verify_jws(order, system.key, system.key_id)
+    _check_addressee(text_of(claims, "aud"), text_of(claims, "election_id"), system)
+    _check_not_future(number_of(claims, "iat"), at)
     if not no_vote_proof and (size, root) != (0, EMPTY_ROOT):
         raise RequestMalformed("this election has no tree of voters: size 0, the empty root")
     if size == 0 and root != EMPTY_ROOT:
@@ -254,15 +302,32 @@ def sign_registration(
     at: datetime,
 ) -> str:
     """The election system's side: ask for a ballot to be registered."""
-    second = int(at.timestamp())
     claims = {
         "aud": audience,
         "election_id": election_id,
         "submission_id": submission_id,
         "ballot_sha256": ballot_sha256.hex(),
-        "iat": second - second % SLOT_SECONDS,
+        "iat": _slot_start(at),
     }
     return sign_jws(claims, typ=REGISTRATION_TYPE, private_key=private_key)
+
+
+def sign_batch(
+    *,
+    private_key: ec.EllipticCurvePrivateKey,
+    audience: str,
+    election_id: str,
+    ballots: Sequence[tuple[str, bytes]],
+    at: datetime,
+) -> str:
+    """The election system's side: ask for many ballots to be registered, each (id, SHA-256)."""
+    claims = {
+        "aud": audience,
+        "election_id": election_id,
+        "ballots": [[name, ballot_sha256.hex()] for name, ballot_sha256 in ballots],
+        "iat": _slot_start(at),
+    }
+    return sign_jws(claims, typ=BATCH_TYPE, private_key=private_key)
 
 
 def sign_receipt_request(
@@ -305,44 +370,9 @@ def sign_close(
     return sign_jws(claims, typ=CLOSE_TYPE, private_key=private_key)
 
 
-def is_submission_id(text: str) -> bool:
-    """Whether the text has the form of a submission id."""
-    return _SUBMISSION_ID.fullmatch(text) is not None
-
-
-def _claims(body: bytes, typ: str, names: set[str]) -> Mapping[str, object]:
-    claims = parse_jws(body, typ=typ)
-    if claims.keys() != names:
-        raise RequestMalformed(f"the request has exactly these members: {sorted(names)}")
-    return claims
-
-
-def _text(claims: Mapping[str, object], name: str) -> str:
-    value = claims[name]
-    if not isinstance(value, str):
-        raise RequestMalformed(f"{name} is text")
-    return value
-
-
-def _number(claims: Mapping[str, object], name: str) -> int:
-    value = claims[name]
-    if type(value) is not int or not 0 <= value <= _MAX_COUNT:
-        raise RequestMalformed(f"{name} is a number that is not negative")
-    return value
-
-
-def _digest(claims: Mapping[str, object], name: str) -> bytes:
-    text = _text(claims, name)
-    if _HEX_DIGEST.fullmatch(text) is None:
-        raise RequestMalformed(f"{name} is {DIGEST_BYTES} bytes in lower-case hexadecimal")
-    return bytes.fromhex(text)
-
-
-def _submission_id(claims: Mapping[str, object]) -> str:
-    text = _text(claims, "submission_id")
-    if not is_submission_id(text):
-        raise RequestMalformed("submission_id is 16 to 64 of A-Z, a-z, 0-9, - and _")
-    return text
+def _slot_start(at: datetime) -> int:
+    second = int(at.timestamp())
+    return second - second % SLOT_SECONDS
 
 
 def _check_addressee(audience: str, election_id: str, system: ElectionSystem) -> None:

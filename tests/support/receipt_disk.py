@@ -9,7 +9,12 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from signer.payload import Purpose
-from signer.receipts.acceptance import StoredRegistration, receipt_of, register
+from signer.receipts.acceptance import (
+    StoredRegistration,
+    Submission,
+    receipt_of,
+    register,
+)
 from signer.receipts.batch import PendingBallot
 from signer.receipts.growth import SilentObserver, StepObserver
 from signer.receipts.opening import open_sequencer
@@ -115,15 +120,17 @@ class ReceiptDisk:
         self, number: int, *, content: bytes | None = None, at: datetime = NOW
     ) -> StoredRegistration:
         body = self.registration_jws(number, content=content, at=at)
-        verified = verify_registration(UnverifiedRegistration.parse(body), self.system, at=at)
-        return register(
-            verified,
+        (verified,) = verify_registration(UnverifiedRegistration.parse(body), self.system, at=at)
+        (outcome,) = register(
+            [Submission(verified, at)],
             self.manifest,
             store=self.registrations,
             vault=self.vault,
             draw_salt=draw_salt,
-            at=at,
         )
+        if not isinstance(outcome, StoredRegistration):
+            raise outcome
+        return outcome
 
     def close_jws(self, *, size: int = 2, root: bytes = bytes(32)) -> bytes:
         return sign_close(
@@ -143,11 +150,12 @@ class ReceiptDisk:
 
     def receipt(self, number: int) -> bytes | None:
         election_id = self.election.election_id
-        stored = self.registrations.find(election_id, submission_id(number))
-        assert stored is not None
+        stored = self.registrations.find(election_id, [submission_id(number)])[
+            submission_id(number)
+        ]
         if stored.release is None:
             return None
-        return receipt_of(stored, stored.release, election_id, vault=self.vault)
+        return receipt_of(stored, stored.release, key=self.vault.key(election_id))
 
     def verified(self, number: int) -> VerifiedReceipt:
         receipt = self.receipt(number)

@@ -1,23 +1,30 @@
 """/elections and /log: HTTP in, service, HTTP out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import assert_never
 
 from flask import Blueprint, Response, jsonify, request, url_for
 from pydantic import BaseModel
 
+from signer.receipts.acceptance import Refusal
+from signer.receipts.errors import ElectionNotYetOpen, ElectionOver, SubmissionConflict
 from signer.receipts.jws import MAX_JWS_BYTES
+from signer.receipts.registration import MAX_BATCH_JWS_BYTES
 from webapi.elections.errors import BearerMissing
+from webapi.elections.registrar import ReadyReceipt
 from webapi.elections.schemas import (
+    BatchAnswer,
     ClosedAnswer,
     ClosingAnswer,
     ElectionDetails,
     ElectionList,
     ElectionSummary,
     PendingAnswer,
+    RefusedBallot,
     RegisteredAnswer,
 )
-from webapi.elections.service import ElectionsService, ElectionView, ReadyReceipt
+from webapi.elections.service import ElectionsService, ElectionView
 from webapi.operations.openapi import operation
 from webapi.strict_json import read_body
 
@@ -55,6 +62,12 @@ def _add_requests(
         body = read_body(request, JOSE, MAX_JWS_BYTES)
         submission_id, ready = service.register(election_id, body, at=clock())
         return _receipt_answer(election_id, submission_id, ready)
+
+    @blueprint.post("/elections/<election_id>/ballots:batch")
+    @operation("Register many sealed ballots", body_type=JOSE, answer=BatchAnswer)
+    def register_batch(election_id: str) -> Response:
+        body = read_body(request, JOSE, MAX_BATCH_JWS_BYTES)
+        return _batch_answer(service.register_batch(election_id, body, at=clock()))
 
     @blueprint.get("/elections/<election_id>/receipts/<submission_id>")
     @operation("Fetch the receipt of a submission", answer=RegisteredAnswer)
@@ -130,11 +143,38 @@ def _receipt_answer(election_id: str, submission_id: str, ready: ReadyReceipt | 
     if ready is None:
         location = url_for(".receipt", election_id=election_id, submission_id=submission_id)
         return _not_yet(PendingAnswer(submission_id=submission_id), location)
-    return _answer(
-        RegisteredAnswer(
-            submission_id=submission_id, index=ready.index, receipt=ready.receipt.decode()
-        )
+    return _answer(_registered(submission_id, ready))
+
+
+def _registered(submission_id: str, ready: ReadyReceipt) -> RegisteredAnswer:
+    return RegisteredAnswer(
+        submission_id=submission_id, index=ready.index, receipt=ready.receipt.decode()
     )
+
+
+def _batch_answer(outcomes: Sequence[tuple[str, ReadyReceipt | Refusal | None]]) -> Response:
+    answer = BatchAnswer(ballots=[_ballot_answer(*outcome) for outcome in outcomes])
+    if all(ready is not None for _, ready in outcomes):
+        return _answer(answer)
+    return _to_be_repeated(answer)
+
+
+def _ballot_answer(
+    submission_id: str, outcome: ReadyReceipt | Refusal | None
+) -> RegisteredAnswer | PendingAnswer | RefusedBallot:
+    match outcome:
+        case None:
+            return PendingAnswer(submission_id=submission_id)
+        case ReadyReceipt():
+            return _registered(submission_id, outcome)
+        case SubmissionConflict():
+            return RefusedBallot(status="conflict", submission_id=submission_id)
+        case ElectionOver():
+            return RefusedBallot(status="over", submission_id=submission_id)
+        case ElectionNotYetOpen():
+            return RefusedBallot(status="not_yet_open", submission_id=submission_id)
+        case _:
+            assert_never(outcome)
 
 
 def _summary(view: ElectionView) -> ElectionSummary:
@@ -157,8 +197,13 @@ def _answer(answer: BaseModel, status: int = 200) -> Response:
 
 
 def _not_yet(answer: BaseModel, location: str) -> Response:
-    response = _answer(answer, 202)
+    response = _to_be_repeated(answer)
     response.headers["Location"] = location
+    return response
+
+
+def _to_be_repeated(answer: BaseModel) -> Response:
+    response = _answer(answer, 202)
     response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
 

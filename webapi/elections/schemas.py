@@ -25,6 +25,21 @@ class PendingAnswer(_Answer):
     submission_id: str
 
 
+class RefusedBallot(_Answer):
+    """This ballot was not registered; the others of its request are judged by themselves."""
+
+    status: Literal["conflict", "over", "not_yet_open"] = Field(
+        description="another ballot has this id; the election takes no new ballots any more, or yet"
+    )
+    submission_id: str
+
+
+class BatchAnswer(_Answer):
+    """What became of each ballot, in the request's order; the request may be repeated."""
+
+    ballots: list[RegisteredAnswer | PendingAnswer | RefusedBallot]
+
+
 class ClosedAnswer(_Answer):
     """The log has ended."""
 

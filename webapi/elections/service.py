@@ -3,18 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from hashlib import sha256
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-from signer.receipts.acceptance import (
-    Release,
-    StoredRegistration,
-    fetch,
-    receipt_of,
-    register,
-)
+from signer.receipts.acceptance import Refusal
 from signer.receipts.election import Manifest
 from signer.receipts.errors import ElectionNotFound, TileMalformed, VotersExceedBallots
 from signer.receipts.leaf import is_election_id
@@ -26,33 +16,16 @@ from signer.receipts.registration import (
     verify_receipt_request,
     verify_registration,
 )
-from signer.receipts.salt import SaltVault, draw_salt
+from signer.receipts.salt import SaltVault
 from signer.receipts.tile_store import TileFolder
 from signer.receipts.tiles import TileAddress, cut
 from webapi.elections.errors import NotPublished
+from webapi.elections.registrar import ReadyReceipt, Registrar
 from webapi.elections.waiting import ShortWait
 from webapi.limits import SourceLimiter
 from webapi.storage.elections import SqlElectionStore, StoredElection
 from webapi.storage.log_store import SqlLogStore
 from webapi.storage.registrations import SqlRegistrationStore
-
-
-def key_fingerprint(key: ec.EllipticCurvePublicKey) -> str:
-    """SHA-256 of the key's SubjectPublicKeyInfo, hexadecimal."""
-    return sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class ReadyReceipt:
-    """A receipt that may go out.
-
-    Attributes:
-        index: the ballot's position.
-        receipt: the file's bytes.
-    """
-
-    index: int
-    receipt: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +59,8 @@ class ElectionsService:
     tiles: Callable[[str], TileFolder]
     wait: ShortWait
     limiter: SourceLimiter
-    # Manifests never change; one per election is kept, parsed.
-    _manifests: dict[str, Manifest] = field(default_factory=dict, repr=False)
+    # Manifests never change; what follows from one is made once per election.
+    _registrars: dict[str, Registrar] = field(default_factory=dict, repr=False)
 
     def register(
         self, election_id: str, unverified_body: bytes, *, at: datetime
@@ -101,20 +74,33 @@ class ElectionsService:
             RequestRefused, ElectionNotFound, SubmissionConflict, ElectionNotYetOpen,
             ElectionOver, SaltErased, TooManyRequests: as they say.
         """
-        manifest = self._manifest(election_id)
+        registrar = self._registrar(election_id)
         unverified = UnverifiedRegistration.parse(unverified_body)
-        registration = verify_registration(unverified, self._system(manifest), at=at)
+        (registration,) = verify_registration(unverified, registrar.system, at=at)
         # Only now is it known whose request it is; nobody spends what another may send.
-        self.limiter.spend(key_fingerprint(manifest.election_system_key), at)
-        stored = register(
-            registration,
-            manifest,
-            store=self.registrations,
-            vault=self.vault,
-            draw_salt=draw_salt,
-            at=at,
-        )
-        return stored.submission_id, self._await_receipt(election_id, stored)
+        self.limiter.spend(registrar.system.key_id, at)
+        return registration.submission_id, registrar.register(registration, at=at)
+
+    def register_batch(
+        self, election_id: str, unverified_body: bytes, *, at: datetime
+    ) -> list[tuple[str, ReadyReceipt | Refusal | None]]:
+        """Register many ballots by one request, each once; sent again, it fetches their receipts.
+
+        Returns:
+            In the request's order: the submission id, and the receipt, or why this ballot is
+            refused, or None if it is stored and its receipt not ready within the short wait.
+
+        Raises:
+            RequestRefused, ElectionNotFound, SaltErased, TooManyRequests: as they say; nothing
+                was registered.
+        """
+        registrar = self._registrar(election_id)
+        unverified = UnverifiedRegistration.parse_batch(unverified_body)
+        registrations = verify_registration(unverified, registrar.system, at=at)
+        self.limiter.spend(registrar.system.key_id, at, tokens=len(registrations))
+        answers = registrar.register_all(registrations, at=at)
+        names = [registration.submission_id for registration in registrations]
+        return list(zip(names, answers, strict=True))
 
     def fetch(
         self, election_id: str, submission_id: str, unverified_token: bytes, *, at: datetime
@@ -124,11 +110,9 @@ class ElectionsService:
         Raises:
             RequestRefused, ElectionNotFound, SubmissionNotFound, SaltErased: as they say.
         """
-        manifest = self._manifest(election_id)
-        request = verify_receipt_request(
-            unverified_token, submission_id, self._system(manifest), at=at
-        )
-        return self._await_receipt(election_id, fetch(request, store=self.registrations))
+        registrar = self._registrar(election_id)
+        request = verify_receipt_request(unverified_token, submission_id, registrar.system, at=at)
+        return registrar.fetch(request)
 
     def close(
         self, election_id: str, unverified_order: bytes, *, at: datetime
@@ -142,11 +126,11 @@ class ElectionsService:
             RequestRefused, ElectionNotFound, CloseConflict: as they say; VotersExceedBallots
                 is one of the first.
         """
-        manifest = self._manifest(election_id)
+        registrar = self._registrar(election_id)
         order = verify_close(
             unverified_order,
-            self._system(manifest),
-            no_vote_proof=manifest.no_vote_proof,
+            registrar.system,
+            no_vote_proof=registrar.manifest.no_vote_proof,
             at=at,
         )
         # Each voter has one ballot or more. Until the order is recorded ballots only come in,
@@ -213,23 +197,22 @@ class ElectionsService:
         return self.elections.get(election_id)
 
     def _manifest(self, election_id: str) -> Manifest:
-        if election_id not in self._manifests:
-            self._manifests[election_id] = Manifest.parse(self._stored(election_id).manifest)
-        return self._manifests[election_id]
+        return self._registrar(election_id).manifest
 
-    def _system(self, manifest: Manifest) -> ElectionSystem:
-        return ElectionSystem(manifest.election_id, manifest.election_system_key, self.audience)
-
-    def _await_receipt(self, election_id: str, stored: StoredRegistration) -> ReadyReceipt | None:
-        def look() -> Release | None:
-            found = self.registrations.find(election_id, stored.submission_id)
-            return None if found is None else found.release
-
-        release = stored.release or self.wait.find(look)
-        if release is None:
-            return None
-        receipt = receipt_of(stored, release, election_id, vault=self.vault)
-        return ReadyReceipt(release.index, receipt)
+    def _registrar(self, election_id: str) -> Registrar:
+        if election_id not in self._registrars:
+            manifest = Manifest.parse(self._stored(election_id).manifest)
+            key = manifest.election_system_key
+            made = Registrar(
+                manifest,
+                ElectionSystem(manifest.election_id, key, self.audience),
+                store=self.registrations,
+                vault=self.vault,
+                wait=self.wait,
+            )
+            # Of threads that made one each, all use the first: together they are combined.
+            self._registrars.setdefault(election_id, made)
+        return self._registrars[election_id]
 
     def _closing_checkpoint(self, election_id: str) -> SignedCheckpoint | None:
         state = self.log.log_state(election_id)

@@ -37,7 +37,8 @@ class ShortWait:
         try:
             end = time.monotonic() + self.seconds
             while found is None and time.monotonic() < end:
-                time.sleep(POLL_SECONDS)
+                # All who wait look at the same moments, so that their looks can be combined.
+                time.sleep(POLL_SECONDS - time.monotonic() % POLL_SECONDS)
                 found = look()
         finally:
             self._places.release()

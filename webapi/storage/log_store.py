@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Engine, Row, String, bindparam, insert, select, update
 
 from signer.receipts.batch import BatchView, ClosingFigures, NewEntry, PendingBallot
 from signer.receipts.log_store import BallotLogState, EntryPath
@@ -11,9 +11,41 @@ from signer.receipts.publication import Published
 from webapi.storage.ballot_log import log_checkpoints, log_entries, log_intents
 from webapi.storage.elections import Lock, election_row, elections
 from webapi.storage.log_records import LogTables, SqlLogRecords, entry_count
+from webapi.storage.many_rows import ManyRows, given, given_rows
 from webapi.storage.registrations import registrations
 
 _TABLES = LogTables(log_intents, log_checkpoints, "election_id")
+
+_ELECTION = bindparam("of_election", type_=String)
+_of_election = registrations.c.election_id == _ELECTION
+
+_new_entries = given_rows(log_entries.c.seq, log_entries.c.entry)
+_INSERT_ENTRIES = ManyRows(
+    each=insert(log_entries).values(election_id=_ELECTION, seq=given("seq"), entry=given("entry")),
+    at_once=insert(log_entries).from_select(
+        ["election_id", "seq", "entry"], select(_ELECTION, _new_entries.c.seq, _new_entries.c.entry)
+    ),
+)
+
+_placed = given_rows(registrations.c.submission_id, registrations.c.seq)
+_GIVE_PLACES = ManyRows(
+    each=update(registrations)
+    .where(_of_election, registrations.c.submission_id == given("submission_id"))
+    .values(seq=given("seq")),
+    at_once=update(registrations)
+    .where(_of_election, registrations.c.submission_id == _placed.c.submission_id)
+    .values(seq=_placed.c.seq),
+)
+
+_proven = given_rows(registrations.c.seq, registrations.c.path)
+_STORE_PATHS = ManyRows(
+    each=update(registrations)
+    .where(_of_election, registrations.c.seq == given("seq"))
+    .values(path=given("path"), checkpoint_size=bindparam("size")),
+    at_once=update(registrations)
+    .where(_of_election, registrations.c.seq == _proven.c.seq)
+    .values(path=_proven.c.path, checkpoint_size=bindparam("size")),
+)
 
 
 class SqlLogStore(SqlLogRecords):
@@ -68,17 +100,9 @@ class SqlLogStore(SqlLogRecords):
 
     def release(self, election_id: str, *, size: int, paths: Sequence[EntryPath]) -> None:
         """Store the paths of a checkpoint's new entries, and let their receipts out."""
-        rows = [{"the_seq": item.seq, "the_path": b"".join(item.path)} for item in paths]
-        of_entry = (
-            update(registrations)
-            .where(
-                registrations.c.election_id == election_id,
-                registrations.c.seq == bindparam("the_seq"),
-            )
-            .values(path=bindparam("the_path"), checkpoint_size=size)
-        )
+        rows = [{"seq": item.seq, "path": b"".join(item.path)} for item in paths]
         with self._engine.begin() as connection:
-            connection.execute(of_entry, rows)
+            _STORE_PATHS.execute(connection, rows, {"of_election": election_id, "size": size})
             self._mark_released(connection, election_id, size)
 
     def publish(self, election_id: str, published: Published) -> None:
@@ -127,25 +151,16 @@ def _view(connection: Connection, election: Row[*tuple[Any, ...]], limit: int) -
 
 
 def _store_entries(connection: Connection, election_id: str, entries: Sequence[NewEntry]) -> None:
-    connection.execute(
-        insert(log_entries),
-        [{"election_id": election_id, "seq": e.seq, "entry": e.entry} for e in entries],
-    )
+    of_election = {"of_election": election_id}
+    rows = [{"seq": item.seq, "entry": item.entry} for item in entries]
+    _INSERT_ENTRIES.execute(connection, rows, of_election)
     placed = [
-        {"the_id": entry.submission_id, "the_seq": entry.seq}
-        for entry in entries
-        if entry.submission_id is not None
+        {"submission_id": item.submission_id, "seq": item.seq}
+        for item in entries
+        if item.submission_id is not None
     ]
     if placed:
-        connection.execute(
-            update(registrations)
-            .where(
-                registrations.c.election_id == election_id,
-                registrations.c.submission_id == bindparam("the_id"),
-            )
-            .values(seq=bindparam("the_seq")),
-            placed,
-        )
+        _GIVE_PLACES.execute(connection, placed, of_election)
     if len(placed) < len(entries):
         connection.execute(
             update(elections)

@@ -68,6 +68,9 @@ def make_postgresql_engine(url: str, realm: Realm) -> Engine:
         "search_path": f"{realm},pg_temp",
         "synchronous_commit": "on",
         "timezone": "UTC",
+        # A plan that was made while a table was new and small would be kept until statistics
+        # are gathered, and read all of it long after it has become large.
+        "plan_cache_mode": "force_custom_plan",
         "lock_timeout": LOCK_TIMEOUT_MILLISECONDS,
         "statement_timeout": STATEMENT_TIMEOUT_MILLISECONDS,
         "idle_in_transaction_session_timeout": IDLE_TIMEOUT_MILLISECONDS,

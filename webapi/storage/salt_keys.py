@@ -10,7 +10,7 @@ from pathlib import Path
 from signer.receipts.durable import FILE_MODE, make_folder
 from signer.receipts.errors import ReceiptsError, SaltErased
 from signer.receipts.leaf import is_election_id
-from signer.receipts.salt import KEY_BYTES, open_salt, seal_salt
+from signer.receipts.salt import KEY_BYTES, SaltKey
 
 _OTHERS = 0o077
 _SUFFIX = ".key"
@@ -43,7 +43,7 @@ class FileSaltVault:
         with self._changing():
             if not path.exists():
                 self._write_key(path, secrets.token_bytes(KEY_BYTES))
-        self._key(election_id)
+        self.key(election_id)
 
     def erase_key(self, election_id: str) -> None:
         """Remove an election's key; its salts can no more be read, here or in any backup.
@@ -77,20 +77,19 @@ class FileSaltVault:
             election_id = path.name.removesuffix(_SUFFIX)
             if is_election_id(election_id) and not other.has_key(election_id):
                 with other._changing():
-                    other._write_key(other._path(election_id), self._key(election_id))
+                    other._write_key(other._path(election_id), self._key_bytes(election_id))
                 copied.append(election_id)
         return tuple(copied)
 
-    def seal(self, election_id: str, submission_id: str, salt: bytes) -> bytes:
-        """Encrypt a salt; raises SaltErased or SaltKeyUnsafe."""
-        return seal_salt(self._key(election_id), election_id, submission_id, salt)
+    def key(self, election_id: str) -> SaltKey:
+        """An election's key, read each time: an erased one is not to live on in memory.
 
-    def open(self, election_id: str, submission_id: str, sealed: bytes) -> bytes:
-        """Decrypt a salt; raises SaltErased, SaltDamaged or SaltKeyUnsafe."""
-        return open_salt(self._key(election_id), election_id, submission_id, sealed)
+        Raises:
+            SaltErased, SaltKeyUnsafe: as they say.
+        """
+        return SaltKey(election_id, self._key_bytes(election_id))
 
-    def _key(self, election_id: str) -> bytes:
-        """The key, read each time: an erased one is not to live on in memory."""
+    def _key_bytes(self, election_id: str) -> bytes:
         try:
             descriptor = os.open(self._path(election_id), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:

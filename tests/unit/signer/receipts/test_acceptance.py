@@ -1,16 +1,20 @@
 """Accepting a ballot once; the salts of receipts."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
-from signer.receipts.acceptance import NewRegistration, StoredRegistration, fetch, register
+from signer.receipts.acceptance import (
+    NewRegistration,
+    StoredRegistration,
+    Submission,
+    register,
+)
 from signer.receipts.errors import (
     ElectionExists,
     ElectionNotFound,
@@ -19,20 +23,17 @@ from signer.receipts.errors import (
     SaltDamaged,
     SaltErased,
     SubmissionConflict,
-    SubmissionExists,
-    SubmissionNotFound,
+    SubmissionVanished,
 )
 from signer.receipts.registration import (
     UnverifiedRegistration,
-    sign_receipt_request,
-    verify_receipt_request,
     verify_registration,
 )
 from signer.receipts.tile_store import TileFolder
 from tests.support.crashes import Crash
 from tests.support.databases import Database
 from tests.support.receipt_disk import ReceiptDisk, ballot, submission_id
-from tests.support.receipts import AUDIENCE, ELECTION, NOW
+from tests.support.receipts import ELECTION, NOW
 from webapi.storage.realm import Realm
 from webapi.storage.registrations import SqlRegistrationStore
 from webapi.storage.salt_keys import FileSaltVault, SaltKeyUnsafe
@@ -60,68 +61,41 @@ def test_the_same_id_with_another_ballot(disk: ReceiptDisk) -> None:
         disk.register(0, content=b"another", at=disk.manifest.closes_at)
 
 
-class LateStore(SqlRegistrationStore):
-    """Finds nothing at first, as if two requests looked at the same moment."""
-
-    looked = 0
-
-    def find(self, election_id: str, submission_id: str) -> StoredRegistration | None:
-        LateStore.looked += 1
-        if LateStore.looked == 1:
-            return None
-        return super().find(election_id, submission_id)
-
-
-@pytest.mark.parametrize("same", [True, False])
-def test_who_loses_the_race_gets_what_is_stored(disk: ReceiptDisk, *, same: bool) -> None:
-    first = disk.register(0)
-    LateStore.looked = 0
-    disk.registrations = LateStore(disk.engine)
-    if same:
-        assert disk.register(0).sealed_salt == first.sealed_salt
-    else:
-        with pytest.raises(SubmissionConflict):
-            disk.register(0, content=b"another")
-
-
 @pytest.mark.parametrize("closing", ["order", "window"])
 def test_a_twin_whose_ballot_came_in_before_the_end(disk: ReceiptDisk, closing: str) -> None:
     first = disk.register(0)
     if closing == "order":
         disk.close()
     at = NOW if closing == "order" else disk.manifest.closes_at
-    LateStore.looked = 0
-    disk.registrations = LateStore(disk.engine)
     assert disk.register(0, at=at).sealed_salt == first.sealed_salt
-    LateStore.looked = 0
     with pytest.raises(SubmissionConflict):
         disk.register(0, content=b"another", at=at)
     with pytest.raises(ElectionOver):
         disk.register(1, at=at)
 
 
-def test_what_was_never_registered(disk: ReceiptDisk) -> None:
-    token = sign_receipt_request(
-        private_key=disk.election.system_key,
-        audience=AUDIENCE,
-        election_id=ELECTION,
-        submission_id=submission_id(1),
-        at=NOW,
-    )
-    request = verify_receipt_request(token.encode(), submission_id(1), disk.system, at=NOW)
-    with pytest.raises(SubmissionNotFound):
-        fetch(request, store=disk.registrations)
-    disk.register(1)
-    assert fetch(request, store=disk.registrations).release is None
+class ForgetfulStore(SqlRegistrationStore):
+    """Finds nothing of what it holds."""
+
+    def find(
+        self, election_id: str, submission_ids: Collection[str]
+    ) -> Mapping[str, StoredRegistration]:
+        return {}
+
+
+def test_an_id_that_is_taken_and_not_there(disk: ReceiptDisk) -> None:
+    disk.register(0)
+    disk.registrations = ForgetfulStore(disk.engine)
+    with pytest.raises(SubmissionVanished, match="taken"):
+        disk.register(0)
 
 
 def test_the_store_refuses_what_the_database_forbids(disk: ReceiptDisk) -> None:
-    new = NewRegistration("absent", submission_id(0), bytes(32), bytes(32), 1, b"", b"")
+    new = NewRegistration(submission_id(0), bytes(32), bytes(32), 1, b"", b"", in_batch=False)
     with pytest.raises(ElectionNotFound):
-        disk.registrations.insert(new)
+        disk.registrations.insert("absent", [new])
     disk.register(0)
-    with pytest.raises(SubmissionExists):
-        disk.registrations.insert(replace(new, election_id=ELECTION))
+    assert disk.registrations.insert(ELECTION, [new]) == frozenset()
     with pytest.raises(ElectionExists):
         disk.elections.create(disk.manifest)
 
@@ -158,13 +132,13 @@ def test_salts_are_bound_to_their_submission(tmp_path: Path) -> None:
     vault = FileSaltVault(tmp_path / "salts")
     vault.ensure_key(ELECTION)
     vault.ensure_key(ELECTION)
-    sealed = vault.seal(ELECTION, submission_id(0), bytes(32))
-    assert vault.open(ELECTION, submission_id(0), sealed) == bytes(32)
+    sealed = vault.key(ELECTION).seal(submission_id(0), bytes(32))
+    assert vault.key(ELECTION).open(submission_id(0), sealed) == bytes(32)
     for wrong in (sealed[:-1], b"", sealed[:-1] + bytes([sealed[-1] ^ 1])):
         with pytest.raises(SaltDamaged):
-            vault.open(ELECTION, submission_id(0), wrong)
+            vault.key(ELECTION).open(submission_id(0), wrong)
     with pytest.raises(SaltDamaged):
-        vault.open(ELECTION, submission_id(1), sealed)
+        vault.key(ELECTION).open(submission_id(1), sealed)
     assert [path.name for path in (tmp_path / "salts").iterdir()] == [f"{ELECTION}.key"]
 
 
@@ -195,9 +169,9 @@ def test_who_makes_a_key_at_once_makes_one(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         for made in [pool.submit(vault.ensure_key, ELECTION) for _ in range(40)]:
             made.result()
-        sealed = vault.seal(ELECTION, submission_id(0), bytes(32))
+        sealed = vault.key(ELECTION).seal(submission_id(0), bytes(32))
     vault.ensure_key(ELECTION)
-    assert vault.open(ELECTION, submission_id(0), sealed) == bytes(32)
+    assert vault.key(ELECTION).open(submission_id(0), sealed) == bytes(32)
 
 
 def test_new_folders_are_synchronised_with_their_parents(
@@ -222,7 +196,7 @@ def test_key_files_that_are_not_safe(tmp_path: Path, change: Callable[[Path], No
     vault.ensure_key(ELECTION)
     change(tmp_path / "salts" / f"{ELECTION}.key")
     with pytest.raises(SaltKeyUnsafe):
-        vault.seal(ELECTION, submission_id(0), bytes(32))
+        vault.key(ELECTION).seal(submission_id(0), bytes(32))
 
 
 def test_key_files_are_named_by_elections_alone(tmp_path: Path) -> None:
@@ -240,15 +214,15 @@ def test_a_receipt_states_the_slot_and_holds_no_ballot(disk: ReceiptDisk) -> Non
 
 
 def test_registering_uses_the_salt_it_is_given(disk: ReceiptDisk) -> None:
-    registration = verify_registration(
+    (registration,) = verify_registration(
         UnverifiedRegistration.parse(disk.registration_jws(0)), disk.system, at=NOW
     )
-    stored = register(
-        registration,
+    (stored,) = register(
+        [Submission(registration, NOW)],
         disk.manifest,
         store=disk.registrations,
         vault=disk.vault,
         draw_salt=lambda: b"S" * 32,
-        at=NOW,
     )
-    assert disk.vault.open(ELECTION, submission_id(0), stored.sealed_salt) == b"S" * 32
+    assert isinstance(stored, StoredRegistration)
+    assert disk.vault.key(ELECTION).open(submission_id(0), stored.sealed_salt) == b"S" * 32

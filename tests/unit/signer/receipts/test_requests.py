@@ -59,7 +59,8 @@ def jws(
 
 
 def verified(body: bytes, at: datetime = NOW) -> Registration:
-    return verify_registration(UnverifiedRegistration.parse(body), SYSTEM, at=at)
+    (registration,) = verify_registration(UnverifiedRegistration.parse(body), SYSTEM, at=at)
+    return registration
 
 
 def test_a_good_registration_is_kept_as_evidence() -> None:
@@ -274,7 +275,7 @@ def test_the_sealed_types_are_made_by_verification_alone() -> None:
         with pytest.raises(TypeError):
             pickle.dumps(value)
     with pytest.raises(TypeError):
-        Registration("", "", b"", b"")
+        Registration("", "", b"", b"", in_batch=False)
     with pytest.raises(TypeError):
         ReceiptRequest("", "")
     with pytest.raises(TypeError):

@@ -23,6 +23,25 @@ def upgrade() -> None:
         sa.Column("published_epoch", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("election_id", name=op.f("pk_elections")),
     )
+    _make_registration_tables()
+
+
+def _make_registration_tables() -> None:
+    op.create_table(
+        "registration_batches",
+        sa.Column("election_id", sa.String(length=64), nullable=False),
+        sa.Column("request_sha256", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("request", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["election_id"],
+            ["elections.election_id"],
+            name=op.f("fk_registration_batches_election_id_elections"),
+        ),
+        sa.PrimaryKeyConstraint(
+            "election_id", "request_sha256", name=op.f("pk_registration_batches")
+        ),
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "registrations",
         sa.Column("election_id", sa.String(length=64), nullable=False),
@@ -31,14 +50,24 @@ def upgrade() -> None:
         sa.Column("commitment", sa.LargeBinary(length=32), nullable=False),
         sa.Column("accepted_slot", sa.BigInteger(), nullable=False),
         sa.Column("sealed_salt", sa.LargeBinary(), nullable=False),
-        sa.Column("evidence", sa.LargeBinary(), nullable=False),
+        sa.Column("evidence", sa.LargeBinary(), nullable=True),
+        sa.Column("batch_sha256", sa.LargeBinary(length=32), nullable=True),
         sa.Column("seq", sa.BigInteger(), nullable=True),
         sa.Column("checkpoint_size", sa.BigInteger(), nullable=True),
         sa.Column("path", sa.LargeBinary(), nullable=True),
+        sa.CheckConstraint(
+            "(evidence IS NULL) <> (batch_sha256 IS NULL)",
+            name=op.f("ck_registrations_one_evidence"),
+        ),
         sa.ForeignKeyConstraint(
             ["election_id"],
             ["elections.election_id"],
             name=op.f("fk_registrations_election_id_elections"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["election_id", "batch_sha256"],
+            ["registration_batches.election_id", "registration_batches.request_sha256"],
+            name=op.f("fk_registrations_election_id_registration_batches"),
         ),
         sa.PrimaryKeyConstraint("election_id", "submission_id", name=op.f("pk_registrations")),
         sa.UniqueConstraint("election_id", "seq", name=op.f("uq_registrations_election_id")),
