@@ -195,7 +195,7 @@ def test_a_good_file_gives_paths_beside_it_and_times_with_units(file: Path) -> N
     assert issuer.person_attribute == "serialNumber"
     receipts = settings.receipts
     assert (receipts.batch_interval, receipts.epoch) == (
-        timedelta(milliseconds=200),
+        timedelta(milliseconds=100),
         timedelta(minutes=10),
     )
     assert settings.ocsp_listener is None
