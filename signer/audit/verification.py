@@ -11,6 +11,7 @@ from typing import Protocol
 
 from signer.audit.entry import (
     AuditEntry,
+    BegunAnew,
     CertificateChanged,
     ElectionClosing,
     ElectionCreated,
@@ -121,6 +122,38 @@ class StoredElection:
     request_sha256: bytes | None
 
 
+@dataclass(frozen=True, slots=True)
+class StoredGeneration:
+    """A generation of the audit log after the first, as the database has it.
+
+    Attributes:
+        number: at least 2.
+        first_seq: place of its first entry, counted through all generations.
+        previous, known_size, known_root, database_size, at, reason: as of `BegunAnew`.
+    """
+
+    number: int
+    first_seq: int
+    previous: str
+    known_size: int
+    known_root: bytes
+    database_size: int
+    at: int
+    reason: str
+
+    def entry(self) -> BegunAnew:
+        """The entry that it must begin with; raises AuditEntryMalformed."""
+        return BegunAnew(
+            self.number,
+            self.previous,
+            self.known_size,
+            self.known_root,
+            self.database_size,
+            self.at,
+            self.reason,
+        )
+
+
 class RealmRecords(Protocol):
     """All that is compared of one realm; each call reads what is there when it is made."""
 
@@ -138,6 +171,9 @@ class RealmRecords(Protocol):
 
     def elections(self) -> Iterable[StoredElection]:
         """All elections; of realm ballots."""
+
+    def generations(self) -> Iterable[StoredGeneration]:
+        """The generations of the audit log after the first."""
 
     def audit_entries(self) -> Iterable[tuple[int | None, bytes]]:
         """All entries with their places, in the order of writing; None for one that waits."""
@@ -197,7 +233,7 @@ def reconcile(records: RealmRecords, *, coarse: bool) -> Reconciliation:
     3. Each entry has its row.
     4. No permit was spent after its end, no range gave out more than it has.
     5. Each certificate is in the state that its last entry says.
-    6. Each election has its entries.
+    6. Each election has its entries, and each generation of the log.
 
     Args:
         records: of the realm.
@@ -230,6 +266,8 @@ class _Comparison:
             self._read_range(reserved)
         for election in self._records.elections():
             self._read_election(election)
+        for generation in self._records.generations():
+            self._read_generation(generation)
         for (owner, digest), missing in self._unsigned.items():
             if missing > 0:
                 what = f"{missing} signature(s) of {owner} over {digest.hex()}"
@@ -275,6 +313,11 @@ class _Comparison:
         if election.request_sha256 is not None:
             closing = ElectionClosing(name, election.request_sha256)
             self._expect(ElectionClosing.kind, name, lambda: closing)
+
+    def _read_generation(self, generation: StoredGeneration) -> None:
+        name = str(generation.number)
+        self._expect(BegunAnew.kind, name, generation.entry)
+        self._check_slot(f"generation {name}", generation.at)
 
     def _expect(self, kind: str, name: str, entry: "EntryOf") -> None:
         try:
@@ -328,6 +371,10 @@ class _Comparison:
             for election in self._records.elections():
                 if election.election_id == entry.election_id:
                     self._read_election(election)
+        elif isinstance(entry, BegunAnew):
+            for generation in self._records.generations():
+                if generation.number == entry.generation:
+                    self._read_generation(generation)
         return self._expected.get((entry.kind, _name_of(entry)))
 
     def _compare_certificates(self, certificates: Iterable[StoredCertificate]) -> None:
@@ -360,5 +407,7 @@ def _name_of(entry: AuditEntry) -> str:
         return entry.range_id.hex()
     if isinstance(entry, ElectionCreated | ElectionClosing):
         return entry.election_id
+    if isinstance(entry, BegunAnew):
+        return str(entry.generation)
     msg = "a certificate's change has no row of its own"
     raise TypeError(msg)
