@@ -80,9 +80,7 @@ def rebuild_tiles(log: LogIdentity, *, store: LogRecords, files: TileFiles, slot
     return True
 
 
-def check_checkpoints(
-    log: LogIdentity, store: LogRecords, newest: SignedCheckpoint | None
-) -> None:
+def check_checkpoints(log: LogIdentity, store: LogRecords, newest: SignedCheckpoint | None) -> None:
     """Find every checkpoint signed, and the database's entries to have its root.
 
     Args:

@@ -108,9 +108,7 @@ class SqlAuditGenerations:
                 require_active(connection, after)
                 first_seq = after.first_seq + self._sealed(connection, after)
                 connection.execute(
-                    update(audit_entries)
-                    .where(audit_entries.c.seq >= first_seq)
-                    .values(seq=None)
+                    update(audit_entries).where(audit_entries.c.seq >= first_seq).values(seq=None)
                 )
                 connection.execute(
                     insert(audit_generations).values(
