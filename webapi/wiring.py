@@ -337,6 +337,7 @@ class Wiring:
             elections=SqlElectionStore(self.engine(Realm.BALLOTS)),
             registrations=SqlRegistrationStore(self.engine(Realm.BALLOTS)),
             log=SqlLogStore(self.engine(Realm.BALLOTS)),
+            holds=SqlLogHolds(self.engine(Realm.BALLOTS)),
             vault=FileSaltVault(self.settings.receipts.salt_key_directory),
             tiles=self._tiles,
             wait=ShortWait(RECEIPT_WAIT_SECONDS, RECEIPT_WAITERS),
