@@ -20,8 +20,8 @@ from signer.audit.generations import (
     require_impasse,
     unknown_impasse,
 )
+from signer.audit.records import StoredGeneration
 from signer.audit.sealing import audit_log_id, audit_origin, renamed
-from signer.audit.verification import StoredGeneration
 from signer.receipts.acceptance import slot_of
 from signer.receipts.errors import DatabaseBehind, SequencerRunning
 from signer.receipts.leaf import SLOT_SECONDS

@@ -25,7 +25,7 @@ MAX_OWNER_BYTES = 1024
 MAX_REASON_BYTES = 1000
 _MAX_NUMBER = 2**63 - 1
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, no characters
 _SERIAL = re.compile(r"0|[1-9a-f][0-9a-f]{0,39}")
 
 
@@ -274,7 +274,7 @@ class BegunAnew:
         _check_numbers(self.generation - 2, self.known_size, self.database_size, self.at)
         _check_owner(self.previous)
         _check_bytes(self.known_root, HASH_BYTES if self.known_size else 0)
-        if not 1 <= len(self.reason.encode()) <= MAX_REASON_BYTES or _CONTROL.search(self.reason):
+        if _UNFIT.search(self.reason) or not 1 <= len(self.reason.encode()) <= MAX_REASON_BYTES:
             raise AuditEntryMalformed(
                 f"a reason is one line of 1 to {MAX_REASON_BYTES} bytes, without control characters"
             )

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from signer.audit.entry import BegunAnew, decode_entry
 from signer.audit.errors import AuditEntryMalformed, AuditKeyUnknown, AuditLogUsable
+from signer.audit.records import (
+    StoredGeneration,
+)
 from signer.audit.sealing import (
     FIRST_GENERATION,
     AuditFiles,
@@ -17,7 +20,9 @@ from signer.audit.sealing import (
     audit_log,
     pinned_keys,
 )
-from signer.audit.verification import Finding, StoredGeneration
+from signer.audit.verification import (
+    Finding,
+)
 from signer.receipts.checkpoint import Checkpoint
 from signer.receipts.confirmation import verify_evidence
 from signer.receipts.errors import (

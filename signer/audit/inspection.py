@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from signer.audit.errors import AuditError, AuditKeyMalformed, AuditKeyUnknown
 from signer.audit.generations import AuditGenerationLog, check_beginning, check_given_up
+from signer.audit.records import (
+    RealmRecords,
+    StoredGeneration,
+)
 from signer.audit.sealing import audit_log, pinned_keys, renamed
 from signer.audit.verification import (
     Finding,
-    RealmRecords,
     Reconciliation,
-    StoredGeneration,
     reconcile,
 )
 from signer.receipts.checkpoint import Checkpoint

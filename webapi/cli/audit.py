@@ -19,8 +19,8 @@ from signer.audit.inspection import (
     parse_audit_key,
     verify_realm,
 )
+from signer.audit.records import RealmRecords
 from signer.audit.sealing import pinned_keys
-from signer.audit.verification import RealmRecords
 from signer.errors import SignerError
 from signer.receipts.errors import FormatRefused
 from signer.receipts.note import VerifierKey

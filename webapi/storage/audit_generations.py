@@ -23,8 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from signer.audit.entry import MAX_OWNER_BYTES, MAX_REASON_BYTES, BegunAnew, encode_entry
+from signer.audit.records import StoredGeneration
 from signer.audit.sealing import FIRST_GENERATION, audit_log_id
-from signer.audit.verification import StoredGeneration
 from signer.receipts.errors import FenceLost
 from signer.receipts.leaf import SLOT_SECONDS
 from webapi.storage.audit import audit_checkpoints, audit_entries

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Column, Engine, Row, Table, select, tuple_
 
-from signer.audit.verification import (
+from signer.audit.records import (
     MadeSignatures,
     StoredCertificate,
     StoredElection,
@@ -32,7 +32,7 @@ READ_STEP = 10_000
 
 
 class SqlRealmRecords:
-    """`signer.audit.verification.RealmRecords` of a database."""
+    """`signer.audit.records.RealmRecords` of a database."""
 
     def __init__(self, engine: Engine, realm: Realm) -> None:
         self._engine = engine

@@ -1,64 +1,39 @@
 """`tamga audit begin-anew`: the way out of an audit log that can never be sealed again."""
 
-import json
 import shutil
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-from sqlalchemy import Table, delete, select, update
+from sqlalchemy import update
 
-from signer.audit.entry import BegunAnew, decode_entry, encode_entry
+from signer.audit.entry import BegunAnew, decode_entry
 from signer.audit.errors import AuditLogUsable
 from signer.errors import AuditBehind
 from signer.receipts.checkpoint import Checkpoint
-from signer.receipts.errors import DatabaseBehind, FenceLost
-from signer.receipts.growth import SilentObserver
-from signer.receipts.note import UnverifiedNote, VerifierKey
+from signer.receipts.errors import FenceLost
+from signer.receipts.note import UnverifiedNote
 from signer.receipts.policy import Policy
+from tests.support.audit_breaks import (
+    FIRST_ORIGIN,
+    REASON,
+    SECOND_ORIGIN,
+    Yesterday,
+    begin,
+    behind_of,
+    codes,
+    reported,
+    run,
+    seal,
+)
 from tests.support.audit_trail import SLOT, AuditTrail, Harm, owner_of
 from tests.support.databases import Database
-from tests.support.receipts import NOW
-from webapi.audit_anew import AuditLogInUse, Begun, begin_anew
-from webapi.audit_folders import AuditFolders
-from webapi.audit_logs import AuditLogs
-from webapi.cli.audit import audit
+from webapi.audit_anew import AuditLogInUse
 from webapi.storage import audit as audit_tables
-from webapi.storage.audit import audit_checkpoints, audit_entries, audit_intents
-from webapi.storage.audit_generations import FIRST, audit_generations
+from webapi.storage.audit import audit_entries
+from webapi.storage.audit_generations import FIRST
 from webapi.storage.lease import WorkerLease
-from webapi.storage.permits import permits
 from webapi.storage.realm import Realm
-
-FIRST_ORIGIN = "audit.login.example/pki"
-SECOND_ORIGIN = "audit.login.example/pki/2"
-REASON = "restored from the backup of 21 November; there is no newer one"
-TABLES: tuple[Table, ...] = (
-    audit_entries,
-    audit_checkpoints,
-    audit_intents,
-    audit_generations,
-    permits,
-)
-
-
-class Yesterday:
-    """The rows of a realm as they were."""
-
-    def __init__(self, trail: AuditTrail) -> None:
-        with trail.engine.begin() as connection:
-            self.rows = {
-                table: [dict(row._mapping) for row in connection.execute(select(table))]
-                for table in TABLES
-            }
-
-    def restore(self, trail: AuditTrail) -> None:
-        for table, rows in self.rows.items():
-            trail.sql(delete(table))
-            if rows:
-                trail.sql(table.insert().values(rows))
 
 
 @pytest.fixture
@@ -73,56 +48,7 @@ def trail(database: Database, tmp_path: Path) -> AuditTrail:
 
 @pytest.fixture
 def behind(trail: AuditTrail) -> AuditTrail:
-    """Sealed up to 3 in the database, up to 5 by its folder; entries wait."""
-    for _ in range(3):
-        trail.permit()
-    trail.seal()
-    trail.permit()
-    yesterday = Yesterday(trail)
-    trail.seal()
-    trail.permit()
-    trail.seal()
-    yesterday.restore(trail)
-    return trail
-
-
-def begin(trail: AuditTrail, because: str = REASON) -> Begun:
-    return begin_anew(trail.audit(), WorkerLease(trail.engine), because=because, at=NOW)
-
-
-def logs_of(trail: AuditTrail) -> AuditLogs:
-    return AuditLogs(
-        host="login.example",
-        log_of=lambda _: trail.audit().log_of(trail.audit().generations.active()),
-        folders=AuditFolders(trail.folder),
-        backend=lambda: trail.backend,
-        observer=SilentObserver(),
-    )
-
-
-def seal(trail: AuditTrail) -> dict[str, str]:
-    """What halted, after the worker's job ran twice for this realm."""
-    logs = logs_of(trail)
-    for _ in range(2):
-        logs._try_log(str(trail.realm), at=NOW)
-    logs.close()
-    return dict(logs.halted)
-
-
-def run(trail: AuditTrail, *arguments: str) -> Result:
-    return CliRunner().invoke(audit, arguments, obj=trail.desk())
-
-
-def reported(trail: AuditTrail, *arguments: str) -> dict[str, Any]:
-    done = run(trail, "verify", "pki", "--json", *arguments)
-    (report,) = json.loads(done.stdout)
-    assert done.exit_code == (0 if report["ok"] else 1)
-    members: dict[str, Any] = report
-    return members
-
-
-def codes(trail: AuditTrail) -> set[str]:
-    return {finding["code"] for finding in reported(trail)["findings"]}
+    return behind_of(trail)
 
 
 # What is refused.
@@ -356,122 +282,3 @@ def test_beside_ballots_the_beginning_tells_the_slot_alone(
     assert begin(trail).entry.at % 600 == 0
     assert seal(trail) == {}
     assert trail.codes() == set()
-
-
-# What verification says of it.
-
-
-def tamper_with_entry(trail: AuditTrail) -> None:
-    with trail.engine.begin() as connection:
-        row = connection.execute(select(audit_generations)).one()
-    entry = BegunAnew(2, FIRST_ORIGIN, row.known_size, row.known_root, 3, row.at, "all was well")
-    trail.sql(
-        update(audit_entries)
-        .where(audit_entries.c.seq == row.first_seq)
-        .values(entry=encode_entry(entry))
-    )
-
-
-def tamper_with_both(trail: AuditTrail) -> None:
-    tamper_with_entry(trail)
-    trail.sql(update(audit_generations).values(reason="all was well"))
-
-
-def swap_entries(trail: AuditTrail) -> None:
-    for old, new in ((3, 90), (4, 3), (90, 4)):
-        trail.sql(update(audit_entries).where(audit_entries.c.seq == old).values(seq=new))
-
-
-def spoil_entry(trail: AuditTrail) -> None:
-    trail.sql(update(audit_entries).where(audit_entries.c.seq == 3).values(entry=b"x"))
-
-
-def forget_the_folder(trail: AuditTrail) -> None:
-    shutil.rmtree(trail.folder / "pki")
-
-
-def spoil_old_checkpoint(trail: AuditTrail) -> None:
-    trail.files.write_checkpoint(b"x", slot=0)
-
-
-def age_old_checkpoint(trail: AuditTrail) -> None:
-    signed = trail.log.log_state("pki").signed
-    assert signed is not None
-    trail.files.write_checkpoint(signed.note, slot=0)
-
-
-def spoil_old_tile(trail: AuditTrail) -> None:
-    tile = next(path for path in (trail.folder / "pki").rglob("tile/0/**/*") if path.is_file())
-    tile.write_bytes(bytes(len(tile.read_bytes())))
-
-
-def remove_old_seal(trail: AuditTrail) -> None:
-    trail.sql(delete(audit_checkpoints).where(audit_checkpoints.c.log_id == "pki"))
-
-
-def change_old_entry(trail: AuditTrail) -> None:
-    trail.sql(update(audit_entries).where(audit_entries.c.seq == 0).values(entry=b"x"))
-
-
-def remove_generation(trail: AuditTrail) -> None:
-    trail.sql(delete(audit_generations))
-
-
-@pytest.mark.parametrize(
-    ("harm", "found"),
-    [
-        (tamper_with_entry, {"LogForked", "row-differs-from-entry"}),
-        (tamper_with_both, {"LogForked"}),
-        (swap_entries, {"LogForked", "beginning-missing"}),
-        (spoil_entry, {"beginning-missing", "entry-malformed"}),
-        (forget_the_folder, {"CheckpointFileMissing"}),
-        (spoil_old_checkpoint, {"given-up-log-differs"}),
-        (age_old_checkpoint, {"given-up-log-differs"}),
-        (spoil_old_tile, {"TilesDamaged"}),
-        (remove_old_seal, {"given-up-log-differs"}),
-        (change_old_entry, {"LogForked"}),
-        (remove_generation, {"DatabaseBehind", "entry-without-row"}),
-    ],
-)
-def test_whatever_is_changed_about_a_break_is_named(
-    behind: AuditTrail, harm: Harm, found: set[str]
-) -> None:
-    begin(behind)
-    assert seal(behind) == {}
-    assert codes(behind) == set()
-    harm(behind)
-    assert codes(behind) >= found
-
-
-def test_what_auditors_kept_of_the_old_generation_is_compared(
-    behind: AuditTrail, tmp_path: Path
-) -> None:
-    older = behind.log.checkpoint("pki", 3)
-    ahead = behind.files.read_checkpoint()
-    assert older is not None
-    assert ahead is not None
-    begin(behind)
-    assert seal(behind) == {}
-    old_key = str(
-        VerifierKey.of(FIRST_ORIGIN, next(iter(behind.backend.keys.values())).public_key())
-    )
-    kept = tmp_path / "kept"
-    kept.write_bytes(older.note)
-    assert reported(behind, "--since", str(kept))["ok"]
-    assert reported(behind, "--since", str(kept), "--key", old_key)["ok"]
-    kept.write_bytes(ahead)
-    (finding,) = reported(behind, "--since", str(kept))["findings"]
-    assert finding["code"] == "KeptCheckpointAhead"
-    assert finding["what"].startswith(f"{FIRST_ORIGIN}: ")
-
-
-def test_a_folder_of_a_later_generation_halts_the_log(trail: AuditTrail) -> None:
-    folders = AuditFolders(trail.folder)
-    assert folders.newest(Realm.PKI) == 1
-    for name in ("pki-2", "pki-11", "login-12", "pki-x", "pki-1", "pki-012"):
-        (trail.folder / name / "tile").mkdir(parents=True)
-    (trail.folder / "pki-30").mkdir()  # nothing was sealed in it
-    assert folders.newest(Realm.PKI) == 11
-    with pytest.raises(DatabaseBehind, match="pki-11"):
-        folders.require_none_later(Realm.PKI, 2)
-    folders.require_none_later(Realm.PKI, 11)
