@@ -16,6 +16,7 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Table,
+    UniqueConstraint,
     func,
     insert,
     select,
@@ -57,7 +58,10 @@ audit_intents = Table(
     Column("log_id", String(64), primary_key=True),
     Column("size", BigInteger, primary_key=True, autoincrement=False),
     Column("root", LargeBinary(32), nullable=False),
+    Column("previous_size", BigInteger, nullable=False),
     Column("holder", String(32), nullable=False),
+    # A checkpoint has one successor.
+    UniqueConstraint("log_id", "previous_size"),
     info=runtime_may(update=("holder",)),
 )
 
@@ -70,6 +74,7 @@ audit_checkpoints = Table(
     Column("note", LargeBinary, nullable=False),
     Column("previous_size", BigInteger, nullable=False),
     Column("released", Boolean, nullable=False),
+    UniqueConstraint("log_id", "previous_size"),
     info=runtime_may(update=("released",)),
 )
 

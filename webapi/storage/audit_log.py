@@ -40,16 +40,20 @@ class SqlAuditLog(SqlLogRecords):
         with self._engine.begin() as connection:
             return list(connection.execute(query).scalars())
 
-    def assign(self, *, limit: int) -> int:
+    def assign(self, *, after: int, limit: int) -> int:
         """Give places to what waits, the oldest first, in one transaction.
 
         Nothing gets a place where nothing waits but entries of seals.
+
+        Args:
+            after: how many entries have a place, as the caller knows it.
+            limit: how many get one at most.
 
         Returns:
             How many entries got one.
 
         Raises:
-            FenceLost: somebody else gave the same places.
+            FenceLost: somebody else gave the same places, or gave some since `after` was read.
         """
         waiting = (
             select(audit_entries.c.entry_id, audit_entries.c.of_seal)
@@ -70,6 +74,8 @@ class SqlAuditLog(SqlLogRecords):
                     return 0
                 # Read behind the locks: another sealer's places are there by now.
                 following = entry_count(connection, audit_entries.c.seq, _PLACED)
+                if following != after:
+                    raise FenceLost("another sealer gave places in the meantime")
                 places = [
                     {"the_id": row.entry_id, "the_seq": seq}
                     for seq, row in enumerate(rows, following)

@@ -1,5 +1,6 @@
 """Audit entries and what they tell are one transaction; what waits is sealed, and bounded."""
 
+import secrets
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -178,12 +179,16 @@ def test_entries_without_a_time_are_no_reason_to_stop(trail: AuditTrail) -> None
 
 def test_the_fence_of_a_log_holds_its_permits(trail: AuditTrail) -> None:
     record = replace(trail.permit(spent=False), permit_id="a" * 32, purpose=Purpose.AUDIT)
-    trail.log.intend("pki", size=1, root=bytes(32), holder="one", permits=[record])
+    trail.log.intend("pki", previous_size=0, size=1, root=bytes(32), holder="one", permits=[record])
     again = replace(record, permit_id="b" * 32)
     with pytest.raises(FenceLost, match="is signing"):
-        trail.log.intend("pki", size=1, root=bytes(32), holder="two", permits=[again])
+        trail.log.intend(
+            "pki", previous_size=0, size=1, root=bytes(32), holder="two", permits=[again]
+        )
     with pytest.raises(LogForked):
-        trail.log.intend("pki", size=1, root=b"1" * 32, holder="one", permits=[again])
+        trail.log.intend(
+            "pki", previous_size=0, size=1, root=b"1" * 32, holder="one", permits=[again]
+        )
     assert trail.records.permit("b" * 32) is None
     with pytest.raises(FenceLost, match="took over"):
         trail.log.spend("pki", size=1, holder="two", permit_ids=["a" * 32], at=SLOT)
@@ -196,6 +201,21 @@ def test_the_fence_of_a_log_holds_its_permits(trail: AuditTrail) -> None:
     trail.log.spend("pki", size=1, holder="two", permit_ids=["a" * 32], at=SLOT)
 
 
+def test_an_intent_follows_the_newest_seal(trail: AuditTrail) -> None:
+    trail.permit()
+    trail.seal()
+    for previous_size, why in ((0, "came first"), (2, "not the newest")):
+        with pytest.raises(FenceLost, match=why):
+            trail.log.intend(
+                "pki",
+                previous_size=previous_size,
+                size=4,
+                root=bytes(32),
+                holder="one",
+                permits=[replace(trail.permit(spent=False), permit_id=secrets.token_hex(16))],
+            )
+
+
 def test_a_place_is_given_once(trail: AuditTrail, monkeypatch: pytest.MonkeyPatch) -> None:
     trail.permit()
     trail.seal()
@@ -203,8 +223,10 @@ def test_a_place_is_given_once(trail: AuditTrail, monkeypatch: pytest.MonkeyPatc
     # As if the places had been counted before another sealer gave them.
     monkeypatch.setattr("webapi.storage.audit_log.entry_count", lambda *_: 0)
     with pytest.raises(FenceLost, match="same places"):
-        trail.log.assign(limit=10)
+        trail.log.assign(after=0, limit=10)
     monkeypatch.undo()
+    with pytest.raises(FenceLost, match="in the meantime"):
+        trail.log.assign(after=0, limit=10)
     assert trail.log.count_unsealed() == 1
 
 
