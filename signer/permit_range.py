@@ -69,10 +69,12 @@ class RangeLedger(Protocol):
         """
 
     def end_range(self, end: RangeEnd) -> None:
-        """Record what became of a range, and its audit entry.
+        """Record what became of a range, and its audit entry; nothing, if just that is recorded.
+
+        Whoever did not hear that it was done may say it again.
 
         Raises:
-            PermitUnknown: no range of this id is open.
+            PermitUnknown: no range of this id was reserved, or it ended otherwise.
         """
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from signer.errors import NoKeyForPurpose, PermitMismatch, RangeUsedUp
+from signer.errors import NoKeyForPurpose, PermitMismatch, PermitUnknown, RangeEndsLost, RangeUsedUp
 from signer.payload import Purpose
 from signer.permit_range import RangeEnd, RangeRecord
 from signer.range_signer import LOGIN_CHALLENGE_RANGE, OCSP_RANGE, RangeSigner, RangeTerms
@@ -156,6 +156,62 @@ def test_an_end_that_cannot_be_recorded_is_recorded_later() -> None:
     ledger.is_down = False
     bench.signer.close()
     assert bench.used() == [3, 1]
+
+
+def test_an_end_whose_answer_was_lost_stops_no_other() -> None:
+    class Silent(MemoryLedger):
+        is_lost = True
+
+        def end_range(self, end: RangeEnd) -> None:
+            super().end_range(end)
+            if self.is_lost:
+                raise OSError("no answer")
+
+    ledger = Silent()
+    bench = Bench(QUIET, ledger)
+    bench.sign(*range(4))
+    ledger.is_lost = False
+    bench.sign(*range(4, 7))
+    assert [str(error) for error in bench.failures] == ["no answer"]
+    assert bench.used() == [3, 3, None]
+    bench.signer.close()
+    assert bench.used() == [3, 3, 1]
+
+
+def test_an_end_that_the_ledger_does_not_know_is_told_of_once_and_given_up() -> None:
+    class Forgetful(MemoryLedger):
+        def end_range(self, end: RangeEnd) -> None:
+            if end.range_id == next(iter(self.ranges)):
+                raise PermitUnknown(end.range_id)
+            super().end_range(end)
+
+    bench = Bench(QUIET, Forgetful())
+    bench.sign(*range(10))
+    assert [type(error) for error in bench.failures] == [PermitUnknown]
+    assert bench.used() == [None, 3, 3, None]
+    bench.signer.close()
+    assert bench.used() == [None, 3, 3, 1]
+    assert len(bench.failures) == 1
+
+
+def test_ends_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Down(MemoryLedger):
+        is_down = True
+
+        def end_range(self, end: RangeEnd) -> None:
+            if self.is_down:
+                raise OSError("down")
+            super().end_range(end)
+
+    monkeypatch.setattr("signer.range_signer.MAX_KEPT_ENDS", 2)
+    ledger = Down()
+    bench = Bench(QUIET, ledger)
+    bench.sign(*range(10))
+    told = [error for error in bench.failures if isinstance(error, RangeEndsLost)]
+    assert [str(error) for error in told] == ["1 range(s) stay open, as if used to their ends"]
+    ledger.is_down = False
+    bench.signer.close()
+    assert bench.used() == [None, 3, 3, 1]
 
 
 def test_many_threads_sign_each_once_and_every_signature_is_accounted_for() -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from signer.audit.entry import (
     CertificateChanged,
@@ -18,7 +18,6 @@ from signer.audit.entry import (
 )
 from signer.errors import AuditBehind, PermitAlreadySpent, PermitExists, PermitUnknown
 from signer.payload import Purpose
-from signer.permit_range import RangeEnd
 from signer.receipts.errors import FenceLost, LogForked
 from signer.receipts.growth import Step
 from signer.receipts.sequencer import Sequenced
@@ -66,9 +65,10 @@ def test_a_range_and_its_end_have_their_entries(trail: AuditTrail) -> None:
         trail.ledger.reserve_range(numbers.record)
     end = numbers.close()
     trail.ledger.end_range(end)
-    for again in (end, RangeEnd("0" * 32, 0, bytes(32))):
+    trail.ledger.end_range(end)  # as after an answer that was lost
+    for other in (replace(end, used=1), replace(end, root=bytes(32)), replace(end, range_id="0")):
         with pytest.raises(PermitUnknown):
-            trail.ledger.end_range(again)
+            trail.ledger.end_range(other)
     assert entries(trail) == [RangeReserved.of(numbers.record), RangeEnded.of(end)]
 
 
@@ -228,6 +228,32 @@ def test_a_place_is_given_once(trail: AuditTrail, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(FenceLost, match="in the meantime"):
         trail.log.assign(after=0, limit=10)
     assert trail.log.count_unsealed() == 1
+
+
+@pytest.mark.parametrize("when", [1, 3, 4])
+@pytest.mark.parametrize("step", [2, 10_000])
+def test_entries_are_read_once_while_they_get_their_places(
+    trail: AuditTrail, monkeypatch: pytest.MonkeyPatch, step: int, when: int
+) -> None:
+    monkeypatch.setattr("webapi.storage.audit_records.READ_STEP", step)
+    for _ in range(3):
+        trail.permit()
+    trail.seal()
+    for _ in range(4):
+        trail.permit()
+    read: list[tuple[int | None, bytes]] = []
+    for entry in trail.records.audit_entries():
+        read.append(entry)
+        if len(read) == when:
+            assert trail.seal() is not None
+    with trail.engine.begin() as connection:
+        written = connection.execute(select(audit_entries.c.entry)).scalars().all()
+    told = [data for _, data in read]
+    assert len(told) == len(set(told))
+    # Of the seal's own permit an entry came while they were read.
+    assert set(told) >= set(written[:-1])
+    places = [place for place, _ in read if place is not None]
+    assert places == sorted(places)
 
 
 def test_the_steps_of_a_seal_come_in_their_order(trail: AuditTrail) -> None:
