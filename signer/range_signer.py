@@ -5,6 +5,7 @@ the next range in the background before the present one is used up.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -61,6 +62,7 @@ class RangeSigner:
         owner: for whom is signed.
         terms: size and life of the ranges.
         failed: is told what went wrong in the background, where nobody else hears of it.
+        stopwatch: monotonic seconds.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class RangeSigner:
         owner: str,
         terms: RangeTerms,
         failed: Failed,
+        stopwatch: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backend = backend
         self._ledger = ledger
@@ -79,6 +82,7 @@ class RangeSigner:
         self._owner = owner
         self._terms = terms
         self._failed = failed
+        self._stopwatch = stopwatch
         self._lock = threading.Lock()
         self._current: PermitRange | None = None
         self._next: PermitRange | None = None
@@ -103,7 +107,10 @@ class RangeSigner:
             OwnSignatureInvalid: the token's answer did not verify.
             NoKeyForPurpose: the backend does not hold the key.
         """
-        return self._backend.sign(self._permit(payload, owner, at), payload, at=at)
+        try:
+            return self._backend.sign(self._permit(payload, owner, at), payload, at=at)
+        except PermitExpired:  # its range ended in between; the next one's has all its life
+            return self._backend.sign(self._permit(payload, owner, at), payload, at=at)
 
     def close(self) -> None:
         """Close the ranges and record what became of them; nothing is signed any more."""
@@ -182,6 +189,7 @@ class RangeSigner:
             ledger=self._ledger,
             at=at,
             life=self._terms.life,
+            stopwatch=self._stopwatch,
         )
 
     def _record_ends(self) -> None:

@@ -1,19 +1,23 @@
 """Signing under ranges: no commit on the way, the next range in time, every end recorded."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from signer.backend import Signature
 from signer.errors import NoKeyForPurpose, PermitMismatch, PermitUnknown, RangeEndsLost, RangeUsedUp
-from signer.payload import Purpose
+from signer.payload import Payload, Purpose
+from signer.permit import SigningPermit
 from signer.permit_range import RangeEnd, RangeRecord
 from signer.range_signer import LOGIN_CHALLENGE_RANGE, OCSP_RANGE, RangeSigner, RangeTerms
 from tests.support.faults import await_fact
 from tests.support.ledger import MemoryLedger
 from tests.support.software_signer import SoftwareBackend
+from tests.unit.signer.test_permit import Stopwatch
 from tests.unit.signer.test_permit_range import LIFE, NOW, payload
 
 QUIET = RangeTerms(3, LIFE, ahead=0)
@@ -21,7 +25,12 @@ BUSY = RangeTerms(8, LIFE, ahead=3)
 
 
 class Bench:
-    def __init__(self, terms: RangeTerms, ledger: MemoryLedger | None = None) -> None:
+    def __init__(
+        self,
+        terms: RangeTerms,
+        ledger: MemoryLedger | None = None,
+        stopwatch: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.ledger = ledger or MemoryLedger()
         self.failures: list[Exception] = []
         key = ec.generate_private_key(ec.SECP256R1())
@@ -33,6 +42,7 @@ class Bench:
             owner="login",
             terms=terms,
             failed=self.failures.append,
+            stopwatch=stopwatch,
         )
 
     def sign(self, *numbers: int, at: datetime = NOW) -> None:
@@ -81,6 +91,29 @@ def test_a_range_that_is_over_is_followed(bench: Bench) -> None:
     bench.sign(0)
     bench.sign(1, at=NOW + LIFE)
     assert bench.used() == [1, None]
+
+
+def test_a_range_that_is_over_by_the_stopwatch_is_followed_even_behind_the_permit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stopwatch = Stopwatch()
+    bench = Bench(QUIET, stopwatch=stopwatch)
+    bench.sign(0)
+    stopwatch.seconds += LIFE.total_seconds()
+    bench.sign(1)
+    assert bench.used() == [1, None]
+    backend_sign = bench.backend.sign
+
+    def sign_late(permit: SigningPermit, signed: Payload, *, at: datetime) -> Signature:
+        monkeypatch.undo()  # the first one only
+        stopwatch.seconds += LIFE.total_seconds()
+        return backend_sign(permit, signed, at=at)
+
+    monkeypatch.setattr(bench.backend, "sign", sign_late)
+    bench.sign(2)
+    assert bench.used() == [1, 2, None]
+    assert len(bench.backend.signed) == 3
+    bench.signer.close()
 
 
 def test_a_busy_purpose_has_its_next_range_in_time() -> None:
