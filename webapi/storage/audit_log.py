@@ -5,12 +5,11 @@ from sqlalchemy.exc import IntegrityError
 
 from signer.receipts.errors import FenceLost
 from signer.receipts.log_store import LogState
-from webapi.storage.audit import audit_checkpoints, audit_entries, audit_intents
+from webapi.storage.audit import UNSIGNED, WAITING, audit_checkpoints, audit_entries, audit_intents
 from webapi.storage.log_records import LogTables, SqlLogRecords, entry_count
 from webapi.storage.realm import Realm
 
 _TABLES = LogTables(audit_intents, audit_checkpoints, "log_id")
-_WAITING = audit_entries.c.seq.is_(None)
 _PLACED = audit_entries.c.seq.is_not(None)
 
 
@@ -57,14 +56,14 @@ class SqlAuditLog(SqlLogRecords):
         """
         waiting = (
             select(audit_entries.c.entry_id, audit_entries.c.of_seal)
-            .where(_WAITING)
+            .where(WAITING)
             .order_by(audit_entries.c.entry_id)
             .limit(limit)
             .with_for_update()
         )
         placed = (
             update(audit_entries)
-            .where(audit_entries.c.entry_id == bindparam("the_id"), _WAITING)
+            .where(audit_entries.c.entry_id == bindparam("the_id"), WAITING)
             .values(seq=bindparam("the_seq"))
         )
         try:
@@ -91,12 +90,14 @@ class SqlAuditLog(SqlLogRecords):
             self._mark_released(connection, log_id, size)
 
     def count_unsealed(self) -> int:
-        """How many entries wait for a place, those of seals not counted."""
-        query = (
+        """How many entries wait for a place or for its checkpoint, those of seals not counted."""
+        waiting, unsigned = (
             select(func.count())
             .select_from(audit_entries)
-            .where(_WAITING, audit_entries.c.of_seal.is_(False))
+            .where(which, audit_entries.c.of_seal.is_(False))
+            .scalar_subquery()
+            for which in (WAITING, UNSIGNED)
         )
         with self._engine.begin() as connection:
-            count: int = connection.execute(query).scalar_one()
+            count: int = connection.execute(select(waiting + unsigned)).scalar_one()
         return count

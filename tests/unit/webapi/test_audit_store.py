@@ -172,6 +172,30 @@ def test_entries_that_wait_for_too_long_stop_signing(trail: AuditTrail) -> None:
     trail.permit(at=SLOT + limit + timedelta(minutes=10))
 
 
+def test_places_that_no_checkpoint_covers_are_not_sealed(
+    trail: AuditTrail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = timedelta(minutes=10) * audit.MAX_UNSEALED_SLOTS
+    trail.permit()
+    trail.seal()
+    for _ in range(2):
+        trail.permit()
+    trail.log.assign(after=1, limit=10)  # and the key is away
+    assert trail.log.count_unsealed() == 2
+    late = SLOT + limit + timedelta(minutes=10)
+    with pytest.raises(AuditBehind, match="too long"):
+        trail.permit(at=late)
+    monkeypatch.setattr(audit, "MAX_UNSEALED_ENTRIES", 2)
+    trail.permit()
+    with pytest.raises(AuditBehind, match="too many"):
+        trail.permit()
+    assert trail.log.count_unsealed() == 3
+    trail.seal()
+    trail.seal()
+    assert trail.log.count_unsealed() == 0
+    trail.permit(at=late)
+
+
 def test_entries_without_a_time_are_no_reason_to_stop(trail: AuditTrail) -> None:
     trail.sql(insert(audit_entries).values(entry=b"x", slot=None, of_seal=False))
     trail.permit()
