@@ -171,7 +171,7 @@ class LogStore(LogRecords, Protocol):
         """Store the inclusion paths of a checkpoint's new entries, and let their receipts out."""
 
     def publish(self, election_id: str, published: Published) -> None:
-        """Record how an epoch was judged; the public never sees less than before."""
+        """Record how an epoch was judged; neither what the public sees nor the epoch goes back."""
 
 
 class TileFiles(Protocol):

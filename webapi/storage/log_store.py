@@ -10,6 +10,7 @@ from sqlalchemy import (
     Row,
     String,
     bindparam,
+    case,
     insert,
     or_,
     select,
@@ -134,7 +135,11 @@ class SqlLogStore(SqlLogRecords):
             self._mark_released(connection, election_id, size)
 
     def publish(self, election_id: str, published: Published) -> None:
-        """Record how an epoch was judged; the public never sees less than before."""
+        """Record how an epoch was judged; neither what the public sees nor the epoch goes back."""
+        judged_last = case(
+            (elections.c.published_epoch > published.epoch, elections.c.published_epoch),
+            else_=published.epoch,
+        )
         with self._engine.begin() as connection:
             connection.execute(
                 update(elections)
@@ -142,7 +147,7 @@ class SqlLogStore(SqlLogRecords):
                     elections.c.election_id == election_id,
                     elections.c.published_size <= published.size,
                 )
-                .values(published_size=published.size, published_epoch=published.epoch)
+                .values(published_size=published.size, published_epoch=judged_last)
             )
 
 

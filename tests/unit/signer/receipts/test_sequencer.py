@@ -24,6 +24,7 @@ from signer.receipts.leaf import CloseLeaf, decode_leaf
 from signer.receipts.log_store import EntryPath, SignedCheckpoint
 from signer.receipts.note import UnverifiedNote
 from signer.receipts.opening import system_shuffle
+from signer.receipts.publication import Published
 from signer.receipts.sequencer import Sequenced
 from tests.support.crashes import Crash, CrashBehind, CrashingFiles
 from tests.support.databases import Database
@@ -389,6 +390,19 @@ def test_the_public_sees_epochs(disk: ReceiptDisk) -> None:
     disk.sequencer().run_once(at=NOW)
     assert publish(disk, 20) == 6  # nothing comes after the close record
     assert publish(disk, 100) is None
+
+
+def test_neither_size_nor_epoch_goes_back(disk: ReceiptDisk) -> None:
+    def published() -> Published:
+        return disk.log.log_state(ELECTION).published
+
+    disk.log.publish(ELECTION, Published(4, 1200))
+    disk.log.publish(ELECTION, Published(4, 600))  # a worker that stood still
+    assert published() == Published(4, 1200)
+    disk.log.publish(ELECTION, Published(3, 1800))
+    assert published() == Published(4, 1200)
+    disk.log.publish(ELECTION, Published(6, 600))  # a close after the clock was set back
+    assert published() == Published(6, 1200)
 
 
 def test_a_batch_that_is_not_released_waits_for_another_epoch(disk: ReceiptDisk) -> None:
