@@ -10,6 +10,7 @@ down_revision = None
 def upgrade() -> None:
     """Make the first tables."""
     _make_audit_tables()
+    _make_permit_tables()
     _make_log_tables()
     op.create_table(
         "elections",
@@ -147,6 +148,9 @@ def _make_audit_tables() -> None:
         sa.PrimaryKeyConstraint("log_id", "size", name=op.f("pk_audit_intents")),
         sa.UniqueConstraint("log_id", "previous_size", name=op.f("uq_audit_intents_log_id")),
     )
+
+
+def _make_permit_tables() -> None:
     op.create_table(
         "permits",
         sa.Column("permit_id", sa.String(length=32), nullable=False),
