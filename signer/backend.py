@@ -9,7 +9,7 @@ from signer.payload import Payload, Purpose
 from signer.permit import SigningPermit
 from signer.verify import PublicKey, raw_to_der, verify_raw
 
-# A permit is spent in the call that asks for it; one that a crash left behind is soon worthless.
+# A permit is spent in the call that asks for it; whoever stood still for longer signs no more.
 PERMIT_LIFE = timedelta(minutes=1)
 
 _SEAL = object()

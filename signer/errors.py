@@ -37,6 +37,10 @@ class PermitForked(PermitError):
     """The permit or range is another process's: a forked child has none of its parent's."""
 
 
+class RangeEndsLost(PermitError):
+    """Ends of ranges could not be recorded for so long that the oldest was given up."""
+
+
 class RangeUsedUp(PermitError):
     """The range has no number left, or was closed."""
 

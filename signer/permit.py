@@ -11,6 +11,7 @@ before its keys are touched, however many keys sign it.
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass, field
 from datetime import datetime, timedelta
@@ -64,6 +65,40 @@ class PermitLedger(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Deadline:
+    """When a right ends: at an instant, and after so long by a clock that nobody can set.
+
+    Records tell of time coarsely where a finer one would tell too much, and the instant is
+    compared with a time that may be as coarse; so the second clock is what ends a right.
+
+    Attributes:
+        expires_at: aware UTC; at this instant the right is over.
+        ends: monotonic seconds, likewise; they mean nothing to another process.
+        stopwatch: monotonic seconds.
+    """
+
+    expires_at: datetime
+    ends: float
+    stopwatch: Callable[[], float] = field(repr=False, compare=False)
+
+    @classmethod
+    def after(cls, life: timedelta, *, at: datetime, stopwatch: Callable[[], float]) -> "Deadline":
+        """The end of a life that begins now.
+
+        Args:
+            life: how long.
+            at: now, aware UTC.
+            stopwatch: monotonic seconds.
+        """
+        return cls(at + life, stopwatch() + life.total_seconds(), stopwatch)
+
+    def require(self, at: datetime) -> None:
+        """Refuse what is over at this time, or by now; raises PermitExpired."""
+        if at >= self.expires_at or self.stopwatch() >= self.ends:
+            raise PermitExpired("the permit's time is over")
+
+
+@dataclass(frozen=True, slots=True)
 class SigningPermit:
     """The right to one signature; made by `reserve_permits` and by ranges alone.
 
@@ -71,14 +106,14 @@ class SigningPermit:
         purpose: names the key.
         owner: for whom.
         digest: SHA-256 of the bytes to be signed, 32 bytes.
-        expires_at: aware UTC; at this instant it is no longer good.
+        deadline: when it is no longer good.
         use: uses the right up, or refuses.
     """
 
     purpose: Purpose
     owner: str
     digest: bytes
-    expires_at: datetime
+    deadline: Deadline
     use: Callable[[datetime], None] = field(repr=False, compare=False)
     seal: InitVar[object] = None
 
@@ -99,6 +134,7 @@ def reserve_permits(
     ledger: PermitLedger,
     at: datetime,
     life: timedelta,
+    stopwatch: Callable[[], float] = time.monotonic,
 ) -> tuple[SigningPermit, ...]:
     """Record a permit for each payload in one transaction, then return them in this order.
 
@@ -111,6 +147,7 @@ def reserve_permits(
         ledger: records them durably first.
         at: now, aware UTC.
         life: how long the permits are good; positive.
+        stopwatch: monotonic seconds.
 
     Raises:
         PermitExists, AuditBehind: as the ledger says.
@@ -118,6 +155,7 @@ def reserve_permits(
     if not owner or life <= timedelta(0):
         msg = "a permit needs an owner and a positive life"
         raise ValueError(msg)
+    deadline = Deadline.after(life, at=at, stopwatch=stopwatch)
     records = [
         PermitRecord(
             permit_id=secrets.token_hex(16),
@@ -125,30 +163,30 @@ def reserve_permits(
             owner=owner,
             digest=payload.digest,
             issued_at=at,
-            expires_at=at + life,
+            expires_at=deadline.expires_at,
         )
         for payload in payloads
     ]
     ledger.reserve(records)
     together = _SpentTogether(ledger, [record.permit_id for record in records])
     return tuple(
-        sealed_permit(payload, owner=owner, expires_at=at + life, use=together.one())
+        sealed_permit(payload, owner=owner, deadline=deadline, use=together.one())
         for payload in payloads
     )
 
 
 def sealed_permit(
-    payload: Payload, *, owner: str, expires_at: datetime, use: Callable[[datetime], None]
+    payload: Payload, *, owner: str, deadline: Deadline, use: Callable[[datetime], None]
 ) -> SigningPermit:
     """A permit for what was recorded just now; for this module and `signer.permit_range` alone.
 
     Args:
         payload: what may be signed.
         owner: for whom.
-        expires_at: when it ends.
+        deadline: when it ends.
         use: uses the recorded right up, once, or raises a PermitError.
     """
-    return SigningPermit(payload.purpose, owner, payload.digest, expires_at, use, _SEAL)
+    return SigningPermit(payload.purpose, owner, payload.digest, deadline, use, _SEAL)
 
 
 def spend_permit(permit: SigningPermit, payload: Payload, *, at: datetime) -> None:
@@ -156,7 +194,7 @@ def spend_permit(permit: SigningPermit, payload: Payload, *, at: datetime) -> No
 
     Raises:
         PermitMismatch: the permit is for another key or other bytes.
-        PermitExpired: its time is over.
+        PermitExpired: its time is over, if need be only after it was spent.
         PermitForked: it was given to another process.
         PermitAlreadySpent, PermitUnknown: the ledger or the range says so.
     """
@@ -164,9 +202,9 @@ def spend_permit(permit: SigningPermit, payload: Payload, *, at: datetime) -> No
         raise PermitMismatch("the permit is for another key")
     if not secrets.compare_digest(permit.digest, payload.digest):
         raise PermitMismatch("the permit is for other bytes")
-    if at >= permit.expires_at:
-        raise PermitExpired("the permit's time is over")
+    permit.deadline.require(at)
     permit.use(at)
+    permit.deadline.require(at)  # the ledger may have kept us waiting
 
 
 class SingleUse:

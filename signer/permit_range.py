@@ -9,13 +9,15 @@ to its end.
 import os
 import secrets
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Never, Protocol
 
-from signer.errors import PermitExpired, PermitMismatch, RangeUsedUp
+from signer.errors import PermitMismatch, RangeUsedUp
 from signer.payload import Payload, Purpose
-from signer.permit import SigningPermit, SingleUse, require_process, sealed_permit
+from signer.permit import Deadline, SigningPermit, SingleUse, require_process, sealed_permit
 from signer.receipts.merkle import leaf_hash, root_of
 
 _SEAL = object()
@@ -69,10 +71,12 @@ class RangeLedger(Protocol):
         """
 
     def end_range(self, end: RangeEnd) -> None:
-        """Record what became of a range, and its audit entry.
+        """Record what became of a range, and its audit entry; nothing, if just that is recorded.
+
+        Whoever did not hear that it was done may say it again.
 
         Raises:
-            PermitUnknown: no range of this id is open.
+            PermitUnknown: no range of this id was reserved, or it ended otherwise.
         """
 
 
@@ -83,11 +87,14 @@ class PermitRange:
         record: what the ledger holds of it.
     """
 
-    def __init__(self, record: RangeRecord, seal: object = None) -> None:
-        if seal is not _SEAL:
+    def __init__(
+        self, record: RangeRecord, deadline: Deadline | None = None, seal: object = None
+    ) -> None:
+        if deadline is None or seal is not _SEAL:
             msg = "a PermitRange is made by reserve_range() alone"
             raise TypeError(msg)
         self.record = record
+        self._deadline = deadline
         self._process = os.getpid()
         self._digests: list[bytes] = []
         self._is_closed = False
@@ -115,14 +122,13 @@ class PermitRange:
         record = self.record
         if payload.purpose is not record.purpose or owner != record.owner:
             raise PermitMismatch("the range is for another key or owner")
-        if at >= record.expires_at:
-            raise PermitExpired("the range's time is over")
+        self._deadline.require(at)
         digest = payload.digest
         with self._lock:
             if self._is_closed or len(self._digests) >= record.count:
                 raise RangeUsedUp("no number is left in the range")
             self._digests.append(digest)
-        return sealed_permit(payload, owner=owner, expires_at=record.expires_at, use=SingleUse())
+        return sealed_permit(payload, owner=owner, deadline=self._deadline, use=SingleUse())
 
     def close(self) -> RangeEnd:
         """Give out no more; what became of the range. A second call says the same.
@@ -145,6 +151,7 @@ def reserve_range(
     ledger: RangeLedger,
     at: datetime,
     life: timedelta,
+    stopwatch: Callable[[], float] = time.monotonic,
 ) -> PermitRange:
     """Record a range, then return it.
 
@@ -154,7 +161,8 @@ def reserve_range(
         count: number of signatures, at least 1.
         ledger: records it durably first.
         at: now, aware UTC.
-        life: how long it gives permits; positive.
+        life: how long it gives permits, and these are good; positive.
+        stopwatch: monotonic seconds.
 
     Raises:
         PermitExists, AuditBehind: as the ledger says.
@@ -162,6 +170,7 @@ def reserve_range(
     if not owner or count < 1 or life <= timedelta(0):
         msg = "a range needs an owner, a number of signatures and a positive life"
         raise ValueError(msg)
-    record = RangeRecord(secrets.token_hex(16), purpose, owner, count, at, at + life)
+    deadline = Deadline.after(life, at=at, stopwatch=stopwatch)
+    record = RangeRecord(secrets.token_hex(16), purpose, owner, count, at, deadline.expires_at)
     ledger.reserve_range(record)
-    return PermitRange(record, _SEAL)
+    return PermitRange(record, deadline, _SEAL)

@@ -5,17 +5,21 @@ the next range in the background before the present one is used up.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from signer.backend import Signature, SigningBackend
-from signer.errors import PermitExpired, RangeUsedUp
+from signer.errors import PermitExpired, PermitForked, PermitUnknown, RangeEndsLost, RangeUsedUp
 from signer.payload import Payload, Purpose
 from signer.permit import SigningPermit
-from signer.permit_range import PermitRange, RangeLedger, reserve_range
+from signer.permit_range import PermitRange, RangeEnd, RangeLedger, reserve_range
 from signer.verify import PublicKey
+
+MAX_KEPT_ENDS = 1_000
+"""So many ends of ranges wait in memory for a ledger that does not take them."""
 
 RETRY_AHEAD = timedelta(seconds=1)
 """So long after a reservation in the background has failed, the next one is tried."""
@@ -58,6 +62,7 @@ class RangeSigner:
         owner: for whom is signed.
         terms: size and life of the ranges.
         failed: is told what went wrong in the background, where nobody else hears of it.
+        stopwatch: monotonic seconds.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class RangeSigner:
         owner: str,
         terms: RangeTerms,
         failed: Failed,
+        stopwatch: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backend = backend
         self._ledger = ledger
@@ -76,10 +82,12 @@ class RangeSigner:
         self._owner = owner
         self._terms = terms
         self._failed = failed
+        self._stopwatch = stopwatch
         self._lock = threading.Lock()
         self._current: PermitRange | None = None
         self._next: PermitRange | None = None
         self._over: list[PermitRange] = []
+        self._ends: list[RangeEnd] = []
         # One thread, made when it is first needed: ahead of time is early enough.
         self._background = ThreadPoolExecutor(1, thread_name_prefix="permit-range")
         self._is_preparing = False
@@ -99,7 +107,10 @@ class RangeSigner:
             OwnSignatureInvalid: the token's answer did not verify.
             NoKeyForPurpose: the backend does not hold the key.
         """
-        return self._backend.sign(self._permit(payload, owner, at), payload, at=at)
+        try:
+            return self._backend.sign(self._permit(payload, owner, at), payload, at=at)
+        except PermitExpired:  # its range ended in between; the next one's has all its life
+            return self._backend.sign(self._permit(payload, owner, at), payload, at=at)
 
     def close(self) -> None:
         """Close the ranges and record what became of them; nothing is signed any more."""
@@ -178,18 +189,34 @@ class RangeSigner:
             ledger=self._ledger,
             at=at,
             life=self._terms.life,
+            stopwatch=self._stopwatch,
         )
 
     def _record_ends(self) -> None:
-        """Tell the ledger; what it does not take now is told with the next one."""
+        """Tell the ledger; what it cannot take now is told with the next one.
+
+        What it will never take is given up: a range that stays open counts as used.
+        """
         with self._lock:
             over, self._over = self._over, []
-        while over:
+            ends, self._ends = self._ends, []
+        for numbers in over:
             try:
-                self._ledger.end_range(over[0].close())
-            except Exception as error:  # noqa: BLE001 - a range that stays open counts as used
+                ends.append(numbers.close())
+            except PermitForked as error:  # its end is its own process's to tell
+                self._failed(error)
+        while ends:
+            try:
+                self._ledger.end_range(ends[0])
+            except PermitUnknown as error:
+                self._failed(error)
+            except Exception as error:  # noqa: BLE001 - the database may be there again soon
                 self._failed(error)
                 break
-            over.pop(0)
+            ends.pop(0)
         with self._lock:
-            self._over = over + self._over
+            self._ends += ends
+            lost = len(self._ends) - MAX_KEPT_ENDS
+            del self._ends[: max(lost, 0)]
+        if lost > 0:
+            self._failed(RangeEndsLost(f"{lost} range(s) stay open, as if used to their ends"))

@@ -157,7 +157,7 @@ class RealmRecords(Protocol):
         """The generations of the audit log after the first."""
 
     def audit_entries(self) -> Iterable[tuple[int | None, bytes]]:
-        """All entries with their places, in the order of writing; None for one that waits."""
+        """All entries with their places, in the order of these; None for what waits, last."""
 
     def permit(self, permit_id: str) -> StoredPermit | None:
         """A permit."""

@@ -26,16 +26,20 @@ FIRST_GENERATION = 1
 class AuditRecords(LogRecords, Protocol):
     """An audit log's database."""
 
-    def assign(self, *, limit: int) -> int:
+    def assign(self, *, after: int, limit: int) -> int:
         """Give places to what waits, the oldest first, in one transaction.
 
         Nothing gets a place where nothing waits but entries of seals.
+
+        Args:
+            after: how many entries have a place, as the caller knows it.
+            limit: how many get one at most.
 
         Returns:
             How many entries got one.
 
         Raises:
-            FenceLost: somebody else gave the same places.
+            FenceLost: somebody else gave the same places, or gave some since `after` was read.
         """
 
     def release(self, log_id: str, size: int) -> None:
@@ -154,7 +158,7 @@ class Sealer:
             self._release(state.signed.size)
         old_size, new_size = state.signed_size, state.entries
         if new_size == old_size:
-            new_size += self._records.assign(limit=SEAL_LIMIT)
+            new_size += self._records.assign(after=old_size, limit=SEAL_LIMIT)
             if new_size == old_size:
                 return None
             self._growing.reached(Step.ASSIGNED)

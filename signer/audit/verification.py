@@ -33,6 +33,13 @@ from signer.audit.records import (
 from signer.receipts.leaf import SLOT_SECONDS
 from signer.receipts.merkle import leaf_hash
 
+LAWFUL_CHANGES = {
+    "good": ("suspended", "revoked"),
+    "suspended": ("good", "revoked"),
+    "revoked": (),
+}
+"""What a certificate may become, by what it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -81,7 +88,8 @@ def reconcile(records: RealmRecords, *, coarse: bool) -> Reconciliation:
     2. Each permit, each range and each end of a range has exactly one entry that says the same.
     3. Each entry has its row.
     4. No permit was spent after its end, no range gave out more than it has.
-    5. Each certificate is in the state that its last entry says.
+    5. Each certificate is in the state that its last lawful entry says, in the order that is
+       sealed, and no entry tells of a change that is not lawful: nothing follows a revocation.
     6. Each election has its entries, and each generation of the log.
 
     Args:
@@ -191,7 +199,7 @@ class _Comparison:
         if place is None and getattr(entry, "purpose", None) != "audit":
             self._found.unsealed += 1
         if isinstance(entry, CertificateChanged):
-            self._states[entry.ca, entry.serial] = entry
+            self._change_state(entry)
             return
         key = (entry.kind, _name_of(entry))
         if key in self._seen:
@@ -204,6 +212,16 @@ class _Comparison:
             self._found.report("entry-without-row", f"{key[0]} {key[1]}")
         elif expected != leaf_hash(data):
             self._found.report("row-differs-from-entry", f"{key[0]} {key[1]}")
+
+    def _change_state(self, entry: CertificateChanged) -> None:
+        """Follow a certificate; a change that is not lawful is told of and changes nothing."""
+        before = self._states.get((entry.ca, entry.serial))
+        state = "good" if before is None else before.state
+        if entry.state in LAWFUL_CHANGES[state]:
+            self._states[entry.ca, entry.serial] = entry
+            return
+        what = f"{entry.ca} {entry.serial} became {entry.state} when it was {state}"
+        self._found.report("certificate-change-unlawful", what)
 
     def _look_again(self, entry: AuditEntry) -> bytes | None:
         """The hash of what a row's entry must be that was written while rows were read."""

@@ -5,8 +5,9 @@ The order, where each step is durable before the next begins:
 2. Entry bundles and tiles are written: temporary files, fsync, rename, fsync of folders.
 3. They are read back, the root is computed from them, and compared with the root that
    the database's entries give. Damaged tiles are made anew from the database, once.
-4. In one transaction: the intent (log, size, root), which is the fence between two writers,
-   and the permits of all keys with their audit entries.
+4. In one transaction: the intent (log, size, root, size before), which is the fence between
+   two writers, and the permits of all keys with their audit entries. A checkpoint has one
+   successor: the intent is refused unless the newest checkpoint is the one that it follows.
 5. In one transaction: the intent is found to be still ours, and the permits are spent; then
    each key signs once.
 6. Our own signatures are verified under the pinned keys.
@@ -156,7 +157,9 @@ class GrowingLog:
         old_size = self.frontier.size
         grown = self._write_and_read_back(old_size, new_size, slot=slot)
         checkpoint = Checkpoint(self.log.origin, new_size, grown.root)
-        note = self._sign(checkpoint, at=datetime.fromtimestamp(slot * SLOT_SECONDS, tz=UTC))
+        note = self._sign(
+            checkpoint, old_size, at=datetime.fromtimestamp(slot * SLOT_SECONDS, tz=UTC)
+        )
         signed = SignedCheckpoint(new_size, grown.root, note, old_size, released=False)
         self._records.commit_checkpoint(self.log.log_id, signed)  # (7)
         self.frontier = grown
@@ -196,7 +199,7 @@ class GrowingLog:
         self.reached(Step.READ_BACK)
         return expected
 
-    def _sign(self, checkpoint: Checkpoint, *, at: datetime) -> bytes:
+    def _sign(self, checkpoint: Checkpoint, previous_size: int, *, at: datetime) -> bytes:
         text = checkpoint.text()
         payloads = [
             self.log.payload_of(purpose, checkpoint.origin, text) for purpose, _ in self._keys
@@ -205,7 +208,7 @@ class GrowingLog:
         permits = reserve_permits(
             payloads,
             owner=self.log.log_id,
-            ledger=_Fence(self._records, self.log.log_id, checkpoint, self._holder),
+            ledger=_Fence(self._records, self.log.log_id, checkpoint, previous_size, self._holder),
             at=at,
             life=PERMIT_LIFE,
         )
@@ -239,18 +242,21 @@ class _Fence:
         records: the log's database.
         log_id: names the log.
         checkpoint: what is to be signed.
+        previous_size: the size of the checkpoint that it follows.
         holder: in whose name the intent is.
     """
 
     records: LogRecords
     log_id: str
     checkpoint: Checkpoint
+    previous_size: int
     holder: str
 
     def reserve(self, records: Sequence[PermitRecord]) -> None:
         """The intent and the permits together."""
         self.records.intend(
             self.log_id,
+            previous_size=self.previous_size,
             size=self.checkpoint.size,
             root=self.checkpoint.root,
             holder=self.holder,

@@ -100,6 +100,7 @@ class LogRecords(Protocol):
         self,
         log_id: str,
         *,
+        previous_size: int,
         size: int,
         root: bytes,
         holder: str,
@@ -107,10 +108,12 @@ class LogRecords(Protocol):
     ) -> None:
         """Record the intent to sign this root for this size, the fence, and the keys' permits.
 
-        The permits with an audit entry for each are in the same transaction.
+        The permits with an audit entry for each are in the same transaction. The same intent may
+        be recorded again by its holder: the batch of an intent is tried until it is signed.
 
         Raises:
-            FenceLost: another holder has this intent.
+            FenceLost: another holder has this intent, the newest checkpoint is not the one of
+                `previous_size`, or another size was intended to follow it.
             LogForked: an intent of this size is for another root.
             PermitExists, AuditBehind: as `signer.permit.PermitLedger.reserve`.
         """
@@ -129,7 +132,7 @@ class LogRecords(Protocol):
         """Store signed bytes.
 
         Raises:
-            FenceLost: a checkpoint of this size was committed before.
+            FenceLost: a checkpoint of this size, or after the same one, was committed before.
         """
 
 
@@ -140,21 +143,35 @@ class LogStore(LogRecords, Protocol):
         """The log as it stands; raises ElectionNotFound."""
 
     def assign(
-        self, election_id: str, *, limit: int, plan: Callable[[BatchView], Sequence[NewEntry]]
+        self,
+        election_id: str,
+        *,
+        after: int,
+        limit: int,
+        plan: Callable[[BatchView], Sequence[NewEntry]],
     ) -> int:
         """Show `plan` what is pending, and store the places and entries that it decides on.
 
         Nothing is shown, and nothing stored, once the close record has its place.
 
+        Args:
+            election_id: names the log.
+            after: how many entries have a place, as the caller knows it.
+            limit: how many ballots are shown at most.
+            plan: decides.
+
         Returns:
             The number of new entries.
+
+        Raises:
+            FenceLost: more entries have a place; somebody else gave them.
         """
 
     def release(self, election_id: str, *, size: int, paths: Sequence[EntryPath]) -> None:
         """Store the inclusion paths of a checkpoint's new entries, and let their receipts out."""
 
     def publish(self, election_id: str, published: Published) -> None:
-        """Record how an epoch was judged; the public never sees less than before."""
+        """Record how an epoch was judged; neither what the public sees nor the epoch goes back."""
 
 
 class TileFiles(Protocol):

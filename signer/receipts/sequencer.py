@@ -2,8 +2,10 @@
 
 The order of `Sequencer.run_once`, where each step is durable before the next begins:
 
-1. Places and final entry bytes are fixed in one transaction (shuffled). All that follows
-   is a pure function of them, so a restart never shuffles again.
+1. Places and final entry bytes are fixed in one transaction (shuffled), which finds that
+   nobody else gave any since the log was looked at. No more are given before these are signed,
+   so that a batch that is tried again has the same size. All that follows is a pure function
+   of them, so a restart never shuffles again.
 2. to 8. As in every log, see `signer.receipts.growth`: tiles, read back, intent and permits,
    fence and signatures, verification, commit, checkpoint file.
 9. The inclusion paths, each verified, are stored and the receipts released. Here, too,
@@ -74,7 +76,7 @@ class Sequencer:
             self._release(state.signed, slot=slot)
         old_size, new_size = state.signed_size, state.entries
         if new_size == old_size:  # (1), unless a batch with places waits for its signature
-            new_size += self._assign()
+            new_size += self._assign(old_size)
             if new_size == old_size:
                 return None
             self._growing.reached(Step.ASSIGNED)
@@ -109,7 +111,7 @@ class Sequencer:
         self._store.publish(self.election_id, judged)
         return judged.size if judged.size > state.published.size else None
 
-    def _assign(self) -> int:
+    def _assign(self, after: int) -> int:
         def plan(view: BatchView) -> Sequence[NewEntry]:
             return plan_batch(
                 view,
@@ -118,7 +120,7 @@ class Sequencer:
                 shuffle=self._shuffle,
             )
 
-        return self._store.assign(self.election_id, limit=BATCH_LIMIT, plan=plan)
+        return self._store.assign(self.election_id, after=after, limit=BATCH_LIMIT, plan=plan)
 
     def _release(self, signed: SignedCheckpoint, *, slot: int) -> None:
         self._growing.write_checkpoint(signed, slot=slot)

@@ -41,7 +41,7 @@ class MemoryLedger:
 
     def end_range(self, end: RangeEnd) -> None:
         with self._lock:
-            if end.range_id in self.ended:
+            if self.ended.get(end.range_id, end) != end:
                 raise PermitUnknown(end.range_id)
             self.ended[end.range_id] = end
 

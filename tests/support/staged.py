@@ -4,7 +4,7 @@ import base64
 import json
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from signer.payload import Payload
 from signer.permit import PermitRecord, SigningPermit
 from signer.permit_range import RangeEnd, RangeRecord
 from signer.receipts import tile_store
+from signer.receipts.batch import BatchView, NewEntry
 from signer.receipts.durable import sync_folder
 from signer.receipts.growth import Step
 from signer.receipts.log_store import SignedCheckpoint
@@ -83,12 +84,20 @@ class StagedRecords(SqlLogRecords):
         self,
         log_id: str,
         *,
+        previous_size: int,
         size: int,
         root: bytes,
         holder: str,
         permits: Sequence[PermitRecord],
     ) -> None:
-        super().intend(log_id, size=size, root=root, holder=holder, permits=permits)
+        super().intend(
+            log_id,
+            previous_size=previous_size,
+            size=size,
+            root=root,
+            holder=holder,
+            permits=permits,
+        )
         self.stage.reached("permit recorded", log_id)
 
     def spend(
@@ -101,12 +110,24 @@ class StagedRecords(SqlLogRecords):
 class StagedLogStore(StagedRecords, WatchedLogStore):
     """Of the ballot logs."""
 
+    def assign(
+        self,
+        election_id: str,
+        *,
+        after: int,
+        limit: int,
+        plan: Callable[[BatchView], Sequence[NewEntry]],
+    ) -> int:
+        self.stage.reached("state read", election_id)
+        return super().assign(election_id, after=after, limit=limit, plan=plan)
+
 
 class StagedAuditLog(StagedRecords, SqlAuditLog):
     """Of the audit logs."""
 
-    def assign(self, *, limit: int) -> int:
-        places = super().assign(limit=limit)
+    def assign(self, *, after: int, limit: int) -> int:
+        self.stage.reached("state read", self.log_id)
+        places = super().assign(after=after, limit=limit)
         if places:
             self.stage.reached("ASSIGNED", self.log_id)
         return places

@@ -16,9 +16,11 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Table,
+    UniqueConstraint,
     func,
     insert,
     select,
+    union_all,
 )
 
 from signer.audit.entry import AuditEntry, encode_entry
@@ -57,7 +59,10 @@ audit_intents = Table(
     Column("log_id", String(64), primary_key=True),
     Column("size", BigInteger, primary_key=True, autoincrement=False),
     Column("root", LargeBinary(32), nullable=False),
+    Column("previous_size", BigInteger, nullable=False),
     Column("holder", String(32), nullable=False),
+    # A checkpoint has one successor.
+    UniqueConstraint("log_id", "previous_size"),
     info=runtime_may(update=("holder",)),
 )
 
@@ -70,8 +75,23 @@ audit_checkpoints = Table(
     Column("note", LargeBinary, nullable=False),
     Column("previous_size", BigInteger, nullable=False),
     Column("released", Boolean, nullable=False),
+    UniqueConstraint("log_id", "previous_size"),
     info=runtime_may(update=("released",)),
 )
+
+WAITING = audit_entries.c.seq.is_(None)
+"""The condition that an entry has no place."""
+
+# Places are counted through all generations, and each begins where the one before was sealed to.
+_sealed = (
+    select(func.max(audit_checkpoints.c.size).label("size"))
+    .group_by(audit_checkpoints.c.log_id)
+    .subquery()
+)
+UNSIGNED = (
+    audit_entries.c.seq >= select(func.coalesce(func.sum(_sealed.c.size), 0)).scalar_subquery()
+)
+"""The condition that an entry has a place that no checkpoint covers yet."""
 
 
 def append_entries(
@@ -103,19 +123,26 @@ def require_not_behind(connection: Connection, *, at: int) -> None:
         AuditBehind: more than MAX_UNSEALED_ENTRIES, or for longer than MAX_UNSEALED_SLOTS.
     """
     newest = select(func.max(audit_entries.c.entry_id)).scalar_subquery().label("newest")
-    oldest = (
+    # The oldest without a place, and the oldest whose place no checkpoint covers; each by an index.
+    oldest = [
         select(audit_entries.c.entry_id, audit_entries.c.slot, newest)
         .where(
-            audit_entries.c.seq.is_(None),
+            which,
             audit_entries.c.of_seal.is_(False),
             audit_entries.c.slot.is_not(None),
         )
-        .order_by(audit_entries.c.entry_id)
+        .order_by(order)
         .limit(1)
-    )
-    row = connection.execute(oldest).one_or_none()
-    if row is None:
+        .subquery()
+        for which, order in (
+            (WAITING, audit_entries.c.entry_id),
+            (UNSIGNED, audit_entries.c.seq),
+        )
+    ]
+    rows = connection.execute(union_all(*(select(each) for each in oldest))).all()
+    if not rows:
         return
+    row = min(rows, key=lambda found: found.entry_id)
     if row.newest - row.entry_id >= MAX_UNSEALED_ENTRIES:
         raise AuditBehind("too many audit entries wait to be sealed")
     if at // SLOT_SECONDS - row.slot > MAX_UNSEALED_SLOTS:

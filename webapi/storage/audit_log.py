@@ -6,13 +6,12 @@ from sqlalchemy.exc import IntegrityError
 from signer.audit.sealing import audit_log_id
 from signer.receipts.errors import FenceLost
 from signer.receipts.log_store import LogState
-from webapi.storage.audit import audit_checkpoints, audit_entries, audit_intents
+from webapi.storage.audit import UNSIGNED, WAITING, audit_checkpoints, audit_entries, audit_intents
 from webapi.storage.audit_generations import FIRST, AuditGeneration, require_active
 from webapi.storage.log_records import LogTables, SqlLogRecords, entry_count
 from webapi.storage.realm import Realm
 
 _TABLES = LogTables(audit_intents, audit_checkpoints, "log_id")
-_WAITING = audit_entries.c.seq.is_(None)
 
 
 class SqlAuditLog(SqlLogRecords):
@@ -50,27 +49,32 @@ class SqlAuditLog(SqlLogRecords):
         with self._engine.begin() as connection:
             return list(connection.execute(query).scalars())
 
-    def assign(self, *, limit: int) -> int:
+    def assign(self, *, after: int, limit: int) -> int:
         """Give places to what waits, the oldest first, in one transaction.
 
         Nothing gets a place where nothing waits but entries of seals.
+
+        Args:
+            after: how many entries of this generation have a place, as the caller knows it.
+            limit: how many get one at most.
 
         Returns:
             How many entries got one.
 
         Raises:
-            FenceLost: somebody else gave the same places, or began a later generation.
+            FenceLost: somebody else gave the same places, gave some since `after` was read, or
+                began a later generation.
         """
         waiting = (
             select(audit_entries.c.entry_id, audit_entries.c.of_seal)
-            .where(_WAITING)
+            .where(WAITING)
             .order_by(audit_entries.c.entry_id)
             .limit(limit)
             .with_for_update()
         )
         placed = (
             update(audit_entries)
-            .where(audit_entries.c.entry_id == bindparam("the_id"), _WAITING)
+            .where(audit_entries.c.entry_id == bindparam("the_id"), WAITING)
             .values(seq=bindparam("the_seq"))
         )
         try:
@@ -81,6 +85,8 @@ class SqlAuditLog(SqlLogRecords):
                     return 0
                 # Read behind the locks: another sealer's places are there by now.
                 following = self._following(connection)
+                if following - self.generation.first_seq != after:
+                    raise FenceLost("another sealer gave places in the meantime")
                 places = [
                     {"the_id": row.entry_id, "the_seq": seq}
                     for seq, row in enumerate(rows, following)
@@ -96,14 +102,16 @@ class SqlAuditLog(SqlLogRecords):
             self._mark_released(connection, log_id, size)
 
     def count_unsealed(self) -> int:
-        """How many entries wait for a place, those of seals not counted."""
-        query = (
+        """How many entries wait for a place or for its checkpoint, those of seals not counted."""
+        waiting, unsigned = (
             select(func.count())
             .select_from(audit_entries)
-            .where(_WAITING, audit_entries.c.of_seal.is_(False))
+            .where(which, audit_entries.c.of_seal.is_(False))
+            .scalar_subquery()
+            for which in (WAITING, UNSIGNED)
         )
         with self._engine.begin() as connection:
-            count: int = connection.execute(query).scalar_one()
+            count: int = connection.execute(select(waiting + unsigned)).scalar_one()
         return count
 
     @property

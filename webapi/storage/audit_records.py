@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Column, Engine, Row, Table, select, tuple_
+from sqlalchemy import Column, ColumnElement, Engine, Row, Table, select, true, tuple_
 
 from signer.audit.records import (
     MadeSignatures,
@@ -29,6 +29,8 @@ from webapi.storage.realm import Realm
 
 READ_STEP = 10_000
 """Rows in memory at once."""
+
+_ANY = true()
 
 
 class SqlRealmRecords:
@@ -83,9 +85,42 @@ class SqlRealmRecords:
         return iter(SqlAuditGenerations(self._engine, self._realm).stored())
 
     def audit_entries(self) -> Iterator[tuple[int | None, bytes]]:
-        """All entries with their places, in the order of writing."""
-        for row in self._all(audit_entries, audit_entries.c.entry_id):
+        """All entries with their places: in the order of these, then as they wait for one.
+
+        The order of places is sealed, the order of writing is not. What waits is bounded, else
+        nothing more would be signed, and is kept in memory until what got a place meanwhile
+        was read.
+        """
+        place, number = audit_entries.c.seq, audit_entries.c.entry_id
+        last = -1
+        for row in self._beyond(place, last):
+            last = row.seq
             yield row.seq, row.entry
+        unplaced = self._beyond(number, -1, place.is_(None))
+        waiting = {row.entry_id: row.entry for row in unplaced}
+        for row in self._beyond(place, last):
+            waiting.pop(row.entry_id, None)
+            yield row.seq, row.entry
+        for entry in waiting.values():
+            yield None, entry
+
+    def _beyond(
+        self, column: Column[int], beyond: int, condition: ColumnElement[bool] = _ANY
+    ) -> Iterator[Row[*tuple[Any, ...]]]:
+        """The entries with more than this in a column, a transaction for each step."""
+        while True:
+            query = (
+                select(audit_entries)
+                .where(column > beyond, condition)
+                .order_by(column)
+                .limit(READ_STEP)
+            )
+            with self._engine.begin() as connection:
+                rows = connection.execute(query).all()
+            yield from rows
+            if len(rows) < READ_STEP:
+                return
+            beyond = getattr(rows[-1], column.name)
 
     def permit(self, permit_id: str) -> StoredPermit | None:
         """A permit."""

@@ -1,6 +1,6 @@
 """The tables of the ballot logs: entries, intents to sign, signed checkpoints."""
 
-from sqlalchemy import BigInteger, Boolean, Column, LargeBinary, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, LargeBinary, String, Table, UniqueConstraint
 
 from webapi.storage.schema import BALLOTS, runtime_may
 
@@ -20,7 +20,10 @@ log_intents = Table(
     Column("election_id", String(64), primary_key=True),
     Column("size", BigInteger, primary_key=True, autoincrement=False),
     Column("root", LargeBinary(32), nullable=False),
+    Column("previous_size", BigInteger, nullable=False),
     Column("holder", String(32), nullable=False),
+    # A checkpoint has one successor.
+    UniqueConstraint("election_id", "previous_size"),
     info=runtime_may(update=("holder",)),
 )
 
@@ -33,5 +36,6 @@ log_checkpoints = Table(
     Column("note", LargeBinary, nullable=False),
     Column("previous_size", BigInteger, nullable=False),
     Column("released", Boolean, nullable=False),
+    UniqueConstraint("election_id", "previous_size"),
     info=runtime_may(update=("released",)),
 )

@@ -76,6 +76,7 @@ class SqlLogRecords:
         self,
         log_id: str,
         *,
+        previous_size: int,
         size: int,
         root: bytes,
         holder: str,
@@ -84,11 +85,18 @@ class SqlLogRecords:
         """Record the intent to sign this root for this size, and the keys' permits with it.
 
         Raises:
-            FenceLost: another holder has this intent.
+            FenceLost: another holder has this intent, the newest checkpoint is not the one of
+                `previous_size`, or another size was intended to follow it.
             LogForked: an intent of this size is for another root.
             AuditBehind: too much waits to be sealed in the audit log.
         """
-        values = {self._tables.name: log_id, "size": size, "root": root, "holder": holder}
+        values = {
+            self._tables.name: log_id,
+            "size": size,
+            "root": root,
+            "previous_size": previous_size,
+            "holder": holder,
+        }
         try:
             with self._engine.begin() as connection:
                 row = self._intent(connection, log_id, size)
@@ -98,6 +106,10 @@ class SqlLogRecords:
                     raise LogForked(f"an intent for size {size} has another root")
                 elif row.holder != holder:
                     raise FenceLost(f"another sequencer is signing size {size}")
+                # Behind the intent: no other successor of that checkpoint comes any more.
+                newest = self._newest(connection, log_id)
+                if (0 if newest is None else newest.size) != previous_size:
+                    raise FenceLost(f"size {previous_size} is not the newest any more")
                 reserve_permits_in(connection, permits)
         except IntegrityError as error:
             raise FenceLost(f"another sequencer came first with size {size}") from error
@@ -118,7 +130,11 @@ class SqlLogRecords:
             spend_permits_in(connection, permit_ids, at)
 
     def commit_checkpoint(self, log_id: str, checkpoint: SignedCheckpoint) -> None:
-        """Store signed bytes; raises FenceLost if this size was committed before."""
+        """Store signed bytes.
+
+        Raises:
+            FenceLost: a checkpoint of this size, or after the same one, was committed before.
+        """
         values = {
             self._tables.name: log_id,
             "size": checkpoint.size,
@@ -131,7 +147,10 @@ class SqlLogRecords:
             with self._engine.begin() as connection:
                 connection.execute(insert(self._tables.checkpoints).values(values))
         except IntegrityError as error:
-            raise FenceLost(f"size {checkpoint.size} was signed before") from error
+            raise FenceLost(
+                f"size {checkpoint.size}, or another after {checkpoint.previous_size}, "
+                "was signed before"
+            ) from error
 
     def _newest(self, connection: Connection, log_id: str) -> SignedCheckpoint | None:
         tables = self._tables

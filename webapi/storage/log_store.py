@@ -3,9 +3,22 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, String, bindparam, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Engine,
+    Row,
+    String,
+    bindparam,
+    case,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from signer.receipts.batch import BatchView, ClosingFigures, NewEntry, PendingBallot
+from signer.receipts.errors import FenceLost
 from signer.receipts.log_store import BallotLogState, EntryPath
 from signer.receipts.publication import Published
 from webapi.storage.ballot_log import log_checkpoints, log_entries, log_intents
@@ -38,13 +51,18 @@ _GIVE_PLACES = ManyRows(
 )
 
 _proven = given_rows(registrations.c.seq, registrations.c.path)
+# A receipt that may be out never changes, whoever still believes to have a batch to release.
+_of_this_size = or_(
+    registrations.c.checkpoint_size.is_(None),
+    registrations.c.checkpoint_size == bindparam("size", type_=BigInteger),
+)
 _STORE_PATHS = ManyRows(
     each=update(registrations)
-    .where(_of_election, registrations.c.seq == given("seq"))
-    .values(path=given("path"), checkpoint_size=bindparam("size")),
+    .where(_of_election, registrations.c.seq == given("seq"), _of_this_size)
+    .values(path=given("path"), checkpoint_size=bindparam("size", type_=BigInteger)),
     at_once=update(registrations)
-    .where(_of_election, registrations.c.seq == _proven.c.seq)
-    .values(path=_proven.c.path, checkpoint_size=bindparam("size")),
+    .where(_of_election, registrations.c.seq == _proven.c.seq, _of_this_size)
+    .values(path=_proven.c.path, checkpoint_size=bindparam("size", type_=BigInteger)),
 )
 
 
@@ -69,17 +87,28 @@ class SqlLogStore(SqlLogRecords):
             )
 
     def assign(
-        self, election_id: str, *, limit: int, plan: Callable[[BatchView], Sequence[NewEntry]]
+        self,
+        election_id: str,
+        *,
+        after: int,
+        limit: int,
+        plan: Callable[[BatchView], Sequence[NewEntry]],
     ) -> int:
-        """Show `plan` what is pending, and store what it decides on, in one transaction."""
+        """Show `plan` what is pending, and store what it decides on, in one transaction.
+
+        Raises:
+            FenceLost: not `after` entries have a place, but more.
+        """
         with self._engine.begin() as connection:
             election = election_row(connection, election_id, lock=Lock.CHANGE)
+            if _entry_count(connection, election_id) != after:
+                raise FenceLost("another sequencer gave places in the meantime")
             if election.close_seq is not None:
                 return 0
             if election.close_request is not None:
                 # What was being registered when the order came stands before the close record.
                 election_row(connection, election_id, lock=Lock.DRAIN)
-            entries = plan(_view(connection, election, limit))
+            entries = plan(_view(connection, election, after, limit))
             if entries:
                 _store_entries(connection, election_id, entries)
             return len(entries)
@@ -106,7 +135,11 @@ class SqlLogStore(SqlLogRecords):
             self._mark_released(connection, election_id, size)
 
     def publish(self, election_id: str, published: Published) -> None:
-        """Record how an epoch was judged; the public never sees less than before."""
+        """Record how an epoch was judged; neither what the public sees nor the epoch goes back."""
+        judged_last = case(
+            (elections.c.published_epoch > published.epoch, elections.c.published_epoch),
+            else_=published.epoch,
+        )
         with self._engine.begin() as connection:
             connection.execute(
                 update(elections)
@@ -114,7 +147,7 @@ class SqlLogStore(SqlLogRecords):
                     elections.c.election_id == election_id,
                     elections.c.published_size <= published.size,
                 )
-                .values(published_size=published.size, published_epoch=published.epoch)
+                .values(published_size=published.size, published_epoch=judged_last)
             )
 
 
@@ -122,7 +155,9 @@ def _entry_count(connection: Connection, election_id: str) -> int:
     return entry_count(connection, log_entries.c.seq, log_entries.c.election_id == election_id)
 
 
-def _view(connection: Connection, election: Row[*tuple[Any, ...]], limit: int) -> BatchView:
+def _view(
+    connection: Connection, election: Row[*tuple[Any, ...]], next_seq: int, limit: int
+) -> BatchView:
     query = (
         select(
             registrations.c.submission_id,
@@ -145,7 +180,7 @@ def _view(connection: Connection, election: Row[*tuple[Any, ...]], limit: int) -
             for row in rows[:limit]
         ),
         more_pending=len(rows) > limit,
-        next_seq=_entry_count(connection, election.election_id),
+        next_seq=next_seq,
         closing=closing,
     )
 

@@ -117,10 +117,10 @@ class SqlPermitLedger:
             raise PermitExists("a range of this id is recorded") from e
 
     def end_range(self, end: RangeEnd) -> None:
-        """Record what became of a range, and its audit entry.
+        """Record what became of a range, and its audit entry; nothing, if just that is recorded.
 
         Raises:
-            PermitUnknown: no range of this id is open.
+            PermitUnknown: no range of this id was reserved, or it ended otherwise.
         """
         ending = (
             update(permit_ranges)
@@ -128,9 +128,14 @@ class SqlPermitLedger:
             .values(used=end.used, root=end.root)
             .returning(permit_ranges.c.issued_at)
         )
+        recorded = select(permit_ranges.c.used, permit_ranges.c.root).where(
+            permit_ranges.c.range_id == end.range_id
+        )
         with self._engine.begin() as connection:
             row = connection.execute(ending).one_or_none()
             if row is None:
+                if connection.execute(recorded).one_or_none() == (end.used, end.root):
+                    return
                 raise PermitUnknown("no range of this id is open")
             append_entries(connection, [RangeEnded.of(end)], at=row.issued_at)
 

@@ -5,6 +5,7 @@ import pickle
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -73,6 +74,47 @@ def test_another_key_is_refused() -> None:
         spend_permit(permit_for(one, ledger), other, at=NOW)
 
 
+class Stopwatch:
+    """Monotonic seconds that a test sets."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.mark.parametrize(("seconds", "signs"), [(59.9, True), (60.0, False)])
+def test_a_permit_ends_by_a_clock_that_nobody_sets(seconds: float, *, signs: bool) -> None:
+    ledger, stopwatch = MemoryLedger(), Stopwatch()
+    payload = challenge_payload()
+    (permit,) = reserve_permits(
+        [payload], owner="login", ledger=ledger, at=NOW, life=LIFE, stopwatch=stopwatch
+    )
+    stopwatch.seconds += seconds
+    with nullcontext() if signs else pytest.raises(PermitExpired):
+        spend_permit(permit, payload, at=NOW)  # as where times are told by their slot
+    assert bool(ledger.spent) is signs
+
+
+def test_a_ledger_that_takes_longer_than_the_permit_keeps_the_key_untouched() -> None:
+    stopwatch = Stopwatch()
+
+    class Slow(MemoryLedger):
+        def spend(self, permit_ids: Sequence[str], at: datetime) -> None:
+            super().spend(permit_ids, at)
+            stopwatch.seconds += 60
+
+    ledger = Slow()
+    payload = challenge_payload()
+    (permit,) = reserve_permits(
+        [payload], owner="login", ledger=ledger, at=NOW, life=LIFE, stopwatch=stopwatch
+    )
+    with pytest.raises(PermitExpired):
+        spend_permit(permit, payload, at=NOW)
+    assert ledger.spent
+
+
 def test_a_permit_is_over_at_its_last_instant() -> None:
     ledger = MemoryLedger()
     payload = challenge_payload()
@@ -109,7 +151,7 @@ def test_of_fifty_threads_one_spends_it() -> None:
 def test_a_permit_is_made_nowhere_else() -> None:
     permit = permit_for(challenge_payload(), MemoryLedger())
     with pytest.raises(TypeError):
-        SigningPermit(permit.purpose, "login", permit.digest, permit.expires_at, permit.use)
+        SigningPermit(permit.purpose, "login", permit.digest, permit.deadline, permit.use)
     with pytest.raises((TypeError, ValueError)):
         replace(permit)
     with pytest.raises(TypeError):

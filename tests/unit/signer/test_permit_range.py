@@ -21,7 +21,7 @@ from signer.permit import spend_permit
 from signer.permit_range import PermitRange, RangeRecord, reserve_range
 from signer.receipts.merkle import leaf_hash, root_of
 from tests.support.ledger import MemoryLedger
-from tests.unit.signer.test_permit import in_child
+from tests.unit.signer.test_permit import Stopwatch, in_child
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LIFE = timedelta(minutes=10)
@@ -64,6 +64,28 @@ def test_a_range_without_owner_size_or_life_is_refused(
     with pytest.raises(ValueError, match="range"):
         reserve_range(Purpose.AUDIT, owner=owner, count=count, ledger=ledger, at=NOW, life=life)
     assert not ledger.ranges
+
+
+def test_a_clock_that_is_set_back_prolongs_no_range() -> None:
+    stopwatch = Stopwatch()
+    numbers = reserve_range(
+        Purpose.LOGIN_CHALLENGE,
+        owner="login",
+        count=3,
+        ledger=MemoryLedger(),
+        at=NOW,
+        life=LIFE,
+        stopwatch=stopwatch,
+    )
+    stopwatch.seconds += LIFE.total_seconds() - 1
+    earlier = NOW - timedelta(hours=1)
+    permit = numbers.take(payload(0), owner="login", at=earlier)
+    stopwatch.seconds += 1
+    with pytest.raises(PermitExpired):
+        numbers.take(payload(1), owner="login", at=earlier)
+    with pytest.raises(PermitExpired):
+        spend_permit(permit, payload(0), at=earlier)
+    assert numbers.left == 2
 
 
 def test_another_key_or_owner_is_refused_and_takes_no_number() -> None:

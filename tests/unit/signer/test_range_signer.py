@@ -1,19 +1,23 @@
 """Signing under ranges: no commit on the way, the next range in time, every end recorded."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from signer.errors import NoKeyForPurpose, PermitMismatch, RangeUsedUp
-from signer.payload import Purpose
+from signer.backend import Signature
+from signer.errors import NoKeyForPurpose, PermitMismatch, PermitUnknown, RangeEndsLost, RangeUsedUp
+from signer.payload import Payload, Purpose
+from signer.permit import SigningPermit
 from signer.permit_range import RangeEnd, RangeRecord
 from signer.range_signer import LOGIN_CHALLENGE_RANGE, OCSP_RANGE, RangeSigner, RangeTerms
 from tests.support.faults import await_fact
 from tests.support.ledger import MemoryLedger
 from tests.support.software_signer import SoftwareBackend
+from tests.unit.signer.test_permit import Stopwatch
 from tests.unit.signer.test_permit_range import LIFE, NOW, payload
 
 QUIET = RangeTerms(3, LIFE, ahead=0)
@@ -21,7 +25,12 @@ BUSY = RangeTerms(8, LIFE, ahead=3)
 
 
 class Bench:
-    def __init__(self, terms: RangeTerms, ledger: MemoryLedger | None = None) -> None:
+    def __init__(
+        self,
+        terms: RangeTerms,
+        ledger: MemoryLedger | None = None,
+        stopwatch: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.ledger = ledger or MemoryLedger()
         self.failures: list[Exception] = []
         key = ec.generate_private_key(ec.SECP256R1())
@@ -33,6 +42,7 @@ class Bench:
             owner="login",
             terms=terms,
             failed=self.failures.append,
+            stopwatch=stopwatch,
         )
 
     def sign(self, *numbers: int, at: datetime = NOW) -> None:
@@ -81,6 +91,29 @@ def test_a_range_that_is_over_is_followed(bench: Bench) -> None:
     bench.sign(0)
     bench.sign(1, at=NOW + LIFE)
     assert bench.used() == [1, None]
+
+
+def test_a_range_that_is_over_by_the_stopwatch_is_followed_even_behind_the_permit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stopwatch = Stopwatch()
+    bench = Bench(QUIET, stopwatch=stopwatch)
+    bench.sign(0)
+    stopwatch.seconds += LIFE.total_seconds()
+    bench.sign(1)
+    assert bench.used() == [1, None]
+    backend_sign = bench.backend.sign
+
+    def sign_late(permit: SigningPermit, signed: Payload, *, at: datetime) -> Signature:
+        monkeypatch.undo()  # the first one only
+        stopwatch.seconds += LIFE.total_seconds()
+        return backend_sign(permit, signed, at=at)
+
+    monkeypatch.setattr(bench.backend, "sign", sign_late)
+    bench.sign(2)
+    assert bench.used() == [1, 2, None]
+    assert len(bench.backend.signed) == 3
+    bench.signer.close()
 
 
 def test_a_busy_purpose_has_its_next_range_in_time() -> None:
@@ -156,6 +189,62 @@ def test_an_end_that_cannot_be_recorded_is_recorded_later() -> None:
     ledger.is_down = False
     bench.signer.close()
     assert bench.used() == [3, 1]
+
+
+def test_an_end_whose_answer_was_lost_stops_no_other() -> None:
+    class Silent(MemoryLedger):
+        is_lost = True
+
+        def end_range(self, end: RangeEnd) -> None:
+            super().end_range(end)
+            if self.is_lost:
+                raise OSError("no answer")
+
+    ledger = Silent()
+    bench = Bench(QUIET, ledger)
+    bench.sign(*range(4))
+    ledger.is_lost = False
+    bench.sign(*range(4, 7))
+    assert [str(error) for error in bench.failures] == ["no answer"]
+    assert bench.used() == [3, 3, None]
+    bench.signer.close()
+    assert bench.used() == [3, 3, 1]
+
+
+def test_an_end_that_the_ledger_does_not_know_is_told_of_once_and_given_up() -> None:
+    class Forgetful(MemoryLedger):
+        def end_range(self, end: RangeEnd) -> None:
+            if end.range_id == next(iter(self.ranges)):
+                raise PermitUnknown(end.range_id)
+            super().end_range(end)
+
+    bench = Bench(QUIET, Forgetful())
+    bench.sign(*range(10))
+    assert [type(error) for error in bench.failures] == [PermitUnknown]
+    assert bench.used() == [None, 3, 3, None]
+    bench.signer.close()
+    assert bench.used() == [None, 3, 3, 1]
+    assert len(bench.failures) == 1
+
+
+def test_ends_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Down(MemoryLedger):
+        is_down = True
+
+        def end_range(self, end: RangeEnd) -> None:
+            if self.is_down:
+                raise OSError("down")
+            super().end_range(end)
+
+    monkeypatch.setattr("signer.range_signer.MAX_KEPT_ENDS", 2)
+    ledger = Down()
+    bench = Bench(QUIET, ledger)
+    bench.sign(*range(10))
+    told = [error for error in bench.failures if isinstance(error, RangeEndsLost)]
+    assert [str(error) for error in told] == ["1 range(s) stay open, as if used to their ends"]
+    ledger.is_down = False
+    bench.signer.close()
+    assert bench.used() == [None, 3, 3, 1]
 
 
 def test_many_threads_sign_each_once_and_every_signature_is_accounted_for() -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import and_, delete, insert, update
+from sqlalchemy import and_, delete, insert, select, update
 
-from signer.audit.entry import PermitReserved, encode_entry
+from signer.audit.entry import CertificateChanged, PermitReserved, encode_entry
 from signer.payload import Purpose
 from signer.receipts.note import VerifierKey
 from tests.support.audit_trail import SLOT, AuditTrail, Harm, audit_backend, owner_of
@@ -16,7 +16,7 @@ from tests.support.databases import Database
 from tests.support.receipt_disk import ReceiptDisk
 from tests.support.receipts import NOW
 from webapi.cli.audit import AuditDesk, audit
-from webapi.storage.audit import audit_checkpoints, audit_entries
+from webapi.storage.audit import append_entries, audit_checkpoints, audit_entries
 from webapi.storage.certificates import SqlCertificateStore, issued_certificates
 from webapi.storage.elections import elections
 from webapi.storage.permits import permit_ranges, permits
@@ -141,6 +141,42 @@ def reopen_ranges(trail: AuditTrail) -> None:
     trail.sql(update(permit_ranges).values(used=None, root=None))
 
 
+def swap_writing(trail: AuditTrail) -> None:
+    """The order of writing as if certificate 3 had been suspended after it was revoked."""
+    store = SqlCertificateStore(trail.engine)
+    store.register(ca="citizen-ca", serial=3, subject="CN=x", not_after=NOW)
+    store.suspend(ca="citizen-ca", serial=3, at=NOW)
+    store.revoke(ca="citizen-ca", serial=3, at=NOW, reason="superseded")
+    trail.seal()
+    with trail.engine.begin() as connection:
+        numbers = [
+            row.entry_id
+            for row in connection.execute(select(audit_entries).order_by(audit_entries.c.seq))
+            if b"certificate-changed" in row.entry
+        ]
+    suspended, revoked = numbers[-2:]
+    for number, other in ((suspended, 10**6), (revoked, suspended), (10**6, revoked)):
+        chosen = update(audit_entries).where(audit_entries.c.entry_id == number)
+        trail.sql(chosen.values(entry_id=other))
+    here = update(issued_certificates).where(issued_certificates.c.serial == "3")
+    trail.sql(here.values(state="suspended", reason=None))
+
+
+def tell_of(state: str, serial: int) -> Harm:
+    """A change with its entry, and the row as it says, past the store's conditions."""
+
+    def act(trail: AuditTrail) -> None:
+        at = int(NOW.timestamp())
+        told = CertificateChanged(state, "citizen-ca", f"{serial:x}", at, "")
+        with trail.engine.begin() as connection:
+            append_entries(connection, [told], at=at)
+        since = None if state == "good" else at
+        here = update(issued_certificates).where(issued_certificates.c.serial == f"{serial:x}")
+        trail.sql(here.values(state=state, since=since, reason=None))
+
+    return act
+
+
 @pytest.mark.parametrize(
     ("harm", "code"),
     [
@@ -169,6 +205,10 @@ def reopen_ranges(trail: AuditTrail) -> None:
         (change(issued_certificates, state="good", since=None), "certificate-differs-from-entry"),
         (change(issued_certificates, since=1), "certificate-differs-from-entry"),
         (remove(issued_certificates), "entry-without-row"),
+        (swap_writing, "certificate-differs-from-entry"),
+        (tell_of("good", 2), "certificate-change-unlawful"),
+        (tell_of("suspended", 2), "certificate-change-unlawful"),
+        (tell_of("suspended", 1), "certificate-change-unlawful"),
         (change(audit_checkpoints, note=b"nonsense"), "KeysChanged"),
         (remove(audit_checkpoints), "LogForked"),
         (remove_all_checkpoints, "DatabaseBehind"),

@@ -1,12 +1,13 @@
 """Audit entries and what they tell are one transaction; what waits is sealed, and bounded."""
 
+import secrets
 import threading
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from signer.audit.entry import (
     CertificateChanged,
@@ -17,7 +18,6 @@ from signer.audit.entry import (
 )
 from signer.errors import AuditBehind, PermitAlreadySpent, PermitExists, PermitUnknown
 from signer.payload import Purpose
-from signer.permit_range import RangeEnd
 from signer.receipts.errors import FenceLost, LogForked
 from signer.receipts.growth import Step
 from signer.receipts.sequencer import Sequenced
@@ -65,9 +65,10 @@ def test_a_range_and_its_end_have_their_entries(trail: AuditTrail) -> None:
         trail.ledger.reserve_range(numbers.record)
     end = numbers.close()
     trail.ledger.end_range(end)
-    for again in (end, RangeEnd("0" * 32, 0, bytes(32))):
+    trail.ledger.end_range(end)  # as after an answer that was lost
+    for other in (replace(end, used=1), replace(end, root=bytes(32)), replace(end, range_id="0")):
         with pytest.raises(PermitUnknown):
-            trail.ledger.end_range(again)
+            trail.ledger.end_range(other)
     assert entries(trail) == [RangeReserved.of(numbers.record), RangeEnded.of(end)]
 
 
@@ -171,6 +172,30 @@ def test_entries_that_wait_for_too_long_stop_signing(trail: AuditTrail) -> None:
     trail.permit(at=SLOT + limit + timedelta(minutes=10))
 
 
+def test_places_that_no_checkpoint_covers_are_not_sealed(
+    trail: AuditTrail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = timedelta(minutes=10) * audit.MAX_UNSEALED_SLOTS
+    trail.permit()
+    trail.seal()
+    for _ in range(2):
+        trail.permit()
+    trail.log.assign(after=1, limit=10)  # and the key is away
+    assert trail.log.count_unsealed() == 2
+    late = SLOT + limit + timedelta(minutes=10)
+    with pytest.raises(AuditBehind, match="too long"):
+        trail.permit(at=late)
+    monkeypatch.setattr(audit, "MAX_UNSEALED_ENTRIES", 2)
+    trail.permit()
+    with pytest.raises(AuditBehind, match="too many"):
+        trail.permit()
+    assert trail.log.count_unsealed() == 3
+    trail.seal()
+    trail.seal()
+    assert trail.log.count_unsealed() == 0
+    trail.permit(at=late)
+
+
 def test_entries_without_a_time_are_no_reason_to_stop(trail: AuditTrail) -> None:
     trail.sql(insert(audit_entries).values(entry=b"x", slot=None, of_seal=False))
     trail.permit()
@@ -178,12 +203,16 @@ def test_entries_without_a_time_are_no_reason_to_stop(trail: AuditTrail) -> None
 
 def test_the_fence_of_a_log_holds_its_permits(trail: AuditTrail) -> None:
     record = replace(trail.permit(spent=False), permit_id="a" * 32, purpose=Purpose.AUDIT)
-    trail.log.intend("pki", size=1, root=bytes(32), holder="one", permits=[record])
+    trail.log.intend("pki", previous_size=0, size=1, root=bytes(32), holder="one", permits=[record])
     again = replace(record, permit_id="b" * 32)
     with pytest.raises(FenceLost, match="is signing"):
-        trail.log.intend("pki", size=1, root=bytes(32), holder="two", permits=[again])
+        trail.log.intend(
+            "pki", previous_size=0, size=1, root=bytes(32), holder="two", permits=[again]
+        )
     with pytest.raises(LogForked):
-        trail.log.intend("pki", size=1, root=b"1" * 32, holder="one", permits=[again])
+        trail.log.intend(
+            "pki", previous_size=0, size=1, root=b"1" * 32, holder="one", permits=[again]
+        )
     assert trail.records.permit("b" * 32) is None
     with pytest.raises(FenceLost, match="took over"):
         trail.log.spend("pki", size=1, holder="two", permit_ids=["a" * 32], at=SLOT)
@@ -196,6 +225,21 @@ def test_the_fence_of_a_log_holds_its_permits(trail: AuditTrail) -> None:
     trail.log.spend("pki", size=1, holder="two", permit_ids=["a" * 32], at=SLOT)
 
 
+def test_an_intent_follows_the_newest_seal(trail: AuditTrail) -> None:
+    trail.permit()
+    trail.seal()
+    for previous_size, why in ((0, "came first"), (2, "not the newest")):
+        with pytest.raises(FenceLost, match=why):
+            trail.log.intend(
+                "pki",
+                previous_size=previous_size,
+                size=4,
+                root=bytes(32),
+                holder="one",
+                permits=[replace(trail.permit(spent=False), permit_id=secrets.token_hex(16))],
+            )
+
+
 def test_a_place_is_given_once(trail: AuditTrail, monkeypatch: pytest.MonkeyPatch) -> None:
     trail.permit()
     trail.seal()
@@ -203,9 +247,37 @@ def test_a_place_is_given_once(trail: AuditTrail, monkeypatch: pytest.MonkeyPatc
     # As if the places had been counted before another sealer gave them.
     monkeypatch.setattr("webapi.storage.audit_log.entry_count", lambda *_: 0)
     with pytest.raises(FenceLost, match="same places"):
-        trail.log.assign(limit=10)
+        trail.log.assign(after=0, limit=10)
     monkeypatch.undo()
+    with pytest.raises(FenceLost, match="in the meantime"):
+        trail.log.assign(after=0, limit=10)
     assert trail.log.count_unsealed() == 1
+
+
+@pytest.mark.parametrize("when", [1, 3, 4])
+@pytest.mark.parametrize("step", [2, 10_000])
+def test_entries_are_read_once_while_they_get_their_places(
+    trail: AuditTrail, monkeypatch: pytest.MonkeyPatch, step: int, when: int
+) -> None:
+    monkeypatch.setattr("webapi.storage.audit_records.READ_STEP", step)
+    for _ in range(3):
+        trail.permit()
+    trail.seal()
+    for _ in range(4):
+        trail.permit()
+    read: list[tuple[int | None, bytes]] = []
+    for entry in trail.records.audit_entries():
+        read.append(entry)
+        if len(read) == when:
+            assert trail.seal() is not None
+    with trail.engine.begin() as connection:
+        written = connection.execute(select(audit_entries.c.entry)).scalars().all()
+    told = [data for _, data in read]
+    assert len(told) == len(set(told))
+    # Of the seal's own permit an entry came while they were read.
+    assert set(told) >= set(written[:-1])
+    places = [place for place, _ in read if place is not None]
+    assert places == sorted(places)
 
 
 def test_the_steps_of_a_seal_come_in_their_order(trail: AuditTrail) -> None:

@@ -11,9 +11,11 @@ import pytest
 from werkzeug.test import TestResponse
 
 from signer.receipts.checkpoint import Checkpoint
+from signer.receipts.growth import Step
 from signer.receipts.note import UnverifiedNote
 from signer.receipts.policy import Policy
 from signer.receipts.verify import verify_receipt
+from tests.support.crashes import Crash, CrashBehind
 from tests.support.databases import Database
 from tests.support.election_site import Site, problem
 from tests.support.receipt_disk import ballot, submission_id
@@ -227,3 +229,16 @@ def test_few_wait_and_the_others_look_once() -> None:
 def test_waits_that_make_no_sense(seconds: float, waiters: int) -> None:
     with pytest.raises(ValueError, match="wait"):
         ShortWait(seconds=seconds, waiters=waiters)
+
+
+def test_a_close_is_not_confirmed_before_its_receipts_are_out(site: Site) -> None:
+    path, order = f"/elections/{ELECTION}/close", site.disk.close_jws(size=1)
+    site.register(0)
+    assert site.post(path, order).status_code == 202
+    with pytest.raises(Crash):
+        site.disk.sequencer(observer=CrashBehind(Step.COMMITTED)).run_once(at=site.at)
+    assert site.post(path, order).status_code == 202
+    site.work()  # finds out that another has signed
+    site.work()
+    assert site.post(path, order).status_code == 200
+    assert site.fetch(0).status_code == 200

@@ -241,7 +241,14 @@ def test_pauses_double_up_to_half_a_minute_and_end() -> None:
 def test_a_lost_fence_is_compared_anew(site: Site) -> None:
     site.register(0)
     with pytest.raises(FenceLost):
-        site.disk.log.intend(ELECTION, size=1, root=root_before(site), holder="another", permits=[])
+        site.disk.log.intend(
+            ELECTION,
+            previous_size=0,
+            size=1,
+            root=root_before(site),
+            holder="another",
+            permits=[],
+        )
     assert site.disk.sequencer().run_once(at=NOW) is not None
     site.register(1)
     site.work()

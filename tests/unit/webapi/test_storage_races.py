@@ -131,7 +131,12 @@ def test_two_holders_never_have_one_intent(disk: ReceiptDisk) -> None:
                 expires_at=LATER,
             )
             log.intend(
-                ELECTION, size=size, root=bytes([root]) * 32, holder=holder, permits=[permit]
+                ELECTION,
+                previous_size=0,
+                size=size,
+                root=bytes([root]) * 32,
+                holder=holder,
+                permits=[permit],
             )
             return holder, root
 
@@ -260,7 +265,7 @@ def test_the_close_record_waits_for_the_registrations_under_way(wide: ReceiptDis
         wide.registrations.insert(ELECTION, [registration(2)])
     seen: list[BatchView] = []
     with ThreadPoolExecutor(1) as pool:
-        assigned = pool.submit(wide.log.assign, ELECTION, limit=10, plan=plan(seen))
+        assigned = pool.submit(wide.log.assign, ELECTION, after=1, limit=10, plan=plan(seen))
         await_waiting(wide.engine)
         assert not seen
         finish.set()
@@ -280,7 +285,7 @@ def test_a_batch_neither_waits_for_registrations_nor_holds_them_up(wide: Receipt
         wide.registrations.insert(ELECTION, [registration(2)])
         return []
 
-    assert wide.log.assign(ELECTION, limit=10, plan=decide) == 0
+    assert wide.log.assign(ELECTION, after=1, limit=10, plan=decide) == 0
     finish.set()
     running.result(SECONDS)
     assert wide.registrations.count_pending(ELECTION) == 2
@@ -297,9 +302,9 @@ def test_two_batches_of_one_log_come_one_after_the_other(wide: ReceiptDisk) -> N
         return [NewEntry(view.next_seq, b"entry", view.pending[0].submission_id)]
 
     with ThreadPoolExecutor(2) as pool:
-        one = pool.submit(wide.log.assign, ELECTION, limit=10, plan=first)
+        one = pool.submit(wide.log.assign, ELECTION, after=1, limit=10, plan=first)
         assert entered.wait(SECONDS)
-        other = pool.submit(wide.log.assign, ELECTION, limit=10, plan=plan(seen))
+        other = pool.submit(wide.log.assign, ELECTION, after=2, limit=10, plan=plan(seen))
         await_waiting(wide.engine)
         leave.set()
         assert one.result(SECONDS) == 1
@@ -318,7 +323,7 @@ def test_a_close_and_many_registrations_leave_no_ballot_behind(wide: ReceiptDisk
     actions.insert(100, wide.close)
     found = Counter(outcomes(actions))
     seen: list[BatchView] = []
-    log.assign(ELECTION, limit=1000, plan=plan(seen))
+    log.assign(ELECTION, after=1, limit=1000, plan=plan(seen))
     inserted = {frozenset({item.submission_id}) for item in seen[0].pending}
     assert found.keys() == {None, ElectionOver} | inserted
     assert len(inserted) >= 100 - THREADS

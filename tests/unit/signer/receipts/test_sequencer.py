@@ -1,6 +1,5 @@
 """The durable order: a crash behind each step, two sequencers, closing, publication."""
 
-import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,18 +7,14 @@ import pytest
 from sqlalchemy import text
 
 from signer.payload import Purpose
-from signer.receipts.checkpoint import Checkpoint
 from signer.receipts.errors import (
     ElectionOver,
-    FenceLost,
-    LogForked,
-    SequencerHalted,
 )
 from signer.receipts.growth import Step
 from signer.receipts.leaf import CloseLeaf, decode_leaf
-from signer.receipts.log_store import SignedCheckpoint
 from signer.receipts.note import UnverifiedNote
 from signer.receipts.opening import system_shuffle
+from signer.receipts.publication import Published
 from signer.receipts.sequencer import Sequenced
 from tests.support.crashes import Crash, CrashBehind, CrashingFiles
 from tests.support.databases import Database
@@ -147,87 +142,6 @@ def test_growth_over_tile_borders(disk: ReceiptDisk) -> None:
     ]
 
 
-# Two sequencers, forced to run.
-
-
-def test_a_second_sequencer_takes_over_and_the_first_stops(disk: ReceiptDisk) -> None:
-    first = disk.sequencer()
-    disk.register(0)
-    second = disk.sequencer()
-    assert second.run_once(at=NOW) == Sequenced(2, 1)
-    with pytest.raises(FenceLost, match="meantime"):
-        first.run_once(at=NOW)
-
-
-def test_the_intent_is_the_fence(disk: ReceiptDisk) -> None:
-    disk.register(0)
-    with pytest.raises(Crash):
-        disk.sequencer(observer=CrashBehind(Step.INTENT_RECORDED)).run_once(at=NOW)
-    rival = disk.sequencer()
-    disk.log.take_over(ELECTION, holder="another")
-    disk.election.signer.signed.clear()
-    with pytest.raises(FenceLost, match="is signing"):
-        rival.run_once(at=NOW)
-    assert disk.election.signer.signed == []
-
-
-class TakeOverBehindIntent:
-    """Another sequencer takes the log over just before this one signs."""
-
-    def __init__(self, disk: ReceiptDisk) -> None:
-        self.disk = disk
-
-    def reached(self, step: Step, election_id: str) -> None:
-        if step is Step.INTENT_RECORDED:
-            self.disk.log.take_over(election_id, holder="another")
-
-
-def test_the_fence_is_checked_right_before_signing(disk: ReceiptDisk) -> None:
-    disk.register(0)
-    sequencer = disk.sequencer(observer=TakeOverBehindIntent(disk))
-    disk.election.signer.signed.clear()
-    with pytest.raises(FenceLost, match="took over"):
-        sequencer.run_once(at=NOW)
-    assert disk.election.signer.signed == []
-
-
-def test_two_at_once_never_sign_two_roots(disk: ReceiptDisk) -> None:
-    sequencers = [disk.sequencer(), disk.sequencer()]
-    for number in range(20):
-        disk.register(number)
-    halted: list[SequencerHalted] = []
-
-    def run(index: int) -> None:
-        try:
-            for _ in range(3):
-                sequencers[index].run_once(at=NOW)
-        except SequencerHalted as error:
-            halted.append(error)
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    disk.sequencer().run_once(at=NOW)
-    texts = {payload.message for payload, _, _ in disk.election.signer.signed}
-    by_size = [Checkpoint.parse(message).size for message in texts]
-    assert len(by_size) == len(set(by_size))
-    assert sorted(disk.verified(number).index for number in range(20)) == list(range(1, 21))
-
-
-def test_a_size_is_committed_once(disk: ReceiptDisk) -> None:
-    with pytest.raises(FenceLost):
-        disk.log.commit_checkpoint(
-            ELECTION, SignedCheckpoint(1, bytes(32), b"other", 0, released=False)
-        )
-
-
-def test_an_intent_for_another_root_halts(disk: ReceiptDisk) -> None:
-    with pytest.raises(LogForked):
-        disk.log.intend(ELECTION, size=1, root=bytes(32), holder="x", permits=[])
-
-
 # Closing.
 
 
@@ -278,6 +192,19 @@ def test_the_public_sees_epochs(disk: ReceiptDisk) -> None:
     disk.sequencer().run_once(at=NOW)
     assert publish(disk, 20) == 6  # nothing comes after the close record
     assert publish(disk, 100) is None
+
+
+def test_neither_size_nor_epoch_goes_back(disk: ReceiptDisk) -> None:
+    def published() -> Published:
+        return disk.log.log_state(ELECTION).published
+
+    disk.log.publish(ELECTION, Published(4, 1200))
+    disk.log.publish(ELECTION, Published(4, 600))  # a worker that stood still
+    assert published() == Published(4, 1200)
+    disk.log.publish(ELECTION, Published(3, 1800))
+    assert published() == Published(4, 1200)
+    disk.log.publish(ELECTION, Published(6, 600))  # a close after the clock was set back
+    assert published() == Published(6, 1200)
 
 
 def test_a_batch_that_is_not_released_waits_for_another_epoch(disk: ReceiptDisk) -> None:

@@ -10,6 +10,7 @@ down_revision = None
 def upgrade() -> None:
     """Make the first tables."""
     _make_audit_tables()
+    _make_permit_tables()
     _make_log_tables()
     op.create_table(
         "elections",
@@ -85,6 +86,9 @@ def _make_log_tables() -> None:
         sa.Column("previous_size", sa.BigInteger(), nullable=False),
         sa.Column("released", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("election_id", "size", name=op.f("pk_log_checkpoints")),
+        sa.UniqueConstraint(
+            "election_id", "previous_size", name=op.f("uq_log_checkpoints_election_id")
+        ),
     )
     op.create_table(
         "log_entries",
@@ -98,8 +102,12 @@ def _make_log_tables() -> None:
         sa.Column("election_id", sa.String(length=64), nullable=False),
         sa.Column("size", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("root", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("previous_size", sa.BigInteger(), nullable=False),
         sa.Column("holder", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("election_id", "size", name=op.f("pk_log_intents")),
+        sa.UniqueConstraint(
+            "election_id", "previous_size", name=op.f("uq_log_intents_election_id")
+        ),
     )
 
 
@@ -113,6 +121,7 @@ def _make_audit_tables() -> None:
         sa.Column("previous_size", sa.BigInteger(), nullable=False),
         sa.Column("released", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("log_id", "size", name=op.f("pk_audit_checkpoints")),
+        sa.UniqueConstraint("log_id", "previous_size", name=op.f("uq_audit_checkpoints_log_id")),
     )
     op.create_table(
         "audit_entries",
@@ -134,9 +143,14 @@ def _make_audit_tables() -> None:
         sa.Column("log_id", sa.String(length=64), nullable=False),
         sa.Column("size", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("root", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("previous_size", sa.BigInteger(), nullable=False),
         sa.Column("holder", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("log_id", "size", name=op.f("pk_audit_intents")),
+        sa.UniqueConstraint("log_id", "previous_size", name=op.f("uq_audit_intents_log_id")),
     )
+
+
+def _make_permit_tables() -> None:
     op.create_table(
         "permits",
         sa.Column("permit_id", sa.String(length=32), nullable=False),

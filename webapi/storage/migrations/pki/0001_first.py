@@ -10,6 +10,7 @@ down_revision = None
 def upgrade() -> None:
     """Make the first tables."""
     _make_audit_tables()
+    _make_permit_tables()
     op.create_table(
         "issued_certificates",
         sa.Column("ca", sa.String(length=64), nullable=False),
@@ -54,6 +55,7 @@ def _make_audit_tables() -> None:
         sa.Column("previous_size", sa.BigInteger(), nullable=False),
         sa.Column("released", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("log_id", "size", name=op.f("pk_audit_checkpoints")),
+        sa.UniqueConstraint("log_id", "previous_size", name=op.f("uq_audit_checkpoints_log_id")),
     )
     op.create_table(
         "audit_entries",
@@ -75,9 +77,14 @@ def _make_audit_tables() -> None:
         sa.Column("log_id", sa.String(length=64), nullable=False),
         sa.Column("size", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("root", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("previous_size", sa.BigInteger(), nullable=False),
         sa.Column("holder", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("log_id", "size", name=op.f("pk_audit_intents")),
+        sa.UniqueConstraint("log_id", "previous_size", name=op.f("uq_audit_intents_log_id")),
     )
+
+
+def _make_permit_tables() -> None:
     op.create_table(
         "permit_ranges",
         sa.Column("range_id", sa.String(length=32), nullable=False),
