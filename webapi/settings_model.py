@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from pkcs11_bridge.config import MAX_SESSIONS
 from webapi.settings_base import Port, ResolvedPath, Section, resolve
 from webapi.settings_trust import TrustSettings
 from webapi.storage.errors import DatabaseUrlUnsupported
@@ -159,7 +160,9 @@ class TokenSettings(Section):
     pin_latch_directory: ResolvedPath = Field(
         description="folder where a wrong PIN is remembered, shared by all processes"
     )
-    sessions: int = Field(default=4, ge=1, le=256, description="pooled token sessions per process")
+    sessions: int = Field(
+        default=4, ge=1, le=MAX_SESSIONS, description="pooled token sessions per process, 1 to 64"
+    )
     wait_seconds: float = Field(
         default=5.0, gt=0, le=60, description="longest wait for a free token session"
     )
