@@ -12,16 +12,17 @@ from pathlib import Path
 from flask import Flask
 
 from webapi.config import CONFIG_VARIABLE, load_settings
+from webapi.end_with_parent import end_with_parent
 from webapi.logs import configure_logs
 from webapi.start_report import report_up
-from webapi.supervisor import die_with_parent, protect_memory
+from webapi.supervisor import protect_memory
 from webapi.wiring import Wiring
 
 
 def _wiring() -> Wiring:
     parent = parent_process()
     if parent is not None and parent.pid is not None:
-        die_with_parent(parent.pid)
+        end_with_parent(parent.pid)
     protect_memory()
     configure_logs()
     settings = load_settings(Path(os.environ[CONFIG_VARIABLE]), os.environ)

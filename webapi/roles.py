@@ -16,10 +16,11 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server import Server
 
 from webapi.config import CONFIG_VARIABLE, load_settings
+from webapi.end_with_parent import end_with_parent
 from webapi.operations.metrics_files import prepare_folder
 from webapi.settings_model import Settings
 from webapi.start_report import report_to, report_up
-from webapi.supervisor import die_with_parent, protect_memory
+from webapi.supervisor import protect_memory
 
 # A thread waits while a request's body comes in: many, for clients on poor lines.
 WEB_THREADS = 32
@@ -109,7 +110,7 @@ def main(arguments: list[str]) -> None:
         raise SystemExit(msg)
     if supervisor:
         parent, descriptor = map(int, supervisor)
-        die_with_parent(parent)
+        end_with_parent(parent)
         report_to(descriptor)
     protect_memory()
     settings = load_settings(Path(os.environ[CONFIG_VARIABLE]), os.environ)

@@ -11,7 +11,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from pkcs11_bridge.config import MAX_SESSIONS
 from webapi.settings_base import Port, ResolvedPath, Section, resolve
 from webapi.settings_trust import TrustSettings
 from webapi.storage.errors import DatabaseUrlUnsupported
@@ -161,7 +160,7 @@ class TokenSettings(Section):
         description="folder where a wrong PIN is remembered, shared by all processes"
     )
     sessions: int = Field(
-        default=4, ge=1, le=MAX_SESSIONS, description="pooled token sessions per process, 1 to 64"
+        default=4, ge=1, le=64, description="pooled token sessions per process, 1 to 64"
     )
     wait_seconds: float = Field(
         default=5.0, gt=0, le=60, description="longest wait for a free token session"

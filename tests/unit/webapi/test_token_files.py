@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from pkcs11_bridge.config import MAX_SESSIONS
 from pkcs11_bridge.errors import (
     Misconfigured,
     ModuleUnusable,
@@ -56,8 +57,10 @@ def check(settings: Settings) -> None:
 def test_more_sessions_than_the_token_code_allows_are_refused_by_the_settings(
     folder: Path,
 ) -> None:
+    most = f"[tokens.login]\nsessions = {MAX_SESSIONS}"
+    check(settings_in(folder, "[tokens.login]", most))
     with pytest.raises(ConfigurationWrong, match=r"tokens\.login\.sessions"):
-        settings_in(folder, "[tokens.login]", "[tokens.login]\nsessions = 65")
+        settings_in(folder, most, f"[tokens.login]\nsessions = {MAX_SESSIONS + 1}")
 
 
 @pytest.mark.parametrize("zone", ZONES)
