@@ -12,18 +12,21 @@ from pathlib import Path
 from flask import Flask
 
 from webapi.config import CONFIG_VARIABLE, load_settings
+from webapi.end_with_parent import end_with_parent
 from webapi.logs import configure_logs
 from webapi.start_report import report_up
-from webapi.supervisor import die_with_parent, protect_memory
+from webapi.supervisor import protect_memory
+from webapi.uncaught import ends_logged, log_uncaught
 from webapi.wiring import Wiring
 
 
 def _wiring() -> Wiring:
     parent = parent_process()
     if parent is not None and parent.pid is not None:
-        die_with_parent(parent.pid)
+        end_with_parent(parent.pid)
     protect_memory()
     configure_logs()
+    log_uncaught()
     settings = load_settings(Path(os.environ[CONFIG_VARIABLE]), os.environ)
     wiring = Wiring(settings)
     Finalize(None, wiring.close, exitpriority=10)
@@ -32,13 +35,15 @@ def _wiring() -> Wiring:
 
 def web() -> Flask:
     """The site's application."""
-    application = _wiring().web_application()
+    with ends_logged():
+        application = _wiring().web_application()
     report_up()
     return application
 
 
 def ocsp() -> Flask:
     """The OCSP responder's application."""
-    application = _wiring().ocsp_application()
+    with ends_logged():
+        application = _wiring().ocsp_application()
     report_up()
     return application

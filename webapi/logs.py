@@ -10,6 +10,16 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 MASK = "[masked]"
 
+GRANIAN_LOGS: dict[str, object] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {},
+    "handlers": {},
+    "loggers": {name: {"handlers": [], "propagate": True} for name in ("_granian", "granian")},
+}
+"""The server's own loggers write nothing themselves: like any library's, their warnings go to
+what `configure_logs` set."""
+
 # A combining mark may follow a letter: Й and Ё exist in two spellings (Unicode NFC and NFD).
 _LETTER = r"[Ѐ-ӿ][\u0300-\u036f]*"
 _PERSON_NUMBER = re.compile(

@@ -6,7 +6,6 @@ mapping; `merge_problems` refuses a class that two areas claim and a code with t
 """
 
 import json
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -30,15 +29,10 @@ from webapi.strict_json import (
     JsonShapeWrong,
     JsonTooDeep,
 )
+from webapi.uncaught import causes_of
 
 MEDIA_TYPE = "application/problem+json"
 """RFC 9457 section 3."""
-
-MAX_CAUSES = 10
-"""Links of a chain of errors that are logged."""
-
-MAX_FRAMES = 50
-"""Innermost frames that are logged of each."""
 
 Fact = str | int | list[str]
 ProblemTable = Mapping[type[Exception], "Problem"]
@@ -238,7 +232,7 @@ def install_problem_handlers(app: Flask, tables: Iterable[ProblemTable] = ()) ->
                 "unexpected_error",
                 incident=incident,
                 endpoint=request.endpoint,
-                causes=_causes(error),
+                causes=causes_of(error),
             )
             return problem_response(INTERNAL, incident)
         _log_known(problem, incident, type(error).__qualname__)
@@ -262,25 +256,6 @@ def _http_answer(error: HTTPException) -> Response:
         if name in plain.headers:
             response.headers[name] = plain.headers[name]
     return response
-
-
-def _causes(error: BaseException) -> list[dict[str, str | list[str]]]:
-    """The error and what led to it, latest first: classes and places, never a text or a value.
-
-    The text of an error may repeat what a person sent or what a statement was given.
-    """
-    causes: list[dict[str, str | list[str]]] = []
-    link: BaseException | None = error
-    while link is not None and len(causes) < MAX_CAUSES:
-        frames = traceback.extract_tb(link.__traceback__, limit=-MAX_FRAMES)
-        causes.append(
-            {
-                "error_class": type(link).__qualname__,
-                "frames": [f"{frame.filename}:{frame.lineno}:{frame.name}" for frame in frames],
-            }
-        )
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-    return causes
 
 
 def _log_known(problem: Problem, incident: str, error_class: str) -> None:

@@ -13,13 +13,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from granian.constants import HTTPModes, Interfaces
+from granian.log import LogLevels
 from granian.server import Server
 
 from webapi.config import CONFIG_VARIABLE, load_settings
+from webapi.end_with_parent import end_with_parent
+from webapi.logs import GRANIAN_LOGS, configure_logs
 from webapi.operations.metrics_files import prepare_folder
 from webapi.settings_model import Settings
 from webapi.start_report import report_to, report_up
-from webapi.supervisor import die_with_parent, protect_memory
+from webapi.supervisor import protect_memory
+from webapi.uncaught import log_uncaught
 
 # A thread waits while a request's body comes in: many, for clients on poor lines.
 WEB_THREADS = 32
@@ -44,6 +48,8 @@ def serve_web(settings: Settings) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=WORKER_STOP_SECONDS,
         log_access=False,
+        log_level=LogLevels.warning,
+        log_dictconfig=GRANIAN_LOGS,
         factory=True,
     ).serve()
 
@@ -65,6 +71,8 @@ def serve_ocsp(settings: Settings) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=WORKER_STOP_SECONDS,
         log_access=False,
+        log_level=LogLevels.warning,
+        log_dictconfig=GRANIAN_LOGS,
         factory=True,
     ).serve()
 
@@ -107,9 +115,11 @@ def main(arguments: list[str]) -> None:
     ):
         msg = f"usage: python -m webapi.roles {'|'.join(ROLES)} [PARENT-PROCESS-ID DESCRIPTOR]"
         raise SystemExit(msg)
+    configure_logs()
+    log_uncaught()
     if supervisor:
         parent, descriptor = map(int, supervisor)
-        die_with_parent(parent)
+        end_with_parent(parent)
         report_to(descriptor)
     protect_memory()
     settings = load_settings(Path(os.environ[CONFIG_VARIABLE]), os.environ)

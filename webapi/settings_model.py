@@ -159,7 +159,9 @@ class TokenSettings(Section):
     pin_latch_directory: ResolvedPath = Field(
         description="folder where a wrong PIN is remembered, shared by all processes"
     )
-    sessions: int = Field(default=4, ge=1, le=256, description="pooled token sessions per process")
+    sessions: int = Field(
+        default=4, ge=1, le=64, description="pooled token sessions per process, 1 to 64"
+    )
     wait_seconds: float = Field(
         default=5.0, gt=0, le=60, description="longest wait for a free token session"
     )

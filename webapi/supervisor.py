@@ -11,7 +11,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -41,7 +41,7 @@ Plan = Callable[[], Sequence[Role]]
 
 
 class NeverCameUp(Exception):
-    """A process ended again and again before it once came up; everything was stopped."""
+    """At the first start a process ended again and again before it once came up."""
 
 
 class PlanRefused(Exception):
@@ -96,15 +96,22 @@ def role_command(role: str) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class _Slot:
-    """A role's place: who fills it, and who is to come."""
+    """A role's place: who fills it, and who is to come.
+
+    Attributes:
+        is_starting: it is of the first plan and has never come up. Only then does a failure end
+            the whole service: later that would stop what others are using.
+        due: when a process is started again, and `gone_by` when a leaving one is ended by force.
+    """
 
     role: Role
+    is_starting: bool = False
     current: RoleProcess | None = None
     successor: RoleProcess | None = None
     leaving: RoleProcess | None = None
     due: float = 0.0
+    gone_by: float = 0.0
     failures: int = 0
-    came_up: bool = False
 
     def processes(self) -> Iterator[RoleProcess]:
         for process in (self.current, self.successor, self.leaving):
@@ -133,13 +140,13 @@ class Supervisor:
 
         Raises:
             PlanRefused: at the start, the configuration cannot be used.
-            NeverCameUp: a role cannot be started.
-            OSError: a program is not there.
+            NeverCameUp: a role of the first plan cannot be started.
+            OSError: the first process of such a role could not be made.
         """
         had_terminal = _has_terminal()
         with _received_signals() as received:
             try:
-                self._slots = {role.name: _Slot(role) for role in self.plan()}
+                self._slots = {role.name: _Slot(role, is_starting=True) for role in self.plan()}
                 while not received & {signal.SIGTERM, signal.SIGINT}:
                     if signal.SIGHUP in received:
                         received.discard(signal.SIGHUP)
@@ -169,8 +176,8 @@ class Supervisor:
         """Start what is missing, replace what is to be replaced, end what takes too long.
 
         Raises:
-            NeverCameUp: a role cannot be started.
-            OSError: a program is not there.
+            NeverCameUp: a role of the first plan cannot be started.
+            OSError: the first process of such a role could not be made.
         """
         for slot in self._slots.values():
             self._promote_successor(slot)
@@ -199,11 +206,19 @@ class Supervisor:
         if slot.current is None:
             slot.due = self.stopwatch()
         elif role.beside:
-            slot.successor = self._start(role)
+            self._start_successor(slot)
         else:
             slot.leaving, slot.current = slot.current, None
             slot.leaving.process.terminate()
             slot.due = self.stopwatch()
+            slot.gone_by = slot.due + STOP_SECONDS
+
+    def _start_successor(self, slot: _Slot) -> None:
+        try:
+            slot.successor = self._start(slot.role)
+        except OSError as error:
+            # No process to be had now: the old one goes on.
+            _log.error("reload_failed", role=slot.role.name, **_described(error))
 
     def _promote_successor(self, slot: _Slot) -> None:
         successor = slot.successor
@@ -223,29 +238,37 @@ class Supervisor:
     def _look_after(self, slot: _Slot) -> None:
         at = self.stopwatch()
         if slot.leaving is not None:
-            if not slot.leaving.has_ended() and at - slot.due < STOP_SECONDS:
+            if not slot.leaving.has_ended() and at < slot.gone_by:
                 return
             _log.info("role_stopped", role=slot.role.name, exit_code=slot.leaving.finish())
             slot.leaving = None
         current = slot.current
         if current is None:
             if at >= slot.due:
-                slot.current = self._start(slot.role)
+                self._fill(slot)
             return
         if current.is_up():
-            slot.came_up = True
+            slot.is_starting = False
         if current.has_ended():
-            self._note_end(slot, current)
+            slot.current = None
+            self._note_failure(slot, {"exit_code": current.finish()})
         elif at - current.started >= STEADY_SECONDS:
             slot.failures = 0
 
-    def _note_end(self, slot: _Slot, ended: RoleProcess) -> None:
-        slot.current = None
+    def _fill(self, slot: _Slot) -> None:
+        try:
+            slot.current = self._start(slot.role)
+        except OSError as error:
+            if slot.is_starting:
+                raise
+            # The machine is short of processes, memory or descriptors: that passes.
+            self._note_failure(slot, _described(error))
+
+    def _note_failure(self, slot: _Slot, how: Mapping[str, object]) -> None:
         slot.failures += 1
-        exit_code = ended.finish()
-        if not slot.came_up and slot.failures >= FIRST_ATTEMPTS:
+        if slot.is_starting and slot.failures >= FIRST_ATTEMPTS:
             raise NeverCameUp(
-                f"{slot.role.name} ended with {exit_code} and never came up, "
+                f"{slot.role.name} ended with {how['exit_code']} and never came up, "
                 f"{slot.failures} times in a row; its log says why"
             )
         pause = min(FIRST_PAUSE_SECONDS * 2 ** min(slot.failures - 1, 16), LONGEST_PAUSE_SECONDS)
@@ -253,9 +276,9 @@ class Supervisor:
         _log.error(
             "role_ended",
             role=slot.role.name,
-            exit_code=exit_code,
             failures=slot.failures,
             pause_seconds=pause,
+            **how,
         )
 
     def _start(self, role: Role) -> RoleProcess:
@@ -267,6 +290,10 @@ class Supervisor:
         """Ask a process to end; it is looked after until it has."""
         process.process.terminate()
         self._retiring.append((process, self.stopwatch() + STOP_SECONDS))
+
+
+def _described(error: OSError) -> dict[str, object]:
+    return {"error_class": type(error).__qualname__, "error": os.strerror(error.errno or 0)}
 
 
 def _has_terminal() -> bool:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 from pkcs11_bridge.config import TokenConfig
+from pkcs11_bridge.errors import ModuleUnusable
 from pkcs11_bridge.keyring import TokenKey, open_key
 from pkcs11_bridge.pin import FilePinSource
 from pkcs11_bridge.session import TokenSessions
@@ -28,6 +29,14 @@ ZONE_OF: Mapping[Purpose, Zone] = {
     Purpose.AUDIT: "audit",
 }
 """On which zone's token each purpose has its key."""
+
+WORKER_PURPOSES = (
+    Purpose.LOGIN_CHALLENGE,
+    Purpose.RECEIPT_LOG,
+    Purpose.RECEIPT_LOG_ED25519,
+    Purpose.AUDIT,
+)
+"""What the background worker signs."""
 
 
 class SoftwareTokenInProduction(Exception):
@@ -89,6 +98,21 @@ class TokenKeys:
             sessions=settings.sessions,
             wait_seconds=settings.wait_seconds,
         )
+
+    def check_files(self, purposes: Iterable[Purpose]) -> None:
+        """Refuse settings with which these purposes' tokens could not even be tried.
+
+        No module is loaded and no PIN is used: the token may be another process's right now.
+
+        Raises:
+            ZoneNotConfigured: the settings have no such token.
+            pkcs11_bridge.errors.Misconfigured: a limit, the module's file or the PIN file.
+        """
+        for zone in dict.fromkeys(ZONE_OF[purpose] for purpose in purposes):
+            config = self.token_config(zone)
+            config.pin_source.read()
+            if not config.module.is_file():
+                raise ModuleUnusable(f"tokens.{zone}: there is no module {config.module}")
 
     def key(self, purpose: Purpose) -> TokenKey:
         """A purpose's key on its token; raises as `backend` does."""

@@ -4,6 +4,7 @@ Each does what the part inside does, and tells `Metrics` of it; none changes an 
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,7 +16,8 @@ from signer.backend import Signature, SigningBackend
 from signer.login.authenticate import AuthenticatedCitizen
 from signer.login.challenge import StockedNonce
 from signer.payload import Payload, Purpose
-from signer.permit import SigningPermit
+from signer.permit import PermitRecord, SigningPermit
+from signer.permit_range import RangeRecord
 from signer.receipts.growth import Step
 from signer.receipts.log_store import SignedCheckpoint
 from signer.verify import PublicKey
@@ -29,6 +31,8 @@ from webapi.problems import INTERNAL, PROBLEMS, find_problem, merge_problems
 from webapi.storage.challenges import SqlChallengeStore
 from webapi.storage.elections import SqlElectionStore
 from webapi.storage.log_store import SqlLogStore
+from webapi.storage.permits import SqlPermitLedger
+from webapi.storage.realm import Realm
 from webapi.storage.registrations import SqlRegistrationStore
 
 _LOGIN_PROBLEMS = merge_problems([PROBLEMS, login_problems.PROBLEMS])
@@ -145,12 +149,44 @@ class WatchedChallenges(SqlChallengeStore):
         return nonce
 
 
+class WatchedPermitLedger(SqlPermitLedger):
+    """Every reservation that was refused."""
+
+    def __init__(self, engine: Engine, realm: Realm, metrics: Metrics) -> None:
+        super().__init__(engine)
+        self._realm = realm
+        self._metrics = metrics
+
+    def reserve(self, records: Sequence[PermitRecord]) -> None:
+        """As the ledger."""
+        with self._metrics.reserving(self._realm):
+            super().reserve(records)
+
+    def reserve_range(self, record: RangeRecord) -> None:
+        """As the ledger."""
+        with self._metrics.reserving(self._realm):
+            super().reserve_range(record)
+
+
 class WatchedLogStore(SqlLogStore):
-    """The size of every batch that was signed."""
+    """The size of every batch that was signed, and permits that no batch got."""
 
     def __init__(self, engine: Engine, metrics: Metrics) -> None:
         super().__init__(engine)
         self._metrics = metrics
+
+    def intend(
+        self,
+        log_id: str,
+        *,
+        size: int,
+        root: bytes,
+        holder: str,
+        permits: Sequence[PermitRecord],
+    ) -> None:
+        """As the store."""
+        with self._metrics.reserving(Realm.BALLOTS):
+            super().intend(log_id, size=size, root=root, holder=holder, permits=permits)
 
     def commit_checkpoint(self, election_id: str, checkpoint: SignedCheckpoint) -> None:
         """As the store."""

@@ -52,13 +52,12 @@ from webapi.storage.audit_log import SqlAuditLog
 from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.challenges import SqlChallengeStore
 from webapi.storage.elections import SqlElectionStore
-from webapi.storage.engine import make_engine, watch_transactions
+from webapi.storage.engine import make_engine, watch_pool, watch_transactions
 from webapi.storage.errors import DatabaseBusy, DatabaseUnavailable
 from webapi.storage.lease import WorkerLease
 from webapi.storage.log_holds import SqlLogHolds
 from webapi.storage.log_store import SqlLogStore
 from webapi.storage.migration import require_current
-from webapi.storage.permits import SqlPermitLedger
 from webapi.storage.realm import Realm
 from webapi.storage.registrations import SqlRegistrationStore
 from webapi.storage.salt_keys import FileSaltVault
@@ -73,6 +72,7 @@ from webapi.watched import (
     WatchedDecision,
     WatchedLogStore,
     WatchedOcspService,
+    WatchedPermitLedger,
     WatchedPoster,
 )
 
@@ -112,6 +112,11 @@ class Wiring:
             engine = make_engine(self.settings.database.of(realm).url, realm)
             require_current(engine, realm)
             watch_transactions(engine, self.metrics.transaction_ended)
+            watch_pool(
+                engine,
+                partial(self.metrics.connection_taken, realm),
+                partial(self.metrics.connection_returned, realm),
+            )
             self._engines[realm] = engine
         return self._engines[realm]
 
@@ -144,7 +149,7 @@ class Wiring:
         """
         signer = RangeSigner(
             self.keys.backend([purpose]),
-            SqlPermitLedger(self.engine(REALM_OF[purpose])),
+            WatchedPermitLedger(self.engine(REALM_OF[purpose]), REALM_OF[purpose], self.metrics),
             purpose=purpose,
             owner=owner,
             terms=terms,
@@ -340,7 +345,7 @@ class Wiring:
             holds=SqlLogHolds(self.engine(Realm.BALLOTS)),
             vault=FileSaltVault(self.settings.receipts.salt_key_directory),
             tiles=self._tiles,
-            wait=ShortWait(RECEIPT_WAIT_SECONDS, RECEIPT_WAITERS),
+            wait=ShortWait(RECEIPT_WAIT_SECONDS, RECEIPT_WAITERS, self.metrics.receipt_awaited),
             limiter=_limiter(
                 self.settings.receipts.registrations_per_key_burst,
                 self.settings.receipts.registrations_per_key_per_minute,

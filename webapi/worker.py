@@ -20,6 +20,7 @@ from webapi.operations.metrics import JobAction
 from webapi.settings_model import Settings
 from webapi.start_report import report_up
 from webapi.storage.errors import DatabaseBusy, DatabaseUnavailable, StorageError
+from webapi.token_keys import WORKER_PURPOSES
 from webapi.wiring import Wiring
 
 _log = structlog.get_logger(__name__)
@@ -179,6 +180,8 @@ def run(settings: Settings) -> None:
 
     wiring = Wiring(settings)
     try:
+        # Before it is up: with settings that cannot work it must not replace one that does.
+        wiring.keys.check_files(WORKER_PURPOSES)
         shifts = Shifts(wiring.worker_lease(), work, wiring.metrics.worker_is_active)
         _log.info("worker_started")
         report_up()

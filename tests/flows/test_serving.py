@@ -1,5 +1,6 @@
 """`tamga serve` as a supervisor of real processes: killed, reloaded, stopped in mid-request."""
 
+import json
 import os
 import re
 import shutil
@@ -110,6 +111,9 @@ def test_what_cannot_start_ends_it_with_the_reason(home: Installation, tmp_path:
     assert done.returncode == 1
     assert "worker ended with 1 and never came up, 3 times in a row" in done.stderr
     assert "tamga db upgrade" in done.stderr
+    *told, last = done.stderr.splitlines()
+    assert {json.loads(line)["event"] for line in told} >= {"uncaught_error", "role_ended"}
+    assert last.startswith("Error: worker ended")
     assert_none_left(str(broken.directory))
 
 
@@ -121,6 +125,9 @@ def test_told_to_stop_it_answers_what_it_has_and_leaves_nothing(home: Installati
         assert status_of_the_rest(connection) == 400
         assert running.process.wait(15) == 0
         assert time.monotonic() - began < 10
+        first, *lines = running.log.read_text().splitlines()
+        assert first.startswith("Serving ")
+        assert all(json.loads(line)["event"] for line in lines)
         assert_none_left(str(home.directory), seconds=0.5)
 
 

@@ -16,6 +16,7 @@ from webapi.supervisor import (
     PlanRefused,
     Supervisor,
     die_with_parent,
+    protect_memory,
     role_command,
 )
 
@@ -47,6 +48,8 @@ def serve(config: Path, only: tuple[str, ...], *, development: bool, parent: int
     """Serve until stopped."""
     if parent is not None:
         die_with_parent(parent)
+    # Roles protect themselves; this process reads the same settings and environment.
+    protect_memory()
     if development:
         from webapi.cli.development import prepare_beside  # noqa: PLC0415 - never in production
 
@@ -70,6 +73,9 @@ def serve(config: Path, only: tuple[str, ...], *, development: bool, parent: int
         Supervisor(plan).run()
     except (NeverCameUp, PlanRefused) as error:
         raise click.ClickException(f"{error}; everything else was stopped") from error
+    except OSError as error:
+        wrong = f"a process could not be started: {error}; everything else was stopped"
+        raise click.ClickException(wrong) from error
 
 
 def _names_of(settings: Settings, only: tuple[str, ...]) -> list[str]:

@@ -24,6 +24,7 @@ from pkcs11_bridge.errors import (
     ExtractableKey,
     KeyAmbiguous,
     KeyNotFound,
+    Misconfigured,
     ModuleUnusable,
     PinIncorrect,
     PinLatched,
@@ -36,6 +37,7 @@ from pkcs11_bridge.errors import (
     TokenError,
     TokenNotFound,
     UnsafePinSource,
+    UriInvalid,
 )
 from pkcs11_bridge.inspection import look_at_latch, look_at_module, look_at_token
 from pkcs11_bridge.keyring import TokenKey
@@ -70,6 +72,8 @@ _REMEDIES: Mapping[type[TokenError], str] = {
     PinUnusable: "Set the token's user PIN, by the token's own tool.",
     KeyNotFound: "Make the key in the token or restore the token; a new key must be pinned anew.",
     KeyAmbiguous: "Leave one key with this label; find out first which one others have pinned.",
+    Misconfigured: "Correct the section [tokens.<zone>] of the settings.",
+    UriInvalid: "Correct `token`, the label, in the section [tokens.<zone>] of the settings.",
     ExtractableKey: "Make a new key in the token, sensitive and never extractable; pin it anew.",
 }
 _TROUBLE = (TokenError, OSError)
@@ -155,7 +159,11 @@ def look_at_zone(wiring: Wiring, zone: Zone) -> Iterator[CheckResult]:
     A PIN is tried at most once, and not at all while something stands against it.
     """
     pin_file, module, token, *_ = result_names(zone)
-    config = wiring.keys.token_config(zone)
+    try:
+        config = wiring.keys.token_config(zone)
+    except TokenError as e:
+        yield _failure(pin_file, e, zone)
+        return
     pin = None
     try:
         pin = config.pin_source.read()
@@ -266,7 +274,9 @@ def _failure(name: str, error: TokenError | OSError, zone: Zone) -> CheckResult:
     if isinstance(error, OSError):
         return CheckResult.failed(name, str(error), _LATCH_FOLDER)
     fallback = _LATER if isinstance(error, RetryLater) else _OTHERWISE.format(zone=zone)
-    return CheckResult.failed(name, str(error), _REMEDIES.get(type(error), fallback))
+    return CheckResult.failed(
+        name, str(error), _REMEDIES.get(type(error), fallback).replace("<zone>", zone)
+    )
 
 
 def main(arguments: list[str]) -> None:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -18,10 +19,12 @@ class ShortWait:
     Attributes:
         seconds: the longest wait; 0 looks once.
         waiters: how many threads of this process may wait at once; the others look once.
+        watch: entered while a thread waits.
     """
 
     seconds: float
     waiters: int
+    watch: Callable[[], AbstractContextManager[None]] = nullcontext
     _places: threading.BoundedSemaphore = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -36,10 +39,11 @@ class ShortWait:
             return found
         try:
             end = time.monotonic() + self.seconds
-            while found is None and time.monotonic() < end:
-                # All who wait look at the same moments, so that their looks can be combined.
-                time.sleep(POLL_SECONDS - time.monotonic() % POLL_SECONDS)
-                found = look()
+            with self.watch():
+                while found is None and time.monotonic() < end:
+                    # All who wait look at the same moments, so that their looks can be combined.
+                    time.sleep(POLL_SECONDS - time.monotonic() % POLL_SECONDS)
+                    found = look()
         finally:
             self._places.release()
         return found

@@ -100,6 +100,12 @@ class Metrics:
         self._batch_seconds = self._histogram(
             "tamga_log_batch_duration_seconds", "Time from places to receipts", SECONDS
         )
+        self._waiters = Gauge(
+            "tamga_receipt_waiters",
+            "Requests that wait for their receipt now",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
         self._logs = self._worker_gauge("tamga_logs", "Logs of this worker by state", "state")
         self._pending = self._worker_gauge(
             "tamga_ballots_pending", "Registered ballots without a place in their log"
@@ -119,6 +125,19 @@ class Metrics:
     def _make_jobs(self) -> None:
         self._transactions = self._histogram(
             "tamga_database_transaction_duration_seconds", "From the wait to the commit", SECONDS
+        )
+        self._connections = Gauge(
+            "tamga_database_connections_in_use",
+            "Connections of the pools in use",
+            ["realm"],
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self._refused_reservations = self._counter(
+            "tamga_permit_reservations_refused_total",
+            "Permits and ranges of them that could not be reserved",
+            "realm",
+            "error",
         )
         self._jobs = self._counter(
             "tamga_job_runs_total", "Runs of background jobs", "job", "outcome"
@@ -236,6 +255,29 @@ class Metrics:
     def transaction_ended(self, seconds: float) -> None:
         """A database transaction took so long, its wait for the lock included."""
         self._transactions.observe(seconds)
+
+    def connection_taken(self, realm: str) -> None:
+        """A pool gave a connection away."""
+        self._connections.labels(realm).inc()
+
+    def connection_returned(self, realm: str) -> None:
+        """A pool has a connection back, or has lost it."""
+        self._connections.labels(realm).dec()
+
+    @contextmanager
+    def receipt_awaited(self) -> Iterator[None]:
+        """While a request waits for its receipt."""
+        with self._waiters.track_inprogress():
+            yield
+
+    @contextmanager
+    def reserving(self, realm: str) -> Iterator[None]:
+        """Counts a reservation that fails, by the class of its error."""
+        try:
+            yield
+        except Exception as error:
+            self._refused_reservations.labels(realm, type(error).__name__).inc()
+            raise
 
     def worker_is_active(self, active: bool) -> None:  # noqa: FBT001 - the one fact that it tells
         """Whether this process is the worker that works, or one that stands by."""

@@ -69,6 +69,19 @@ def watch_transactions(engine: Engine, observe: Callable[[float], None]) -> None
     event.listen(engine, "checkin", note_end)
 
 
+def watch_pool(engine: Engine, taken: Callable[[], None], returned: Callable[[], None]) -> None:
+    """Tell when a connection is taken from the engine's pool, and when it is back or lost."""
+
+    def note_taken(_connection: object, _record: ConnectionPoolEntry, _proxy: object) -> None:
+        taken()
+
+    def note_returned(_connection: object, _record: ConnectionPoolEntry) -> None:
+        returned()
+
+    event.listen(engine, "checkout", note_taken)
+    event.listen(engine, "checkin", note_returned)
+
+
 def _name_the_failure(context: ExceptionContext) -> StorageError | None:
     """What SQLAlchemy raises instead of its own error; None leaves that as it is."""
     if context.is_pre_ping:

@@ -97,7 +97,7 @@ def test_other_values_stay_as_they_are() -> None:
     assert mask_person_numbers(None, "info", dict(event)) == event
 
 
-def run(script: str, *arguments: str) -> list[dict[str, Any]]:
+def run(script: str, *arguments: str, status: int = 0) -> list[dict[str, Any]]:
     """The log lines of a script in a process of its own, as the service configures logs."""
     done = subprocess.run(
         [
@@ -106,10 +106,12 @@ def run(script: str, *arguments: str) -> list[dict[str, Any]]:
             "from webapi.logs import configure_logs\nconfigure_logs()\n" + script,
             *arguments,
         ],
-        check=True,
+        check=False,
         capture_output=True,
         text=True,
     )
+    assert done.returncode == status, done.stderr
+    assert not done.stdout
     return [json.loads(line) for line in done.stderr.splitlines()]
 
 
@@ -127,6 +129,69 @@ def test_a_library_says_where_it_warned_and_not_what() -> None:
         "warning",
     )
     assert line.keys() == {"event", "library", "level", "timestamp", "line"}
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "raise ValueError('УБ99112233 has 123456')",
+        "import threading\nthreading.Thread(target=lambda: int('УБ99112233 has 123456')).start()",
+        (
+            "from webapi.uncaught import ends_logged\n"
+            "with ends_logged():\n    raise ValueError('УБ99112233 has 123456')"
+        ),
+    ],
+)
+def test_what_ends_a_process_or_a_thread_is_told_by_class_and_place(script: str) -> None:
+    prelude = "from webapi.uncaught import log_uncaught\nlog_uncaught()\n"
+    (line,) = run(prelude + script, status=0 if "threading" in script else 1)
+    assert (line["event"], line["level"]) == ("uncaught_error", "critical")
+    assert [cause["error_class"] for cause in line["causes"]] == ["ValueError"]
+    assert line["causes"][0]["frames"]
+    assert "123456" not in str(line)
+
+
+@pytest.mark.parametrize(
+    ("script", "explanation"),
+    [
+        (
+            (
+                "from webapi.token_keys import ZoneNotConfigured\n"
+                "raise ZoneNotConfigured('there is no section for УБ99112233')"
+            ),
+            f"there is no section for {MASK}",
+        ),
+        ("open('/no-such-folder/123456')", "No such file or directory"),
+        (
+            (
+                "from webapi.storage.errors import DatabaseUnavailable\n"
+                "raise DatabaseUnavailable('postgresql://secret')"
+            ),
+            None,
+        ),
+        ("raise KeyboardInterrupt", None),
+    ],
+)
+def test_what_an_operator_must_know_is_said_and_masked(
+    script: str, explanation: str | None
+) -> None:
+    prelude = "from webapi.uncaught import log_uncaught\nlog_uncaught()\n"
+    lines = run(prelude + script, status=-2 if "Interrupt" in script else 1)
+    assert [line.get("explanation") for line in lines] in ([explanation], [])
+    assert bool(lines) is ("Interrupt" not in script)
+
+
+def test_the_servers_own_lines_are_json_too() -> None:
+    (line,) = run(
+        "from granian.log import LogLevels, configure_logging\n"
+        "from webapi.logs import GRANIAN_LOGS\n"
+        "import logging\n"
+        "configure_logging(LogLevels.warning, GRANIAN_LOGS)\n"
+        "logging.getLogger('_granian').info('Listening')\n"
+        "logging.getLogger('_granian').error('Unexpected exit of 192.0.2.7')\n"
+    )
+    assert (line["event"], line["library"]) == ("library_warning", "_granian")
+    assert "192.0.2.7" not in str(line)
 
 
 LOGIN = """

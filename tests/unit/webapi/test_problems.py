@@ -11,7 +11,6 @@ from webapi import browser_guard
 from webapi.limits import TooManyRequests
 from webapi.login import problems as login_problems
 from webapi.problems import (
-    MAX_CAUSES,
     PROBLEMS,
     Problem,
     ProblemTableWrong,
@@ -20,6 +19,7 @@ from webapi.problems import (
     merge_problems,
 )
 from webapi.storage.errors import StorageError
+from webapi.uncaught import MAX_CAUSES
 
 
 class TokenOnFire(Exception):

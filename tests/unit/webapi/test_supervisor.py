@@ -7,95 +7,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from tests.support.processes import assert_none_left
-from webapi import role_process, supervisor
-from webapi.role_process import Role, RoleProcess, stop_all
-from webapi.supervisor import NeverCameUp, PlanRefused, Supervisor, role_command
+from tests.support.supervised import UP, WAIT, Planned, alive, await_fact, numbers, role
+from webapi import supervisor
+from webapi.supervisor import PlanRefused, Supervisor, role_command
 
-UP = "os.write(int(sys.argv[1]), b'1'); "
-NUMBER = "open({mark!r}, 'a').write(f'{{os.getpid()}} '); "
-WAIT = "time.sleep(60)"
-
-
-def role(mark: Path, code: str = UP + WAIT, *, beside: bool = True, reports: int = 1) -> Role:
-    """A process that writes its number into a file and then does as told."""
-    program = f"import os, signal, sys, time; {NUMBER.format(mark=str(mark))}{code}"
-    return Role(mark.name, (sys.executable, "-c", program), beside=beside, reports=reports)
-
-
-def numbers(mark: Path) -> list[int]:
-    """The processes that a role has had so far."""
-    return [int(text) for text in mark.read_text().split()] if mark.exists() else []
-
-
-def await_fact(fact: Callable[[], object], watched: Supervisor, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < deadline
-        watched.look_after_all()
-        time.sleep(0.02)
-
-
-class Planned:
-    """A plan in the test's hands."""
-
-    def __init__(self, *roles: Role) -> None:
-        self.roles: Sequence[Role] = roles
-        self.findings: tuple[str, ...] = ()
-
-    def __call__(self) -> Sequence[Role]:
-        if self.findings:
-            raise PlanRefused(self.findings)
-        return self.roles
-
-
-@pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.05)
-
-
-@pytest.fixture
-def started(tmp_path: Path) -> Iterator[Callable[[Planned], Supervisor]]:
-    made: list[Supervisor] = []
-
-    def start(plan: Planned) -> Supervisor:
-        watched = Supervisor(plan)
-        made.append(watched)
-        watched.reload()
-        return watched
-
-    yield start
-    for watched in made:
-        watched.stop()
-    assert_none_left(str(tmp_path))
-
-
-def alive(number: int) -> bool:
-    state = Path(f"/proc/{number}/stat")
-    return state.exists() and state.read_text().split()[2] != "Z"
-
-
-def test_what_never_comes_up_ends_it_all_with_its_exit_code(tmp_path: Path) -> None:
-    plan = Planned(role(tmp_path / "good"), role(tmp_path / "bad", "exit(3)"))
-    with pytest.raises(NeverCameUp, match="bad ended with 3 and never came up, 3 times"):
-        Supervisor(plan).run()
-    assert len(numbers(tmp_path / "bad")) == 3
-    assert_none_left(str(tmp_path))
-
-
-def test_a_program_that_cannot_be_started_leaves_nothing_running(tmp_path: Path) -> None:
-    missing = Role("missing", (str(tmp_path / "no-such"),))
-    descriptors = len(list(Path("/proc/self/fd").iterdir()))
-    with pytest.raises(FileNotFoundError):
-        Supervisor(Planned(role(tmp_path / "a"), missing)).run()
-    assert_none_left(str(tmp_path))
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 def test_a_wrong_configuration_at_the_start_is_no_start(tmp_path: Path) -> None:
@@ -290,7 +213,7 @@ def test_a_closed_terminal_stops_it(tmp_path: Path) -> None:
     mark = tmp_path / "a"
     script = (
         "from pathlib import Path\n"
-        "from tests.unit.webapi.test_supervisor import Planned, role\n"
+        "from tests.support.supervised import Planned, role\n"
         "from webapi.supervisor import Supervisor\n"
         f"Supervisor(Planned(role(Path({str(mark)!r})))).run()"
     )
@@ -309,35 +232,6 @@ def test_a_closed_terminal_stops_it(tmp_path: Path) -> None:
         os.close(terminal)
     assert os.waitpid(child, 0)[1] == 0
     assert_none_left(str(tmp_path))
-
-
-def test_who_does_not_listen_is_ended_by_force(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(role_process, "STOP_SECONDS", 0.3)
-    mark = tmp_path / "stubborn"
-    stubborn = role(mark, f"signal.signal(15, signal.SIG_IGN); {UP}{WAIT}")
-    process = RoleProcess(stubborn, at=0.0)
-    while not process.is_up():
-        time.sleep(0.02)
-    stop_all([process.process])
-    assert process.finish() == -signal.SIGKILL
-
-
-def test_who_is_replaced_and_does_not_listen_is_ended_by_force(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: Callable[[Planned], Supervisor]
-) -> None:
-    monkeypatch.setattr(supervisor, "STOP_SECONDS", 0.3)
-    monkeypatch.setattr(role_process, "STOP_SECONDS", 0.3)
-    a, b = tmp_path / "a", tmp_path / "b"
-    stubborn = f"signal.signal(15, signal.SIG_IGN); {UP}{WAIT}"
-    roles = [role(a, stubborn), role(b, stubborn, beside=False)]
-    watched = started(Planned(*roles))
-    slots = watched._slots.values()
-    await_fact(lambda: all(slot.came_up for slot in slots), watched)
-    watched.reload()
-    await_fact(lambda: not alive(numbers(a)[0]) and not alive(numbers(b)[0]), watched)
-    await_fact(lambda: len(numbers(a)) == len(numbers(b)) == 2, watched)
 
 
 def test_a_role_is_a_process_of_this_python() -> None:

@@ -1,0 +1,118 @@
+"""What a worker asks of its tokens' settings before it replaces another worker."""
+
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from pkcs11_bridge.config import MAX_SESSIONS
+from pkcs11_bridge.errors import (
+    Misconfigured,
+    ModuleUnusable,
+    PinSourceUnreadable,
+    UnsafePinSource,
+    UriInvalid,
+)
+from tests.support.settings import DEVELOPMENT_SETTINGS
+from webapi import worker
+from webapi.config import ConfigurationWrong, load_settings
+from webapi.doctor.tokens import look_at_zone
+from webapi.operations.checks import CheckState
+from webapi.operations.metrics import Metrics
+from webapi.settings_model import Settings
+from webapi.token_keys import WORKER_PURPOSES, TokenKeys, ZoneNotConfigured
+from webapi.wiring import Wiring
+
+ZONES = ("login", "receipts", "audit")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration whose tokens could be tried; the module is no module, and is not loaded."""
+    monkeypatch.setenv("SOFTHSM2_CONF", "restored at the end")
+    text = DEVELOPMENT_SETTINGS.replace("/usr/lib/softhsm/libsofthsm2.so", "module.so")
+    start, end = text.index("[tokens.login]"), text.index("[trust]")
+    sections = [text[start:end].replace("login", zone) for zone in ZONES]
+    (tmp_path / "tamga.toml").write_text(text[:start] + "".join(sections) + text[end:])
+    (tmp_path / "module.so").touch()
+    (tmp_path / "pins").mkdir()
+    for zone in ZONES:
+        (tmp_path / "pins" / zone).write_text("123456\n")
+        (tmp_path / "pins" / zone).chmod(0o600)
+    return tmp_path
+
+
+def settings_in(folder: Path, old: str = "", new: str = "") -> Settings:
+    path = folder / "tamga.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1) if old else text)
+    return load_settings(path, {})
+
+
+def check(settings: Settings) -> None:
+    TokenKeys(settings, Metrics(CollectorRegistry())).check_files(WORKER_PURPOSES)
+
+
+def test_more_sessions_than_the_token_code_allows_are_refused_by_the_settings(
+    folder: Path,
+) -> None:
+    most = f"[tokens.login]\nsessions = {MAX_SESSIONS}"
+    check(settings_in(folder, "[tokens.login]", most))
+    with pytest.raises(ConfigurationWrong, match=r"tokens\.login\.sessions"):
+        settings_in(folder, most, f"[tokens.login]\nsessions = {MAX_SESSIONS + 1}")
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_a_pin_file_that_is_not_there_is_refused(folder: Path, zone: str) -> None:
+    (folder / "pins" / zone).unlink()
+    with pytest.raises(PinSourceUnreadable, match=zone):
+        check(settings_in(folder))
+
+
+def test_a_pin_file_that_others_may_read_is_refused(folder: Path) -> None:
+    (folder / "pins" / "audit").chmod(0o640)
+    with pytest.raises(UnsafePinSource, match="audit"):
+        check(settings_in(folder))
+
+
+def test_a_module_that_is_not_there_is_refused(folder: Path) -> None:
+    (folder / "module.so").unlink()
+    with pytest.raises(ModuleUnusable, match=r"tokens\.login.*module\.so"):
+        check(settings_in(folder))
+
+
+def test_a_zone_that_is_not_there_is_refused(folder: Path) -> None:
+    with pytest.raises(ZoneNotConfigured, match=r"tokens\.audit"):
+        check(settings_in(folder, "[tokens.audit]", "[tokens.pki]"))
+
+
+def test_what_could_be_tried_is_taken_and_no_module_loaded(folder: Path) -> None:
+    check(settings_in(folder))
+
+
+def test_a_worker_with_such_settings_never_says_that_it_is_up(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports: list[str] = []
+    monkeypatch.setattr(worker, "report_up", lambda: reports.append("up"))
+    monkeypatch.setattr(worker, "configure_logs", lambda: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr(Wiring, "worker_lease", lambda _: pytest.fail("asked for the lease"))
+    (folder / "pins" / "receipts").unlink()
+    with pytest.raises(PinSourceUnreadable, match="receipts"):
+        worker.run(settings_in(folder))
+    assert not reports
+
+
+@pytest.mark.parametrize("error", [Misconfigured, UriInvalid])
+def test_the_doctor_says_what_to_correct(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: type[Misconfigured]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error("no such limit")
+
+    monkeypatch.setattr(TokenKeys, "token_config", refuse)
+    (found,) = look_at_zone(Wiring(settings_in(folder)), "login")
+    assert (found.name, found.state) == ("pin-file.login", CheckState.FAILED)
+    assert "tokens.login" in (found.remedy or "")
