@@ -179,6 +179,7 @@ class WatchedLogStore(SqlLogStore):
         self,
         log_id: str,
         *,
+        previous_size: int,
         size: int,
         root: bytes,
         holder: str,
@@ -186,7 +187,14 @@ class WatchedLogStore(SqlLogStore):
     ) -> None:
         """As the store."""
         with self._metrics.reserving(Realm.BALLOTS):
-            super().intend(log_id, size=size, root=root, holder=holder, permits=permits)
+            super().intend(
+                log_id,
+                previous_size=previous_size,
+                size=size,
+                root=root,
+                holder=holder,
+                permits=permits,
+            )
 
     def commit_checkpoint(self, election_id: str, checkpoint: SignedCheckpoint) -> None:
         """As the store."""

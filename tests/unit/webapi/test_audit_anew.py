@@ -190,9 +190,10 @@ def test_the_same_key_is_pinned_for_the_new_generation(behind: AuditTrail) -> No
 def test_what_waited_and_what_was_placed_without_a_seal_is_sealed_in_the_new_one(
     behind: AuditTrail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert behind.log.assign(limit=10) == 2
+    placed = behind.log.log_state("pki").entries
+    assert behind.log.assign(after=placed, limit=10) == 2
     begin(behind)
-    assert behind.log.count_unsealed() == 1
+    assert behind.log.count_unsealed() == 2  # a permit, and the beginning
     assert behind.log.log_state("pki").entries == 4  # only the beginning lies behind it
     monkeypatch.setattr(audit_tables, "MAX_UNSEALED_SLOTS", 0)
     with pytest.raises(AuditBehind):
@@ -205,7 +206,7 @@ def test_what_waited_and_what_was_placed_without_a_seal_is_sealed_in_the_new_one
 def test_a_sealer_of_the_old_generation_places_nothing_more(behind: AuditTrail) -> None:
     begin(behind)
     with pytest.raises(FenceLost, match="later generation"):
-        behind.log.assign(limit=10)
+        behind.log.assign(after=behind.log.log_state("pki").entries, limit=10)
     generations = behind.audit().generations
     entry = BegunAnew(3, SECOND_ORIGIN, 0, b"", 0, 0, "x")
     with pytest.raises(FenceLost, match="later generation"):

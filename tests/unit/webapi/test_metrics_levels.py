@@ -93,6 +93,6 @@ def test_a_batch_whose_permits_are_refused_is_counted(
     with opened_engine(f"sqlite:///{tmp_path}/ballots.db", Realm.BALLOTS) as engine:
         log = WatchedLogStore(engine, metrics)
         with pytest.raises(AuditBehind):
-            log.intend("trial", size=1, root=b"r" * 32, holder="one", permits=[])
+            log.intend("trial", previous_size=0, size=1, root=b"r" * 32, holder="one", permits=[])
     name = "tamga_permit_reservations_refused_total"
     assert value(metrics, name, realm="ballots", error="AuditBehind") == 1
