@@ -7,7 +7,7 @@ from datetime import datetime
 from signer.audit.sealing import Sealer, audit_origin, open_sealer
 from signer.backend import SigningBackend
 from signer.receipts.growth import StepObserver
-from signer.receipts.tile_store import TileFolder
+from webapi.audit_folders import AuditFolders
 from webapi.kept_logs import KeptLogs
 from webapi.storage.audit_log import SqlAuditLog
 from webapi.storage.realm import Realm
@@ -18,8 +18,8 @@ class AuditLogs(KeptLogs[Sealer]):
 
     Args:
         host: the service's, which is in the logs' names.
-        log_of: gives a realm's log in the database; asked each time a log is opened.
-        tiles: gives the folder of a realm's log.
+        log_of: gives the active generation of a realm's log; asked each time a log is opened.
+        folders: of all realms.
         backend: gives what signs seals; asked each time a log is opened, so that a token that is
             away holds up nothing but the seals.
         observer: is told of each step of each seal.
@@ -30,14 +30,14 @@ class AuditLogs(KeptLogs[Sealer]):
         *,
         host: str,
         log_of: Callable[[Realm], SqlAuditLog],
-        tiles: Callable[[Realm], TileFolder],
+        folders: AuditFolders,
         backend: Callable[[], SigningBackend],
         observer: StepObserver,
     ) -> None:
         super().__init__()
         self._host = host
         self._log_of = log_of
-        self._tiles = tiles
+        self._folders = folders
         self._backend = backend
         self._observer = observer
 
@@ -52,12 +52,15 @@ class AuditLogs(KeptLogs[Sealer]):
 
     def _opened(self, log_id: str, stack: ExitStack, *, at: datetime) -> Sealer:
         realm = Realm(log_id)
-        files = self._tiles(realm)
+        log = self._log_of(realm)
+        generation = log.generation.number
+        self._folders.require_none_later(realm, generation)
+        files = self._folders.of(realm, generation)
         stack.enter_context(files.locked())
         return open_sealer(
-            log_id,
-            audit_origin(self._host, log_id),
-            records=self._log_of(realm),
+            log.log_id,
+            audit_origin(self._host, log_id, generation),
+            records=log,
             files=files,
             backend=self._backend(),
             at=at,

@@ -30,6 +30,8 @@ from signer.receipts.growth import SilentObserver
 from signer.receipts.tile_store import TileFolder
 from webapi import clock
 from webapi.app import Area, Services, create_app
+from webapi.audit_anew import RealmAudit
+from webapi.audit_folders import AuditFolders
 from webapi.audit_logs import AuditLogs
 from webapi.elections import problems as election_problems
 from webapi.elections.routes import elections_blueprint
@@ -45,6 +47,7 @@ from webapi.operations.readiness import Check, Readiness
 from webapi.pki.routes import create_pki_app
 from webapi.settings_model import Settings
 from webapi.storage.answer_holds import AnswersOnHold
+from webapi.storage.audit_generations import SqlAuditGenerations
 from webapi.storage.audit_log import SqlAuditLog
 from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.challenges import SqlChallengeStore
@@ -294,8 +297,8 @@ class Wiring:
         """The audit logs of all realms; the audit key's token is opened when one is."""
         logs = AuditLogs(
             host=self.audit_host,
-            log_of=lambda realm: SqlAuditLog(self.engine(realm), realm),
-            tiles=self.audit_tiles,
+            log_of=self._active_audit_log,
+            folders=self.audit_folders,
             backend=lambda: self.keys.backend([Purpose.AUDIT]),
             observer=SilentObserver(),
         )
@@ -307,9 +310,25 @@ class Wiring:
         """The host in the names of the audit logs."""
         return urlsplit(self.settings.service.origin).hostname or ""
 
-    def audit_tiles(self, realm: Realm) -> TileFolder:
-        """The folder of a realm's audit log."""
-        return TileFolder(self.settings.audit.directory / realm)
+    @property
+    def audit_folders(self) -> AuditFolders:
+        """The folders of the audit logs."""
+        return AuditFolders(self.settings.audit.directory)
+
+    def realm_audit(self, realm: Realm) -> RealmAudit:
+        """A realm's audit log with all its generations."""
+        engine = self.engine(realm)
+        return RealmAudit(
+            realm,
+            self.audit_host,
+            SqlAuditGenerations(engine, realm),
+            lambda generation: SqlAuditLog(engine, realm, generation),
+            self.audit_folders,
+        )
+
+    def _active_audit_log(self, realm: Realm) -> SqlAuditLog:
+        audit = self.realm_audit(realm)
+        return audit.log_of(audit.generations.active())
 
     def elections_service(self) -> ElectionsService:
         """Registration, receipts and the public log; signs nothing."""
@@ -318,6 +337,7 @@ class Wiring:
             elections=SqlElectionStore(self.engine(Realm.BALLOTS)),
             registrations=SqlRegistrationStore(self.engine(Realm.BALLOTS)),
             log=SqlLogStore(self.engine(Realm.BALLOTS)),
+            holds=SqlLogHolds(self.engine(Realm.BALLOTS)),
             vault=FileSaltVault(self.settings.receipts.salt_key_directory),
             tiles=self._tiles,
             wait=ShortWait(RECEIPT_WAIT_SECONDS, RECEIPT_WAITERS),

@@ -22,8 +22,10 @@ FORMAT = "mn.tamga-audit/1"
 ID_BYTES = 16
 HASH_BYTES = 32
 MAX_OWNER_BYTES = 1024
+MAX_REASON_BYTES = 1000
 _MAX_NUMBER = 2**63 - 1
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, no characters
 _SERIAL = re.compile(r"0|[1-9a-f][0-9a-f]{0,39}")
 
 
@@ -245,6 +247,51 @@ class ElectionClosing:
         return (self.election_id, self.request_sha256)
 
 
+@dataclass(frozen=True, slots=True)
+class BegunAnew:
+    """A generation of the audit log begins, because the one before cannot go on.
+
+    Attributes:
+        generation: number of the one that begins, at least 2.
+        previous: origin of the one that is given up.
+        known_size: of the newest checkpoint that its folder holds, 0 where it holds none.
+        known_root: its root, 32 bytes; empty where there is none.
+        database_size: how far it is sealed in the database.
+        at: unix time.
+        reason: a person's; 1 to MAX_REASON_BYTES bytes of UTF-8, no control characters.
+    """
+
+    kind: ClassVar = "begun-anew"
+    generation: int
+    previous: str
+    known_size: int
+    known_root: bytes
+    database_size: int
+    at: int
+    reason: str
+
+    def __post_init__(self) -> None:
+        _check_numbers(self.generation - 2, self.known_size, self.database_size, self.at)
+        _check_owner(self.previous)
+        _check_bytes(self.known_root, HASH_BYTES if self.known_size else 0)
+        if _UNFIT.search(self.reason) or not 1 <= len(self.reason.encode()) <= MAX_REASON_BYTES:
+            raise AuditEntryMalformed(
+                f"a reason is one line of 1 to {MAX_REASON_BYTES} bytes, without control characters"
+            )
+
+    def items(self) -> Sequence[Item]:
+        """What follows format and kind."""
+        return (
+            self.generation,
+            self.previous,
+            self.known_size,
+            self.known_root,
+            self.database_size,
+            self.at,
+            self.reason,
+        )
+
+
 AuditEntry = (
     PermitReserved
     | RangeReserved
@@ -252,6 +299,7 @@ AuditEntry = (
     | CertificateChanged
     | ElectionCreated
     | ElectionClosing
+    | BegunAnew
 )
 
 # The type of each item behind the kind, and what is made of them.
@@ -262,6 +310,7 @@ _KINDS: Mapping[str, tuple[tuple[type, ...], Callable[..., AuditEntry]]] = {
     CertificateChanged.kind: ((str, str, str, int, str), CertificateChanged),
     ElectionCreated.kind: ((str, bytes), ElectionCreated),
     ElectionClosing.kind: ((str, bytes), ElectionClosing),
+    BegunAnew.kind: ((int, str, int, bytes, int, int, str), BegunAnew),
 }
 
 

@@ -15,5 +15,9 @@ class AuditKeyUnknown(AuditError):
     """The log's folder pins no audit key."""
 
 
+class AuditLogUsable(AuditError):
+    """The log may go on as it is, or may not for a reason that a new generation would not mend."""
+
+
 class AuditKeyMalformed(AuditError):
     """What the log's folder pins is not an audit key of this log."""

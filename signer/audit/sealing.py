@@ -20,6 +20,7 @@ from signer.receipts.policy import LogKeys, Policy, serialise_policy
 from signer.receipts.sequencer import Sequenced
 
 SEAL_LIMIT = 4096
+FIRST_GENERATION = 1
 
 
 class AuditRecords(LogRecords, Protocol):
@@ -51,9 +52,15 @@ class AuditFiles(TileFiles, Protocol):
         """Write the policy file, as durably as tiles."""
 
 
-def audit_origin(host: str, realm: str) -> str:
-    """The name of a realm's audit log; `host` is the service's, without a port."""
-    return f"{AUDIT_ORIGIN_PREFIX}{host}/{realm}"
+def audit_origin(host: str, realm: str, generation: int = FIRST_GENERATION) -> str:
+    """The name of a generation of a realm's audit log; `host` is the service's, without a port."""
+    suffix = "" if generation == FIRST_GENERATION else f"/{generation}"
+    return f"{AUDIT_ORIGIN_PREFIX}{host}/{realm}{suffix}"
+
+
+def audit_log_id(realm: str, generation: int = FIRST_GENERATION) -> str:
+    """What names a generation in the database, and its folder."""
+    return realm if generation == FIRST_GENERATION else f"{realm}-{generation}"
 
 
 def pinned_keys(origin: str, files: AuditFiles) -> LogKeys:
@@ -73,6 +80,11 @@ def pinned_keys(origin: str, files: AuditFiles) -> LogKeys:
     if keys is None or {key.algorithm for key in keys.keys} != {NoteAlgorithm.ECDSA_P256}:
         raise AuditKeyMalformed(f"the policy file names no P-256 key of {origin}, or others too")
     return keys
+
+
+def renamed(keys: LogKeys, origin: str) -> LogKeys:
+    """The same public keys under another generation's name."""
+    return LogKeys(origin, tuple(VerifierKey.of(origin, key.public_key) for key in keys.keys))
 
 
 def audit_log(log_id: str, keys: LogKeys) -> LogIdentity:

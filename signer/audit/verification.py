@@ -11,6 +11,7 @@ from typing import Protocol
 
 from signer.audit.entry import (
     AuditEntry,
+    BegunAnew,
     CertificateChanged,
     ElectionClosing,
     ElectionCreated,
@@ -21,132 +22,16 @@ from signer.audit.entry import (
     encode_entry,
 )
 from signer.audit.errors import AuditEntryMalformed
+from signer.audit.records import (
+    RealmRecords,
+    StoredCertificate,
+    StoredElection,
+    StoredGeneration,
+    StoredPermit,
+    StoredRange,
+)
 from signer.receipts.leaf import SLOT_SECONDS
 from signer.receipts.merkle import leaf_hash
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPermit:
-    """A permit as the database has it; times are unix times."""
-
-    permit_id: str
-    purpose: str
-    owner: str
-    digest: bytes
-    issued_at: int
-    expires_at: int
-    spent_at: int | None
-
-    def entry(self) -> PermitReserved:
-        """The entry that it must have; raises ValueError or AuditEntryMalformed."""
-        return PermitReserved(
-            bytes.fromhex(self.permit_id),
-            self.purpose,
-            self.owner,
-            self.digest,
-            self.issued_at,
-            self.expires_at,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRange:
-    """A range as the database has it; `used` and `root` once it has ended."""
-
-    range_id: str
-    purpose: str
-    owner: str
-    count: int
-    issued_at: int
-    expires_at: int
-    used: int | None
-    root: bytes | None
-
-    def entry(self) -> RangeReserved:
-        """The entry that it must have; raises ValueError or AuditEntryMalformed."""
-        return RangeReserved(
-            bytes.fromhex(self.range_id),
-            self.purpose,
-            self.owner,
-            self.count,
-            self.issued_at,
-            self.expires_at,
-        )
-
-    def end(self) -> RangeEnded | None:
-        """The entry of its end, None while it has not ended; raises as `entry`."""
-        if self.used is None:
-            return None
-        return RangeEnded(bytes.fromhex(self.range_id), self.used, self.root or b"")
-
-
-@dataclass(frozen=True, slots=True)
-class MadeSignatures:
-    """Signatures that the database keeps: those of a committed checkpoint.
-
-    Attributes:
-        owner: the log.
-        digest: SHA-256 of the signed text, 32 bytes.
-        count: how many signatures.
-    """
-
-    owner: str
-    digest: bytes
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class StoredCertificate:
-    """An issued certificate's state as the database has it; names as in CertificateChanged."""
-
-    ca: str
-    serial: str
-    state: str
-    since: int | None
-    reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredElection:
-    """An election as the database has it; hashes of 32 bytes.
-
-    Attributes:
-        election_id: names it.
-        manifest_sha256: of its manifest.
-        request_sha256: of the order to close, None before there is one.
-    """
-
-    election_id: str
-    manifest_sha256: bytes
-    request_sha256: bytes | None
-
-
-class RealmRecords(Protocol):
-    """All that is compared of one realm; each call reads what is there when it is made."""
-
-    def signatures(self) -> Iterable[MadeSignatures]:
-        """Signatures that are kept."""
-
-    def permits(self) -> Iterable[StoredPermit]:
-        """All permits."""
-
-    def ranges(self) -> Iterable[StoredRange]:
-        """All ranges."""
-
-    def certificates(self) -> Iterable[StoredCertificate]:
-        """All certificates; of realm pki."""
-
-    def elections(self) -> Iterable[StoredElection]:
-        """All elections; of realm ballots."""
-
-    def audit_entries(self) -> Iterable[tuple[int | None, bytes]]:
-        """All entries with their places, in the order of writing; None for one that waits."""
-
-    def permit(self, permit_id: str) -> StoredPermit | None:
-        """A permit."""
-
-    def range(self, range_id: str) -> StoredRange | None:
-        """A range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +82,7 @@ def reconcile(records: RealmRecords, *, coarse: bool) -> Reconciliation:
     3. Each entry has its row.
     4. No permit was spent after its end, no range gave out more than it has.
     5. Each certificate is in the state that its last entry says.
-    6. Each election has its entries.
+    6. Each election has its entries, and each generation of the log.
 
     Args:
         records: of the realm.
@@ -230,6 +115,8 @@ class _Comparison:
             self._read_range(reserved)
         for election in self._records.elections():
             self._read_election(election)
+        for generation in self._records.generations():
+            self._read_generation(generation)
         for (owner, digest), missing in self._unsigned.items():
             if missing > 0:
                 what = f"{missing} signature(s) of {owner} over {digest.hex()}"
@@ -275,6 +162,11 @@ class _Comparison:
         if election.request_sha256 is not None:
             closing = ElectionClosing(name, election.request_sha256)
             self._expect(ElectionClosing.kind, name, lambda: closing)
+
+    def _read_generation(self, generation: StoredGeneration) -> None:
+        name = str(generation.number)
+        self._expect(BegunAnew.kind, name, generation.entry)
+        self._check_slot(f"generation {name}", generation.at)
 
     def _expect(self, kind: str, name: str, entry: "EntryOf") -> None:
         try:
@@ -328,6 +220,10 @@ class _Comparison:
             for election in self._records.elections():
                 if election.election_id == entry.election_id:
                     self._read_election(election)
+        elif isinstance(entry, BegunAnew):
+            for generation in self._records.generations():
+                if generation.number == entry.generation:
+                    self._read_generation(generation)
         return self._expected.get((entry.kind, _name_of(entry)))
 
     def _compare_certificates(self, certificates: Iterable[StoredCertificate]) -> None:
@@ -360,5 +256,7 @@ def _name_of(entry: AuditEntry) -> str:
         return entry.range_id.hex()
     if isinstance(entry, ElectionCreated | ElectionClosing):
         return entry.election_id
+    if isinstance(entry, BegunAnew):
+        return str(entry.generation)
     msg = "a certificate's change has no row of its own"
     raise TypeError(msg)

@@ -24,6 +24,11 @@ MAX_EVIDENCE_BYTES = MAX_RECEIPT_BYTES
 _STEP = 65_536  # entries in memory at once
 
 
+def is_receipt(unverified_evidence: bytes) -> bool:
+    """Whether it is a receipt, whose checkpoint need not be public; else a checkpoint file."""
+    return unverified_evidence.startswith(HEADER.encode())
+
+
 def verify_evidence(unverified_evidence: bytes, keys: LogKeys) -> Checkpoint:
     """The checkpoint of a checkpoint file or of a receipt.
 
@@ -38,7 +43,7 @@ def verify_evidence(unverified_evidence: bytes, keys: LogKeys) -> Checkpoint:
     """
     note = unverified_evidence
     try:
-        if note.startswith(HEADER.encode()):
+        if is_receipt(note):
             note = TlogProof.parse(note).checkpoint
         verified = open_note(UnverifiedNote.parse(note), keys.keys)
         checkpoint = Checkpoint.parse(verified.text)

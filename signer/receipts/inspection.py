@@ -36,7 +36,7 @@ def inspect_log(
     checks: tuple[Callable[[], object], ...] = (
         lambda: compare_with_checkpoint_file(store, files, log.log_id),
         lambda: require_nothing_beyond(tree, store, log.log_id),
-        lambda: _check_checkpoints(log, store, state.signed),
+        lambda: check_checkpoints(log, store, state.signed),
         lambda: _check_tiles(tree, state.signed_size),
     )
     found = []
@@ -80,9 +80,18 @@ def rebuild_tiles(log: LogIdentity, *, store: LogRecords, files: TileFiles, slot
     return True
 
 
-def _check_checkpoints(
-    log: LogIdentity, store: LogRecords, newest: SignedCheckpoint | None
-) -> None:
+def check_checkpoints(log: LogIdentity, store: LogRecords, newest: SignedCheckpoint | None) -> None:
+    """Find every checkpoint signed, and the database's entries to have its root.
+
+    Args:
+        log: which one.
+        store: its database.
+        newest: the checkpoint that was committed last, None where there is none.
+
+    Raises:
+        LogForked: entries and checkpoints differ, or one is missing.
+        KeysChanged: a pinned key's signature does not verify.
+    """
     frontier = Frontier.empty()
     for size in _signed_sizes(log.log_id, store, newest):
         signed = _committed(log.log_id, store, size)

@@ -162,3 +162,69 @@ def test_a_restored_database_of_any_realm_halts_its_audit_log_and_says_so(
     assert f"audit.localhost/{realm}: DatabaseBehind: " in told.stdout
     others = [str(other) for other in Realm if other is not realm]
     assert [verify(stage, other).returncode for other in others] == [0, 0]
+
+
+# A database from before, for ever: the log is begun anew.
+
+
+def begin_anew(stage: Scene, realm: Realm) -> "subprocess.CompletedProcess[str]":
+    because = "there is no newer backup"
+    command = [sys.executable, "-m", "webapi.cli", "audit", "begin-anew", str(realm)]
+    return subprocess.run(
+        [*command, "--because", because],
+        env={**os.environ, "TAMGA_CONFIG": str(stage.home.config)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    "home_database",
+    ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)],
+    indirect=True,
+)
+def test_a_realm_whose_newer_database_is_lost_for_ever_goes_on_in_a_new_generation(
+    stage: Scene, home_database: HomeDatabase
+) -> None:
+    of_login(stage)
+    assert stage.seal() == GOOD
+    stage.stop()
+    refused = begin_anew(stage, Realm.LOGIN)
+    assert (refused.returncode, "agrees with its folder" in refused.stderr) == (1, True)
+    stage.start()
+    home_database.back_up("yesterday", Realm.LOGIN)
+    stage.order("restart")  # a new range, of which yesterday knows nothing
+    of_login(stage)
+    assert stage.seal() == GOOD
+    stage.stop()
+    home_database.restore("yesterday")
+
+    stage.start()
+    assert stage.order("acquire") == {"active": True}
+    assert stage.seal() == {"halted": {"login": "DatabaseBehind"}, "busy": {}}
+    refused = begin_anew(stage, Realm.LOGIN)
+    assert (refused.returncode, "a worker of the service runs" in refused.stderr) == (1, True)
+    stage.stop()
+    begun = begin_anew(stage, Realm.LOGIN)
+    assert begun.returncode == 0, begun.stderr
+    assert "audit.localhost/login/2: begun; audit.localhost/login is given up" in begun.stdout
+
+    stage.start()
+    assert stage.seal() == GOOD
+    before = stage.sign_calls()
+    of_login(stage)
+    assert stage.sign_calls() > before
+    assert stage.seal() == GOOD
+    stage.order("restart")
+    assert stage.seal() == GOOD
+    sealed_roots(stage)
+    told = verify(stage)
+    assert told.returncode == 0, told.stdout
+    assert "audit.localhost/login/2: begun anew on " in told.stdout
+    assert "there is no newer backup" in told.stdout
+    assert "audit.localhost/login/2: log and records agree" in told.stdout
+    stage.stop()
+    again = begin_anew(stage, Realm.LOGIN)
+    assert (again.returncode, "agrees with its folder" in again.stderr) == (1, True)

@@ -20,8 +20,13 @@ from signer.receipts.tile_store import TileFolder
 from tests.support.databases import Database, PostgresDatabase
 from tests.support.receipts import NOW
 from tests.support.software_signer import SoftwareBackend
+from webapi.audit_anew import RealmAudit
+from webapi.audit_folders import AuditFolders
+from webapi.cli.audit import AuditDesk
+from webapi.storage.audit_generations import SqlAuditGenerations
 from webapi.storage.audit_log import SqlAuditLog
 from webapi.storage.audit_records import SqlRealmRecords
+from webapi.storage.lease import WorkerLease
 from webapi.storage.permits import SqlPermitLedger
 from webapi.storage.realm import Realm
 
@@ -95,13 +100,21 @@ class AuditTrail:
         return self.sealer().run_once(at=NOW)
 
     def opened(self) -> AuditedRealm:
-        return AuditedRealm(
-            log_id=self.log_id,
-            origin=self.origin,
-            log=self.log,
-            files=self.files,
-            records=self.records,
-            coarse=self.realm is Realm.BALLOTS,
+        return self.desk().opened(self.realm)
+
+    def audit(self) -> RealmAudit:
+        return RealmAudit(
+            self.realm,
+            "login.example",
+            SqlAuditGenerations(self.engine, self.realm),
+            lambda generation: SqlAuditLog(self.engine, self.realm, generation),
+            AuditFolders(self.folder),
+        )
+
+    def desk(self) -> AuditDesk:
+        """What the command line works on, of this one realm."""
+        return AuditDesk(
+            lambda _: self.audit(), lambda _: self.records, lambda: WorkerLease(self.engine)
         )
 
     def report(self, kept: bytes | None = None) -> AuditReport:

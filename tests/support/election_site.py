@@ -44,6 +44,7 @@ class Site:
             elections=self.disk.elections,
             registrations=self.disk.registrations,
             log=self.disk.log,
+            holds=SqlLogHolds(self.disk.engine),
             vault=self.disk.vault,
             tiles=self.tiles,
             limiter=SourceLimiter(RateLimit(burst, 1.0)),

@@ -15,6 +15,7 @@ from pathlib import Path
 from signer.receipts.acceptance import slot_of
 from signer.receipts.election import Manifest
 from signer.receipts.tile_store import TileFolder
+from webapi.audit_folders import AuditFolders
 from webapi.backup.folder import MANIFEST, new_folder, record_files, write_file
 from webapi.backup.manifest import AuditRecord, BackupManifest, DatabaseRecord, LogRecord
 from webapi.backup.verify import examine_backup
@@ -97,7 +98,8 @@ def _copy_checkpoints(source: BackupSource, folder: Path) -> Mapping[str, str]:
 
 def _copy_audit_files(source: BackupSource, realm: Realm, folder: Path) -> tuple[str, str]:
     """The names of the copied checkpoint and of the copied policy, empty where there is none."""
-    files = TileFolder(source.audit_directory / realm)
+    generation = source.databases[realm].audit_generation()
+    files = AuditFolders(source.audit_directory).of(realm, generation)
     names = []
     for kind, content in (
         ("checkpoints", files.read_checkpoint()),
@@ -131,7 +133,7 @@ def _log_record(log: CopiedLog, checkpoints: Mapping[str, str]) -> LogRecord:
 def _audit_record(
     source: BackupSource, realm: Realm, copy: Path, names: tuple[str, str]
 ) -> AuditRecord:
-    signed = source.databases[realm].copies.sealed(copy, realm)
+    signed = source.databases[realm].copies.audit_log(copy, realm).signed
     if signed is None:
         return AuditRecord(0, "", *names)
     return AuditRecord(signed.size, signed.root.hex(), *names)

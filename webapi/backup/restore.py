@@ -23,6 +23,7 @@ from signer.receipts.checkpoint import Checkpoint
 from signer.receipts.errors import FormatRefused, SequencerRunning
 from signer.receipts.note import UnverifiedNote
 from signer.receipts.tile_store import TileFolder
+from webapi.audit_folders import AuditFolders
 from webapi.backup.errors import BackupVersionOther, ServiceRunning
 from webapi.backup.manifest import BackupManifest, LogRecord
 from webapi.backup.verify import examine_backup
@@ -114,7 +115,7 @@ def restore_backup(
             for log in manifest.logs
             if log.checkpoint and not _put_back(folder, log, target.log_directory, slot=slot)
         ]
-        audit_halted = _put_back_audit_keys(folder, manifest, target.audit_directory, slot=slot)
+        audit_halted = _put_back_audit_keys(folder, manifest, target, slot=slot)
         # (5)
         held = tuple(log.log_id for log in manifest.logs if not log.finished)
         restored = Restored(held, manifest.made_at, at, slot)
@@ -169,12 +170,14 @@ def _put_back(folder: Path, log: LogRecord, log_directory: Path, *, slot: int) -
 
 
 def _put_back_audit_keys(
-    folder: Path, manifest: BackupManifest, directory: Path, *, slot: int
+    folder: Path, manifest: BackupManifest, target: RestoreTarget, *, slot: int
 ) -> tuple[Realm, ...]:
     """Pin the keys of audit logs again where nothing pins them; the realms without a checkpoint."""
     halted = []
     for realm, log in sorted(manifest.audit.items()):
-        files = TileFolder(directory / realm)
+        copies = target.databases[realm].copies
+        copied = copies.audit_log(folder / manifest.databases[realm].file, realm)
+        files = AuditFolders(target.audit_directory).of(realm, copied.generation)
         if log.policy and files.read_policy() is None:
             files.write_policy((folder / log.policy).read_bytes(), slot=slot)
         if log.size and files.read_checkpoint() is None:

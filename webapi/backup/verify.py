@@ -165,13 +165,15 @@ def _check_audit_logs(folder: Path, manifest: BackupManifest) -> list[BackupErro
 
 def _check_audit_log(folder: Path, manifest: BackupManifest, realm: Realm) -> None:
     stated, database = manifest.audit[realm], manifest.databases[realm]
-    signed = COPIES[database.engine].sealed(folder / database.file, realm)
+    copied = COPIES[database.engine].audit_log(folder / database.file, realm)
+    signed = copied.signed
     head = (0, "") if signed is None else (signed.size, signed.root.hex())
     if head != (stated.size, stated.root):
         raise BackupDamaged(f"the audit log of {realm} ends otherwise than the manifest states")
     if not stated.policy:
         return  # nothing was sealed, or its folder is lost; the log halts over that by itself
-    origin = audit_origin(urlsplit(manifest.origin).hostname or "", str(realm))
+    host = urlsplit(manifest.origin).hostname or ""
+    origin = audit_origin(host, str(realm), copied.generation)
     keys = Policy.parse((folder / stated.policy).read_bytes()).logs.get(origin)
     if keys is None:
         raise BackupDamaged(f"the copied policy pins no key of {origin}")

@@ -10,7 +10,12 @@ from pathlib import Path
 import click
 
 from signer.receipts.acceptance import slot_of
-from signer.receipts.confirmation import MAX_EVIDENCE_BYTES, require_known, verify_evidence
+from signer.receipts.confirmation import (
+    MAX_EVIDENCE_BYTES,
+    is_receipt,
+    require_known,
+    verify_evidence,
+)
 from signer.receipts.election import Manifest
 from signer.receipts.errors import (
     DatabaseBehind,
@@ -24,6 +29,7 @@ from signer.receipts.errors import (
 from signer.receipts.inspection import inspect_log, rebuild_tiles
 from signer.receipts.leaf import SLOT_SECONDS
 from signer.receipts.policy import LogKeys
+from signer.receipts.publication import Published
 from signer.receipts.sequencer import ballot_log_of
 from signer.receipts.tile_store import TileFolder
 from webapi import clock
@@ -61,6 +67,20 @@ class LogArchive:
     def files(self, manifest: Manifest) -> TileFolder:
         """The folder of an election's log."""
         return TileFolder(self.folder / manifest.election_id)
+
+    def publish_again(self, election_id: str, size: int) -> None:
+        """Let the public see at least as much as it was proven to have seen.
+
+        Args:
+            election_id: of the log.
+            size: a checkpoint's that the database was found to know.
+        """
+        state = self.store.log_state(election_id)
+        if size > state.published.size:
+            # A checkpoint that was shown and never committed here is within the newest one.
+            known = self.store.checkpoint(election_id, size)
+            size = state.signed_size if known is None else size
+            self.store.publish(election_id, Published(size, state.published.epoch))
 
 
 ArchiveOpener = Callable[[], LogArchive]
@@ -180,13 +200,18 @@ def confirm(
     if own is not None:
         evidence["the log's own folder"] = own
     sizes = _compare(archive, manifest, evidence)
-    statement = "nobody holds a newer one" if nobody else f"shown up to size {max(sizes)}"
+    # What somebody shows as a checkpoint file, the public saw; a receipt's, and the folder's
+    # own, may be ahead of it.
+    seen = [sizes[source] for source in map(str, shown) if not is_receipt(evidence[source])]
+    if seen:
+        archive.publish_again(election_id, max(seen))
+    statement = "nobody holds a newer one" if nobody else f"shown up to size {max(sizes.values())}"
     archive.holds.release(election_id, statement=statement, slot=slot_of(clock.now()))
     click.echo(f"{election_id}: released on your word ({statement}); the worker goes on with it")
 
 
-def _compare(archive: LogArchive, manifest: Manifest, evidence: dict[str, bytes]) -> list[int]:
-    """The sizes of the checkpoints shown; what contradicts the database is kept, and refused."""
+def _compare(archive: LogArchive, manifest: Manifest, evidence: dict[str, bytes]) -> dict[str, int]:
+    """The sizes that were shown, by source; what contradicts the database is kept, and refused."""
     keys = LogKeys(manifest.origin, manifest.log_keys)
     checkpoints = {}
     for source, unverified in evidence.items():
@@ -203,7 +228,7 @@ def _compare(archive: LogArchive, manifest: Manifest, evidence: dict[str, bytes]
                 f"refused, {source} proves it: {type(error).__name__}: {error}. The log stays on "
                 "hold for ever; the election goes on in a new log"
             ) from error
-    return [checkpoint.size for checkpoint in checkpoints.values()]
+    return {source: checkpoint.size for source, checkpoint in checkpoints.items()}
 
 
 def _read_evidence(path: Path) -> bytes:

@@ -1,7 +1,7 @@
 """What a client is told for each reason for which an election request is refused."""
 
 from signer.receipts import errors
-from webapi.elections.errors import BearerMissing, NotPublished
+from webapi.elections.errors import BearerMissing, LogOnHold, NotPublished
 from webapi.problems import Problem, ProblemTable
 
 PROBLEMS: ProblemTable = {
@@ -88,6 +88,14 @@ PROBLEMS: ProblemTable = {
         "receipt_erased",
         "The election's salts were erased, so the receipt cannot be made again.",
         "Use the receipt that was handed out.",
+    ),
+    LogOnHold: Problem(
+        503,
+        "log_on_hold",
+        "The log is on hold until its operator has compared its database with what others hold.",
+        "Keep the newest checkpoint and the receipts that you have, show them to the operator, "
+        "and ask again later.",
+        retry_after_seconds=60,
     ),
 }
 """Rows for `webapi.problems`; damage (SaltDamaged, SaltKeyUnsafe) is an internal error."""

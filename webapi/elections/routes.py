@@ -99,7 +99,7 @@ def _add_public(blueprint: Blueprint, service: ElectionsService) -> None:
         view = service.view(election_id)
         details = ElectionDetails(
             **_summary(view).model_dump(),
-            published_size=view.stored.published.size,
+            published_size=service.published_size(election_id),
             manifest=view.stored.manifest.decode(),
             manifest_sha256=view.manifest.sha256.hex(),
             policy_sha256=view.manifest.policy_sha256.hex(),

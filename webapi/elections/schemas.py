@@ -68,7 +68,9 @@ class ElectionSummary(_Answer):
 class ElectionDetails(ElectionSummary):
     """An election with its manifest."""
 
-    published_size: int = Field(description="number of public entries")
+    published_size: int | None = Field(
+        description="number of public entries; null while the log is on hold"
+    )
     manifest: str = Field(description="the manifest's text, byte for byte (UTF-8)")
     manifest_sha256: str = Field(description="lowercase hexadecimal; every entry states it")
     policy_sha256: str = Field(description="fingerprint of /log/{election_id}/policy")

@@ -9,6 +9,7 @@ from signer.receipts.election import Manifest
 from signer.receipts.errors import ElectionNotFound, TileMalformed, VotersExceedBallots
 from signer.receipts.leaf import is_election_id
 from signer.receipts.log_store import SignedCheckpoint
+from signer.receipts.publication import Published
 from signer.receipts.registration import (
     ElectionSystem,
     UnverifiedRegistration,
@@ -19,11 +20,12 @@ from signer.receipts.registration import (
 from signer.receipts.salt import SaltVault
 from signer.receipts.tile_store import TileFolder
 from signer.receipts.tiles import TileAddress, cut
-from webapi.elections.errors import NotPublished
+from webapi.elections.errors import LogOnHold, NotPublished
 from webapi.elections.registrar import ReadyReceipt, Registrar
 from webapi.elections.waiting import ShortWait
 from webapi.limits import SourceLimiter
 from webapi.storage.elections import SqlElectionStore, StoredElection
+from webapi.storage.log_holds import SqlLogHolds
 from webapi.storage.log_store import SqlLogStore
 from webapi.storage.registrations import SqlRegistrationStore
 
@@ -45,6 +47,7 @@ class ElectionsService:
         elections: stores elections.
         registrations: stores registered ballots.
         log: the logs' database.
+        holds: knows which logs wait for a person since their database was put back.
         vault: keeps the salt keys.
         tiles: gives the folder of an election's log.
         wait: how long a request may wait for its receipt.
@@ -55,6 +58,7 @@ class ElectionsService:
     elections: SqlElectionStore
     registrations: SqlRegistrationStore
     log: SqlLogStore
+    holds: SqlLogHolds
     vault: SaltVault
     tiles: Callable[[str], TileFolder]
     wait: ShortWait
@@ -151,6 +155,13 @@ class ElectionsService:
         """One election; raises ElectionNotFound."""
         return ElectionView(self._manifest(election_id), self._stored(election_id))
 
+    def published_size(self, election_id: str) -> int | None:
+        """How far the public sees, None while the log is on hold; raises ElectionNotFound."""
+        try:
+            return self._published(election_id).size
+        except LogOnHold:
+            return None
+
     def policy(self, election_id: str) -> bytes:
         """The log's trust policy file; raises ElectionNotFound."""
         return self._manifest(election_id).policy()
@@ -160,9 +171,10 @@ class ElectionsService:
 
         Raises:
             ElectionNotFound: there is no such election.
+            LogOnHold: the database may know less than the public saw.
             NotPublished: not even the genesis record is public yet.
         """
-        published = self._stored(election_id).published
+        published = self._published(election_id)
         checkpoint = self.log.checkpoint(election_id, published.size)
         if checkpoint is None:
             raise NotPublished("nothing of this log is public yet")
@@ -177,9 +189,10 @@ class ElectionsService:
 
         Raises:
             ElectionNotFound: there is no such election.
+            LogOnHold: the database may know less than the public saw.
             NotPublished: there is no such tile, or the public does not see all of it.
         """
-        published = self._stored(election_id).published
+        published = self._published(election_id)
         try:
             address = TileAddress.parse(path)
         except TileMalformed as error:
@@ -190,6 +203,12 @@ class ElectionsService:
         if widest is None:
             raise FileNotFoundError(f"published tile {path} is missing")
         return cut(address, widest)
+
+    def _published(self, election_id: str) -> Published:
+        # The hold is read first: when one is released, how far the public saw is recorded.
+        if is_election_id(election_id) and self.holds.is_held(election_id):
+            raise LogOnHold("the log is on hold")
+        return self._stored(election_id).published
 
     def _stored(self, election_id: str) -> StoredElection:
         if not is_election_id(election_id):

@@ -44,7 +44,7 @@ audit_entries = Table(
     Column("slot", BigInteger, nullable=True),
     # Whether it tells of a seal's own permit, which is no reason for another seal.
     Column("of_seal", Boolean, nullable=False),
-    # Its place in the log.
+    # Its place, counted through all generations of the log.
     Column("seq", BigInteger, nullable=True, unique=True),
     Index("ix_audit_entries_waiting", "seq", "entry_id"),
     info=runtime_may(update=("seq",)),

@@ -1,25 +1,34 @@
 """The sealer's side of an audit log; every fence in it is a constraint or a lock of rows."""
 
-from sqlalchemy import Engine, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, bindparam, func, select, update
 from sqlalchemy.exc import IntegrityError
 
+from signer.audit.sealing import audit_log_id
 from signer.receipts.errors import FenceLost
 from signer.receipts.log_store import LogState
 from webapi.storage.audit import audit_checkpoints, audit_entries, audit_intents
+from webapi.storage.audit_generations import FIRST, AuditGeneration, require_active
 from webapi.storage.log_records import LogTables, SqlLogRecords, entry_count
 from webapi.storage.realm import Realm
 
 _TABLES = LogTables(audit_intents, audit_checkpoints, "log_id")
 _WAITING = audit_entries.c.seq.is_(None)
-_PLACED = audit_entries.c.seq.is_not(None)
 
 
 class SqlAuditLog(SqlLogRecords):
-    """`signer.audit.sealing.AuditRecords` of one realm; the realm names the log."""
+    """`signer.audit.sealing.AuditRecords` of one generation of a realm's log, by default the first.
 
-    def __init__(self, engine: Engine, realm: Realm) -> None:
+    Attributes:
+        realm: which one.
+        generation: which one.
+        log_id: names the generation.
+    """
+
+    def __init__(self, engine: Engine, realm: Realm, generation: AuditGeneration = FIRST) -> None:
         super().__init__(engine, _TABLES)
-        self.log_id = str(realm)
+        self.realm = realm
+        self.generation = generation
+        self.log_id = audit_log_id(str(realm), generation.number)
 
     def log_state(self, log_id: str) -> LogState:
         """The log as it stands; empty where nothing was sealed."""
@@ -27,15 +36,16 @@ class SqlAuditLog(SqlLogRecords):
             # In this order, because each statement may see a later moment than the one before:
             # what was signed has entries.
             signed = self._newest(connection, log_id)
-            return LogState(entry_count(connection, audit_entries.c.seq, _PLACED), signed)
+            return LogState(self._following(connection) - self.generation.first_seq, signed)
 
     def entries(self, log_id: str, first: int, end: int) -> list[bytes]:
         """The entries from index `first` up to, not including, `end`."""
-        del log_id  # a realm has one audit log
+        del log_id  # it is this one
+        place, offset = audit_entries.c.seq, self.generation.first_seq
         query = (
             select(audit_entries.c.entry)
-            .where(audit_entries.c.seq >= first, audit_entries.c.seq < end)
-            .order_by(audit_entries.c.seq)
+            .where(place >= offset + first, place < offset + end, self._ours)
+            .order_by(place)
         )
         with self._engine.begin() as connection:
             return list(connection.execute(query).scalars())
@@ -49,7 +59,7 @@ class SqlAuditLog(SqlLogRecords):
             How many entries got one.
 
         Raises:
-            FenceLost: somebody else gave the same places.
+            FenceLost: somebody else gave the same places, or began a later generation.
         """
         waiting = (
             select(audit_entries.c.entry_id, audit_entries.c.of_seal)
@@ -65,11 +75,12 @@ class SqlAuditLog(SqlLogRecords):
         )
         try:
             with self._engine.begin() as connection:
+                require_active(connection, self.generation)
                 rows = connection.execute(waiting).all()
                 if all(row.of_seal for row in rows):
                     return 0
                 # Read behind the locks: another sealer's places are there by now.
-                following = entry_count(connection, audit_entries.c.seq, _PLACED)
+                following = self._following(connection)
                 places = [
                     {"the_id": row.entry_id, "the_seq": seq}
                     for seq, row in enumerate(rows, following)
@@ -94,3 +105,16 @@ class SqlAuditLog(SqlLogRecords):
         with self._engine.begin() as connection:
             count: int = connection.execute(query).scalar_one()
         return count
+
+    @property
+    def _ours(self) -> ColumnElement[bool]:
+        """The condition that an entry has a place in this generation."""
+        place, generation = audit_entries.c.seq, self.generation
+        if generation.end_seq is None:
+            return place >= generation.first_seq
+        return and_(place >= generation.first_seq, place < generation.end_seq)
+
+    def _following(self, connection: Connection) -> int:
+        """The place behind the last entry of this generation."""
+        found = entry_count(connection, audit_entries.c.seq, self._ours)
+        return max(found, self.generation.first_seq)

@@ -9,16 +9,18 @@ from typing import Any
 
 from sqlalchemy import Column, Engine, Row, Table, select, tuple_
 
-from signer.audit.verification import (
+from signer.audit.records import (
     MadeSignatures,
     StoredCertificate,
     StoredElection,
+    StoredGeneration,
     StoredPermit,
     StoredRange,
 )
 from signer.receipts.errors import FormatRefused
 from signer.receipts.note import UnverifiedNote
 from webapi.storage.audit import audit_checkpoints, audit_entries
+from webapi.storage.audit_generations import SqlAuditGenerations
 from webapi.storage.ballot_log import log_checkpoints
 from webapi.storage.certificates import issued_certificates
 from webapi.storage.elections import elections
@@ -30,7 +32,7 @@ READ_STEP = 10_000
 
 
 class SqlRealmRecords:
-    """`signer.audit.verification.RealmRecords` of a database."""
+    """`signer.audit.records.RealmRecords` of a database."""
 
     def __init__(self, engine: Engine, realm: Realm) -> None:
         self._engine = engine
@@ -75,6 +77,10 @@ class SqlRealmRecords:
                     hashlib.sha256(row.manifest).digest(),
                     None if request is None else hashlib.sha256(request).digest(),
                 )
+
+    def generations(self) -> Iterator[StoredGeneration]:
+        """The generations of the audit log after the first."""
+        return iter(SqlAuditGenerations(self._engine, self._realm).stored())
 
     def audit_entries(self) -> Iterator[tuple[int | None, bytes]]:
         """All entries with their places, in the order of writing."""

@@ -90,6 +90,12 @@ class SqlLogHolds:
         with self._engine.begin() as connection:
             return frozenset(connection.execute(query).scalars())
 
+    def is_held(self, election_id: str) -> bool:
+        """Whether a log is on hold."""
+        query = select(log_holds.c.hold_id).where(_OPEN, log_holds.c.election_id == election_id)
+        with self._engine.begin() as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
     def find(self, election_id: str) -> tuple[LogHold, ...]:
         """The holds on a log, the oldest first."""
         query = (

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from sqlalchemy import URL, Engine, text
 
+from signer.audit.sealing import FIRST_GENERATION, audit_log_id
 from signer.receipts.log_store import SignedCheckpoint
 from webapi.storage.realm import Realm
 from webapi.storage.realm_copies import (
+    CopiedAuditLog,
     CopiedLog,
     CopyDamaged,
     Prepare,
@@ -88,10 +90,7 @@ class PostgresqlCopies:
                 if table == "elections":
                     elections[row["election_id"]] = row
                     continue
-                signed = _checkpoint(row)
-                before = newest.get(row["election_id"])
-                if before is None or before.size < signed.size:
-                    newest[row["election_id"]] = signed
+                _keep_newest(newest, row["election_id"], _checkpoint(row))
             return [
                 CopiedLog(
                     election_id,
@@ -104,17 +103,19 @@ class PostgresqlCopies:
         except (KeyError, ValueError) as error:
             raise CopyDamaged(f"{source.name} holds rows of another form") from error
 
-    def sealed(self, source: Path, realm: Realm) -> SignedCheckpoint | None:
-        """The newest checkpoint of the realm's audit log."""
+    def audit_log(self, source: Path, realm: Realm) -> CopiedAuditLog:
+        """The active generation of the realm's audit log."""
+        generation = FIRST_GENERATION
+        newest: dict[str, SignedCheckpoint] = {}
         try:
-            found = [
-                _checkpoint(row)
-                for _, row in _rows(source, ["audit_checkpoints"], realm)
-                if row["log_id"] == realm
-            ]
+            for table, row in _rows(source, ["audit_checkpoints", "audit_generations"], realm):
+                if table == "audit_generations":
+                    generation = max(generation, int(row["number"]))
+                else:
+                    _keep_newest(newest, row["log_id"], _checkpoint(row))
         except (KeyError, ValueError) as error:
             raise CopyDamaged(f"{source.name} holds rows of another form") from error
-        return max(found, key=lambda signed: signed.size, default=None)
+        return CopiedAuditLog(generation, newest.get(audit_log_id(str(realm), generation)))
 
     def load(self, engine: Engine, realm: Realm, source: Path, prepare: Prepare) -> None:
         """Load the rows in one transaction, behind one that has put down the holds.
@@ -264,6 +265,14 @@ def _checkpoint(row: Row) -> SignedCheckpoint:
         previous_size=int(row["previous_size"]),
         released=row["released"] == "t",
     )
+
+
+def _keep_newest(
+    newest: dict[str, SignedCheckpoint], log_id: str, signed: SignedCheckpoint
+) -> None:
+    before = newest.get(log_id)
+    if before is None or before.size < signed.size:
+        newest[log_id] = signed
 
 
 def _is_finished(election: Row) -> bool:

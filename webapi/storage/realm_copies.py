@@ -51,6 +51,19 @@ class CopiedLog:
     is_finished: bool
 
 
+@dataclass(frozen=True, slots=True)
+class CopiedAuditLog:
+    """A realm's audit log as a copy has it.
+
+    Attributes:
+        generation: the active one.
+        signed: its newest checkpoint, None where there is none.
+    """
+
+    generation: int
+    signed: SignedCheckpoint | None
+
+
 class RealmCopies(Protocol):
     """What one kind of database can do."""
 
@@ -75,8 +88,8 @@ class RealmCopies(Protocol):
     def logs(self, source: Path) -> Sequence[CopiedLog]:
         """The ballot logs in a copy of that realm, by id; raises CopyDamaged."""
 
-    def sealed(self, source: Path, realm: Realm) -> SignedCheckpoint | None:
-        """The newest checkpoint of the realm's audit log; raises CopyDamaged."""
+    def audit_log(self, source: Path, realm: Realm) -> CopiedAuditLog:
+        """The active generation of the realm's audit log; raises CopyDamaged."""
 
     def load(self, engine: Engine, realm: Realm, source: Path, prepare: Prepare) -> None:
         """Load a copy into the empty tables of its version, all of it or nothing.

@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine
 
 from webapi.storage.answer_holds import place_answer_hold
+from webapi.storage.audit_generations import SqlAuditGenerations
 from webapi.storage.log_holds import HoldReason, place_log_holds
 from webapi.storage.migration import newest_version, upgrade
 from webapi.storage.postgresql_copies import PostgresqlCopies
@@ -59,6 +60,10 @@ class RealmDatabase:
     def version(self) -> str:
         """Of the tables that this program has."""
         return newest_version(self.realm)
+
+    def audit_generation(self) -> int:
+        """The active generation of the realm's audit log."""
+        return SqlAuditGenerations(self._engine, self.realm).active().number
 
     def copy_to(self, target: Path) -> None:
         """Copy it as it is at one moment; its writers go on."""

@@ -7,16 +7,17 @@ from pathlib import Path
 from urllib.parse import quote
 
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, insert, select
+from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, insert, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from signer.receipts.log_store import SignedCheckpoint
+from webapi.storage.audit_generations import FIRST, SqlAuditGenerations, audit_generations
 from webapi.storage.audit_log import SqlAuditLog
 from webapi.storage.elections import SqlElectionStore
 from webapi.storage.log_store import SqlLogStore
 from webapi.storage.realm import Realm
 from webapi.storage.realm_copies import (
+    CopiedAuditLog,
     CopiedLog,
     CopyDamaged,
     Prepare,
@@ -77,10 +78,14 @@ class SqliteCopies:
                 for stored in SqlElectionStore(engine).list_all()
             ]
 
-    def sealed(self, source: Path, realm: Realm) -> SignedCheckpoint | None:
-        """The newest checkpoint of the realm's audit log."""
+    def audit_log(self, source: Path, realm: Realm) -> CopiedAuditLog:
+        """The active generation of the realm's audit log."""
         with _opened(source) as engine:
-            return SqlAuditLog(engine, realm).log_state(str(realm)).signed
+            generation = FIRST
+            if inspect(engine).has_table(audit_generations.name):  # older versions have none
+                generation = SqlAuditGenerations(engine, realm).active()
+            log = SqlAuditLog(engine, realm, generation)
+            return CopiedAuditLog(generation.number, log.log_state(log.log_id).signed)
 
     def load(self, engine: Engine, realm: Realm, source: Path, prepare: Prepare) -> None:
         """Load in one transaction, so that whoever looks sees nothing or everything."""

@@ -8,6 +8,7 @@ from types import ModuleType
 from webapi.storage import (
     answer_holds,
     audit,
+    audit_generations,
     ballot_log,
     certificates,
     challenges,
@@ -22,6 +23,7 @@ from webapi.storage import (
 TABLE_MODULES: tuple[ModuleType, ...] = (
     answer_holds,
     audit,
+    audit_generations,
     ballot_log,
     certificates,
     challenges,

@@ -15,7 +15,7 @@ from tests.support.audit_trail import SLOT, AuditTrail, Harm, audit_backend, own
 from tests.support.databases import Database
 from tests.support.receipt_disk import ReceiptDisk
 from tests.support.receipts import NOW
-from webapi.cli.audit import audit
+from webapi.cli.audit import AuditDesk, audit
 from webapi.storage.audit import audit_checkpoints, audit_entries
 from webapi.storage.certificates import SqlCertificateStore, issued_certificates
 from webapi.storage.elections import elections
@@ -59,7 +59,12 @@ def trail(trails: dict[Realm, AuditTrail]) -> AuditTrail:
 
 
 def run(trails: dict[Realm, AuditTrail], *arguments: str) -> Result:
-    return CliRunner().invoke(audit, arguments, obj=lambda realm: trails[realm].opened())
+    desk = AuditDesk(
+        lambda realm: trails[realm].audit(),
+        lambda realm: trails[realm].records,
+        lambda: trails[Realm.BALLOTS].desk().lease(),
+    )
+    return CliRunner().invoke(audit, arguments, obj=desk)
 
 
 def reported(trails: dict[Realm, AuditTrail], *arguments: str) -> dict[str, Any]:

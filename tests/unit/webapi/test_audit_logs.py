@@ -14,6 +14,7 @@ from signer.receipts.growth import SilentObserver
 from tests.support.audit_trail import AuditTrail, audit_backend, owner_of
 from tests.support.databases import Database
 from tests.support.receipts import NOW
+from webapi.audit_folders import AuditFolders
 from webapi.audit_logs import AuditLogs
 from webapi.operations.metrics import Metrics
 from webapi.storage.audit import audit_checkpoints, audit_entries
@@ -29,6 +30,7 @@ class Desk:
     def __init__(self, database: Database, folder: Path) -> None:
         self.backend = audit_backend()
         self.is_away = False
+        self.folder = folder
         self.trails = {
             realm: AuditTrail(
                 database.engine(realm), realm, folder, self.backend, owner_of(database, realm)
@@ -41,7 +43,7 @@ class Desk:
         return AuditLogs(
             host="login.example",
             log_of=lambda realm: self.trails[realm].log,
-            tiles=lambda realm: self.trails[realm].files,
+            folders=AuditFolders(self.folder),
             backend=self.new_backend,
             observer=SilentObserver(),
         )

@@ -25,6 +25,7 @@ from tests.support.receipt_disk import ReceiptDisk
 from tests.support.receipts import ELECTION, NOW, TrialElection
 from tests.support.software_signer import SoftwareBackend
 from webapi.elections.backoff import Backoff
+from webapi.storage.log_holds import HoldReason, SqlLogHolds
 
 
 @pytest.fixture
@@ -66,6 +67,27 @@ def test_the_public_log_stays_at_the_published_size(site: Site) -> None:
 def published_size(site: Site) -> int:
     size: int = json.loads(site.client.get(f"/elections/{ELECTION}").data)["published_size"]
     return size
+
+
+def test_nothing_of_a_log_on_hold_is_shown(site: Site) -> None:
+    log = f"/log/{ELECTION}"
+    holds = SqlLogHolds(site.disk.engine)
+    holds.place(ELECTION, reason=HoldReason.RESTORED, slot=1)
+    for path in ("checkpoint", "tile/0/000.p/1", "tile/entries/000.p/1", "tile/secret"):
+        answer = site.client.get(f"{log}/{path}")
+        problem(answer, 503, "log_on_hold")
+        assert answer.headers["Retry-After"] == "60"
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert "show them to the operator" in answer.json["next_step"]  # type: ignore[index]  # JSON
+    details = json.loads(site.client.get(f"/elections/{ELECTION}").data)
+    assert details["published_size"] is None
+    # What never changes, and other logs, are shown all the same.
+    assert site.client.get(f"{log}/policy").status_code == 200
+    problem(site.client.get("/log/another/checkpoint"), 404, "election_not_found")
+    problem(site.client.get("/log/no%00id/checkpoint"), 404, "election_not_found")
+    holds.release(ELECTION, statement="compared", slot=1)
+    assert site.client.get(f"{log}/checkpoint").status_code == 200
+    assert published_size(site) == 1
 
 
 def test_no_single_ballot_moves_the_public_log(site: Site) -> None:

@@ -6,7 +6,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from signer.receipts.checkpoint import Checkpoint
-from signer.receipts.merkle import Frontier
+from signer.receipts.merkle import Frontier, leaf_hash
+from signer.receipts.publication import Published
 from tests.support.databases import Database
 from tests.support.election_site import Site
 from tests.support.receipt_disk import ReceiptDisk
@@ -140,6 +141,47 @@ def test_what_agrees_releases_the_log(desk: Desk) -> None:
     assert desk.run("verify", ELECTION).exit_code == 0
     again = desk.confirm(receipt_of(desk))
     assert isinstance(again.exception, LogNotHeld)
+
+
+def published(desk: Desk) -> Published:
+    return desk.disk.log.log_state(ELECTION).published
+
+
+def test_the_public_sees_no_less_than_what_somebody_shows(desk: Desk) -> None:
+    before = Published(1, int(NOW.timestamp()))
+    desk.disk.log.publish(ELECTION, before)
+    assert desk.confirm(receipt_of(desk)).exit_code == 0
+    assert published(desk) == before  # a receipt's checkpoint is its holder's alone
+    # So is the folder's own, which is ahead of the public one.
+    assert desk.disk.files.read_checkpoint() is not None
+    checkpoint = desk.disk.log.checkpoint(ELECTION, 4)
+    genesis = desk.disk.log.checkpoint(ELECTION, 1)
+    assert checkpoint is not None
+    assert genesis is not None
+    for shown, size in (((genesis.note,), 1), ((genesis.note, checkpoint.note), 4)):
+        desk.holds.place(ELECTION, reason=HoldReason.ORDERED, slot=2_985_000)
+        assert desk.confirm(*shown).exit_code == 0
+        assert published(desk) == Published(size, before.epoch)
+    # It never goes back.
+    desk.holds.place(ELECTION, reason=HoldReason.ORDERED, slot=2_985_000)
+    assert desk.confirm(genesis.note).exit_code == 0
+    assert published(desk).size == 4
+
+
+def test_a_checkpoint_that_was_never_committed_makes_the_next_larger_one_public(
+    desk: Desk,
+) -> None:
+    entries = desk.disk.log.entries(ELECTION, 0, 2)
+    root = Frontier.empty().extended(leaf_hash(entry) for entry in entries).root
+    assert desk.confirm(desk.note(2, root=root)).exit_code == 0
+    assert published(desk).size == 4
+
+
+def test_a_refusal_publishes_nothing(desk: Desk) -> None:
+    checkpoint = desk.disk.log.checkpoint(ELECTION, 4)
+    assert checkpoint is not None
+    assert desk.confirm(checkpoint.note, desk.note(5)).exit_code == 1
+    assert published(desk).size == 0
 
 
 def test_a_word_alone_releases_it_too_and_is_kept_as_one(desk: Desk) -> None:

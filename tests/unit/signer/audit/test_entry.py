@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from signer.audit.entry import (
     FORMAT,
     AuditEntry,
+    BegunAnew,
     CertificateChanged,
     ElectionClosing,
     ElectionCreated,
@@ -37,13 +38,15 @@ ENDED = RangeEnded(ID, 7, HASH)
 CERTIFICATE = CertificateChanged("revoked", "citizen-ca", "1f", UNIX, "keyCompromise")
 CREATED = ElectionCreated("e1", HASH)
 CLOSING = ElectionClosing("e1", HASH)
-ENTRIES: list[AuditEntry] = [PERMIT, RANGE, ENDED, CERTIFICATE, CREATED, CLOSING]
+BEGUN = BegunAnew(2, "audit.login.example/pki", 7, HASH, 3, UNIX, "the disk was lost")
+ENTRIES: list[AuditEntry] = [PERMIT, RANGE, ENDED, CERTIFICATE, CREATED, CLOSING, BEGUN]
 
 numbers = st.integers(0, 2**63 - 1)
 ids, hashes = st.binary(min_size=16, max_size=16), st.binary(min_size=32, max_size=32)
 labels = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}", fullmatch=True)
 owners = st.text(st.characters(codec="utf-8"), min_size=1, max_size=255)
 elections = st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?", fullmatch=True)
+reasons = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=250)
 serials = st.integers(0, 2**160 - 1).map(lambda number: f"{number:x}")
 entries = st.one_of(
     st.builds(PermitReserved, ids, labels, owners, hashes, numbers, numbers),
@@ -60,6 +63,16 @@ entries = st.one_of(
     ),
     st.builds(ElectionCreated, elections, hashes),
     st.builds(ElectionClosing, elections, hashes),
+    st.builds(
+        BegunAnew,
+        st.integers(2, 2**63 - 1),
+        owners,
+        st.integers(1, 2**63 - 1),
+        hashes,
+        numbers,
+        numbers,
+        reasons,
+    ),
 )
 
 
@@ -122,6 +135,15 @@ def test_values_out_of_range_are_refused() -> None:
         lambda: CertificateChanged("good", "ca", "F", 0, ""),
         lambda: ElectionCreated("E1", HASH),
         lambda: ElectionClosing("e1", b""),
+        lambda: BegunAnew(1, "audit.x/pki", 0, b"", 0, 0, "why"),
+        lambda: BegunAnew(2, "", 0, b"", 0, 0, "why"),
+        lambda: BegunAnew(2, "audit.x/pki", 0, HASH, 0, 0, "why"),
+        lambda: BegunAnew(2, "audit.x/pki", 1, b"", 0, 0, "why"),
+        lambda: BegunAnew(2, "audit.x/pki", 0, b"", -1, 0, "why"),
+        lambda: BegunAnew(2, "audit.x/pki", 0, b"", 0, 0, ""),
+        lambda: BegunAnew(2, "audit.x/pki", 0, b"", 0, 0, "ш" * 501),
+        lambda: BegunAnew(2, "audit.x/pki", 0, b"", 0, 0, "two\nlines"),
+        lambda: BegunAnew(2, "audit.x/pki", 0, b"", 0, 0, "\udc80"),
     ]
     for make in wrong:
         with pytest.raises(AuditEntryMalformed):
