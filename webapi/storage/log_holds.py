@@ -5,7 +5,7 @@ it and keeps it for ever. In this realm no time is finer than the ten-minute slo
 """
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -34,6 +34,7 @@ class HoldReason(StrEnum):
 
     RESTORED = "restored"
     ORDERED = "ordered"
+    CONTRADICTED = "contradicted"
 
 
 class LogNotHeld(StorageError):
@@ -115,11 +116,10 @@ class SqlLogHolds:
         with self._engine.begin() as connection:
             place_log_holds(connection, [election_id], reason=reason, slot=slot)
 
-    def contradict(self, election_id: str, evidence: bytes) -> None:
+    def contradict(self, election_id: str, evidence: bytes, *, slot: int) -> None:
         """Keep what proves that the database lacks what was signed; the hold is final then.
 
-        Raises:
-            LogNotHeld: there is no hold to keep it with.
+        A log that is not on hold is put on hold by it.
         """
         statement = (
             update(log_holds)
@@ -128,7 +128,9 @@ class SqlLogHolds:
             .values(contradiction=evidence)
         )
         with self._engine.begin() as connection:
-            _require_held(connection, election_id)
+            if not _find_held(connection, election_id):
+                reason = HoldReason.CONTRADICTED
+                place_log_holds(connection, [election_id], reason=reason, slot=slot)
             connection.execute(statement)
 
     def release(self, election_id: str, *, statement: str, slot: int) -> None:
@@ -173,12 +175,17 @@ def place_log_holds(
 
 def _require_held(connection: Connection, election_id: str) -> bool:
     """Whether one of the log's holds is final; raises LogNotHeld where there is none."""
+    found = _find_held(connection, election_id)
+    if not found:
+        raise LogNotHeld(f"the log of {election_id} is not on hold")
+    return any(contradiction is not None for contradiction in found)
+
+
+def _find_held(connection: Connection, election_id: str) -> Sequence[bytes | None]:
+    """The proofs that a log's holds have, locked until the transaction ends."""
     query = (
         select(log_holds.c.contradiction)
         .where(_OPEN, log_holds.c.election_id == election_id)
         .with_for_update()
     )
-    found = connection.execute(query).scalars().all()
-    if not found:
-        raise LogNotHeld(f"the log of {election_id} is not on hold")
-    return any(contradiction is not None for contradiction in found)
+    return connection.execute(query).scalars().all()

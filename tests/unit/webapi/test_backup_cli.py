@@ -125,7 +125,7 @@ def test_the_doctor_tells_of_holds(place: Place) -> None:
     (held,) = check_log_holds(logs)
     assert held.state is CheckState.FAILED
     assert held.remedy.endswith(f"tamga log confirm {ELECTION}")
-    logs.contradict(ELECTION, b"proof")
+    logs.contradict(ELECTION, b"proof", slot=1)
     (final,) = check_log_holds(logs)
     assert "new log" in final.remedy
 
