@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
-from webapi.storage.answer_holds import place_answer_hold
+from webapi.storage.answer_holds import AnswerHoldReason, place_answer_hold
 from webapi.storage.audit_generations import SqlAuditGenerations
 from webapi.storage.log_holds import HoldReason, place_log_holds
 from webapi.storage.migration import newest_version, upgrade
@@ -88,7 +88,12 @@ class RealmDatabase:
                         slot=restored.slot,
                     )
                 case Realm.PKI:
-                    place_answer_hold(connection, restored_to=restored.to, at=restored.at)
+                    place_answer_hold(
+                        connection,
+                        reason=AnswerHoldReason.RESTORED,
+                        restored_to=restored.to,
+                        at=restored.at,
+                    )
                 case Realm.LOGIN:
                     pass  # its short-lived rows are not loaded
 
