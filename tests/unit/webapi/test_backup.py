@@ -27,6 +27,7 @@ from webapi.backup.errors import (
     BackupDamaged,
     BackupExists,
     BackupManifestOther,
+    BackupNotWritten,
     BackupVersionOther,
     ServiceRunning,
 )
@@ -100,8 +101,9 @@ def test_a_backup_that_fails_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(folder_module, "sync_folder", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(BackupNotWritten, match="No space") as refused:
         places.old.back_up(tmp_path / "backup")
+    assert str(tmp_path / "backup") in str(refused.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]
 
 
