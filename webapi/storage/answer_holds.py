@@ -22,6 +22,7 @@ from sqlalchemy import (
 
 from webapi.storage.errors import StorageError
 from webapi.storage.schema import PKI, runtime_may
+from webapi.storage.sqlite import reading
 from webapi.storage.times import from_unix, to_unix
 
 MAX_STATEMENT = 1_000
@@ -81,11 +82,12 @@ class SqlAnswerHolds:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._reading = reading(engine)
 
     def find(self) -> tuple[AnswerHold, ...]:
         """The holds, the oldest first."""
         query = select(answer_holds).where(_OPEN).order_by(answer_holds.c.since)
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             rows = connection.execute(query).all()
         return tuple(
             AnswerHold(

@@ -32,7 +32,7 @@ class SqlAuditLog(SqlLogRecords):
 
     def log_state(self, log_id: str) -> LogState:
         """The log as it stands; empty where nothing was sealed."""
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             # In this order, because each statement may see a later moment than the one before:
             # what was signed has entries.
             signed = self._newest(connection, log_id)
@@ -47,7 +47,7 @@ class SqlAuditLog(SqlLogRecords):
             .where(place >= offset + first, place < offset + end, self._ours)
             .order_by(place)
         )
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             return list(connection.execute(query).scalars())
 
     def assign(self, *, limit: int) -> int:
@@ -102,7 +102,7 @@ class SqlAuditLog(SqlLogRecords):
             .select_from(audit_entries)
             .where(_WAITING, audit_entries.c.of_seal.is_(False))
         )
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             count: int = connection.execute(query).scalar_one()
         return count
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from webapi.storage.errors import StorageError
 from webapi.storage.schema import BALLOTS, runtime_may
+from webapi.storage.sqlite import reading
 
 MAX_STATEMENT = 1_000
 """Characters of what a person states on releasing a hold."""
@@ -84,11 +85,12 @@ class SqlLogHolds:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._reading = reading(engine)
 
     def held(self) -> frozenset[str]:
         """The elections whose logs are on hold."""
         query = select(log_holds.c.election_id).where(_OPEN)
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             return frozenset(connection.execute(query).scalars())
 
     def is_held(self, election_id: str) -> bool:
@@ -104,7 +106,7 @@ class SqlLogHolds:
             .where(_OPEN, log_holds.c.election_id == election_id)
             .order_by(log_holds.c.since_slot, log_holds.c.hold_id)
         )
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             rows = connection.execute(query).all()
         return tuple(
             LogHold(row.election_id, HoldReason(row.reason), row.since_slot, row.contradiction)
