@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from flask import Flask
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 
 from ocsp.responder.answering import ResponderCa
 from pkcs11_bridge.errors import RetryLater
@@ -21,6 +21,7 @@ from webapi.put_back import RecordsDoubtful, RecordsWatch
 from webapi.settings_model import OcspListenerSettings
 from webapi.storage.answer_holds import AnswersOnHold
 from webapi.storage.certificates import SqlCertificateStore
+from webapi.storage.engine import watch_connections
 from webapi.storage.errors import DatabaseBusy, DatabaseUnavailable
 from webapi.trust_settings import read_certificate_file
 from webapi.watched import WatchedOcspService
@@ -65,7 +66,7 @@ def make_listener(
         validity=listener.answer_life,
     )
     watch = RecordsWatch(compare)
-    event.listen(engine, "connect", watch.expire)
+    watch_connections(engine, watch.expire)
     service = OcspService(
         [authority],
         SqlCertificateStore(engine),

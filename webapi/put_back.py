@@ -70,8 +70,8 @@ class RecordsWatch:
         self._due = stopwatch()
         self._doubt: str | None = None
 
-    def expire(self, *_arguments: object) -> None:
-        """Compare anew next time; for the event of a new connection."""
+    def expire(self) -> None:
+        """Compare anew next time; tell it of each new connection."""
         self._due = self._stopwatch()
 
     def require_agreement(self) -> None:
