@@ -9,6 +9,7 @@ from signer.backend import SigningBackend
 from signer.receipts.growth import StepObserver
 from webapi.audit_folders import AuditFolders
 from webapi.kept_logs import KeptLogs
+from webapi.put_back import PUT_BACK, compare_audit_log
 from webapi.storage.audit_log import SqlAuditLog
 from webapi.storage.realm import Realm
 
@@ -23,6 +24,7 @@ class AuditLogs(KeptLogs[Sealer]):
         backend: gives what signs seals; asked each time a log is opened, so that a token that is
             away holds up nothing but the seals.
         observer: is told of each step of each seal.
+        contain: is told of a realm whose database was put back, before its log halts.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class AuditLogs(KeptLogs[Sealer]):
         folders: AuditFolders,
         backend: Callable[[], SigningBackend],
         observer: StepObserver,
+        contain: Callable[[Realm], None],
     ) -> None:
         super().__init__()
         self._host = host
@@ -40,6 +43,7 @@ class AuditLogs(KeptLogs[Sealer]):
         self._folders = folders
         self._backend = backend
         self._observer = observer
+        self._contain = contain
 
     def run_once(self, *, at: datetime) -> None:
         """Seal what waits, realm by realm."""
@@ -54,9 +58,10 @@ class AuditLogs(KeptLogs[Sealer]):
         realm = Realm(log_id)
         log = self._log_of(realm)
         generation = log.generation.number
-        self._folders.require_none_later(realm, generation)
         files = self._folders.of(realm, generation)
         stack.enter_context(files.locked())
+        # Before the token is asked for: it may be away, and this must not wait for it.
+        compare_audit_log(log, self._folders)
         return open_sealer(
             log.log_id,
             audit_origin(self._host, log_id, generation),
@@ -69,3 +74,11 @@ class AuditLogs(KeptLogs[Sealer]):
 
     def _work(self, opened: Sealer, *, at: datetime) -> None:
         opened.run_once(at=at)
+
+    def _run_log(self, log_id: str, *, at: datetime) -> None:
+        try:
+            super()._run_log(log_id, at=at)
+        except PUT_BACK:
+            # If it fails, the log does not halt yet, and all of this is tried again.
+            self._contain(Realm(log_id))
+            raise

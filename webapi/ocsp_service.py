@@ -28,6 +28,7 @@ class OcspService:
         clock: Callable[[], datetime],
         *,
         busy: tuple[type[Exception], ...],
+        require_agreement: Callable[[], None],
     ) -> None:
         """Join the parts.
 
@@ -36,9 +37,10 @@ class OcspService:
             store: what they issued.
             clock: gives aware UTC.
             busy: errors that pass, or that a person ends; the answer to them is tryLater.
+            require_agreement: raises one of them where the store is not today's.
         """
         self._cas = {ca.name: ca for ca in cas}
-        self._statuses = StoredStatuses(store)
+        self._statuses = StoredStatuses(store, require_agreement)
         self._clock = clock
         self._busy = busy
 
@@ -63,12 +65,20 @@ class OcspService:
 class StoredStatuses:
     """`ocsp.responder.statuses.IssuedStatusSource` on the table."""
 
-    def __init__(self, store: SqlCertificateStore) -> None:
+    def __init__(self, store: SqlCertificateStore, require_agreement: Callable[[], None]) -> None:
         self._store = store
+        self._require_agreement = require_agreement
 
     def status(self, ca: str, serial: int) -> IssuedStatus:
-        """The present state of a serial number; raises AnswersOnHold."""
+        """The present state of a serial number.
+
+        Raises:
+            AnswersOnHold: nothing is said of any.
+            StorageError: what `require_agreement` raises.
+        """
         record = self._store.status_to_tell(ca, serial)
+        # In this order: what was read is of the database that is compared.
+        self._require_agreement()
         return NotIssued() if record is None else _status(record)
 
 

@@ -94,7 +94,7 @@ class DatabaseSettings(Section):
     upgrade_url: str | None = Field(
         default=None,
         repr=False,
-        description="how the owner of the tables connects; read by `tamga db upgrade` alone",
+        description="how the owner of the tables connects; read by `tamga db` and `backup restore`",
     )
 
     @field_validator("url")

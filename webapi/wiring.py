@@ -11,20 +11,16 @@ from importlib.metadata import version
 from urllib.parse import urlsplit
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric import ec
 from flask import Flask
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
-from ocsp.responder.answering import ResponderCa
-from pkcs11_bridge.errors import RetryLater
-from pkcs11_bridge.signing_keys import ec_signing_key
 from signer.backend import PayloadSigner
-from signer.errors import AuditBehind, ChallengeStockEmpty, NoKeyForPurpose
+from signer.errors import ChallengeStockEmpty
 from signer.login.authenticate import LoginRules, authenticate
 from signer.login.challenge import OWNER as LOGIN_OWNER
 from signer.login.challenge import StockPolicy, refill_stock
-from signer.payload import Purpose, ocsp_response_payload
+from signer.payload import Purpose
 from signer.range_signer import LOGIN_CHALLENGE_RANGE, OCSP_RANGE, RangeSigner, RangeTerms
 from signer.receipts.growth import SilentObserver
 from signer.receipts.tile_store import TileFolder
@@ -41,19 +37,16 @@ from webapi.elections.waiting import ShortWait
 from webapi.limits import RateLimit, SourceLimiter
 from webapi.login.service import LoginService
 from webapi.login.sessions import SessionPolicy
-from webapi.ocsp_service import OcspService
+from webapi.ocsp_listener import make_listener
 from webapi.operations.metrics import JobAction, Metrics
 from webapi.operations.readiness import Check, Readiness
-from webapi.pki.routes import create_pki_app
+from webapi.put_back import Containment, compare_audit_log
 from webapi.settings_model import Settings
-from webapi.storage.answer_holds import AnswersOnHold
 from webapi.storage.audit_generations import SqlAuditGenerations
 from webapi.storage.audit_log import SqlAuditLog
-from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.challenges import SqlChallengeStore
 from webapi.storage.elections import SqlElectionStore
 from webapi.storage.engine import make_engine, watch_pool, watch_transactions
-from webapi.storage.errors import DatabaseBusy, DatabaseUnavailable
 from webapi.storage.lease import WorkerLease
 from webapi.storage.log_holds import SqlLogHolds
 from webapi.storage.log_store import SqlLogStore
@@ -63,7 +56,7 @@ from webapi.storage.registrations import SqlRegistrationStore
 from webapi.storage.salt_keys import FileSaltVault
 from webapi.storage.sessions import SqlSessionStore
 from webapi.token_keys import TokenKeys, ZoneNotConfigured
-from webapi.trust_settings import egress_of, read_certificate_file, trust_store_of
+from webapi.trust_settings import egress_of, trust_store_of
 from webapi.watched import (
     AuditGauge,
     BatchTimer,
@@ -71,7 +64,6 @@ from webapi.watched import (
     WatchedChallenges,
     WatchedDecision,
     WatchedLogStore,
-    WatchedOcspService,
     WatchedPermitLedger,
     WatchedPoster,
 )
@@ -204,37 +196,13 @@ class Wiring:
         listener = self.settings.ocsp_listener
         if listener is None:
             raise ZoneNotConfigured("there is no section [ocsp_listener]")
-        authority = ResponderCa(
-            name=listener.ca,
-            certificate=read_certificate_file(listener.ca_certificate),
-            delegate=read_certificate_file(listener.delegate_certificate),
-            key=self._answering_key(Purpose.OCSP_CITIZEN_CA, owner=listener.ca),
-            validity=listener.answer_life,
+        return make_listener(
+            listener,
+            signer=self.range_signer(Purpose.OCSP_CITIZEN_CA, owner=listener.ca, terms=OCSP_RANGE),
+            engine=self.engine(Realm.PKI),
+            compare=partial(self.compare_audit, Realm.PKI),
+            metrics=self.metrics,
         )
-        store = SqlCertificateStore(self.engine(Realm.PKI))
-        later = (RetryLater, DatabaseBusy, DatabaseUnavailable, AuditBehind, AnswersOnHold)
-        service = OcspService([authority], store, clock.now, busy=later)
-        return create_pki_app(
-            WatchedOcspService(service, self.metrics),
-            clock.now,
-            limiter=_limiter(
-                listener.requests_per_source_burst, listener.requests_per_source_per_minute
-            ),
-            observer=self.metrics,
-        )
-
-    def _answering_key(self, purpose: Purpose, *, owner: str) -> ec.EllipticCurvePrivateKey:
-        """A delegate's key in the shape that the responder signs with, under ranges of permits."""
-        signer = self.range_signer(purpose, owner=owner, terms=OCSP_RANGE)
-        public_key = signer.public_key(purpose)
-        if not isinstance(public_key, ec.EllipticCurvePublicKey):
-            raise NoKeyForPurpose(f"the key {purpose} is not on P-256")
-
-        def sign(message: bytes, _hash_name: str) -> bytes:
-            payload = ocsp_response_payload(purpose, message)
-            return signer.sign(payload, owner=owner, at=clock.now()).raw
-
-        return ec_signing_key(public_key, sign)
 
     def worker_lease(self) -> WorkerLease:
         """Decides which of all workers does the background jobs."""
@@ -306,6 +274,7 @@ class Wiring:
             folders=self.audit_folders,
             backend=lambda: self.keys.backend([Purpose.AUDIT]),
             observer=SilentObserver(),
+            contain=Containment(self.engine, clock.now),
         )
         self._closing.callback(logs.close)
         return logs
@@ -330,6 +299,10 @@ class Wiring:
             lambda generation: SqlAuditLog(engine, realm, generation),
             self.audit_folders,
         )
+
+    def compare_audit(self, realm: Realm) -> None:
+        """As `webapi.put_back.compare_audit_log`."""
+        compare_audit_log(self._active_audit_log(realm), self.audit_folders)
 
     def _active_audit_log(self, realm: Realm) -> SqlAuditLog:
         audit = self.realm_audit(realm)

@@ -13,6 +13,7 @@ from webapi.audit_anew import Begun, begin_anew
 from webapi.audit_folders import AuditFolders
 from webapi.audit_logs import AuditLogs
 from webapi.cli.audit import audit
+from webapi.put_back import Containment
 from webapi.storage.audit import audit_checkpoints, audit_entries, audit_intents
 from webapi.storage.audit_generations import audit_generations
 from webapi.storage.lease import WorkerLease
@@ -72,6 +73,7 @@ def logs_of(trail: AuditTrail) -> AuditLogs:
         folders=AuditFolders(trail.folder),
         backend=lambda: trail.backend,
         observer=SilentObserver(),
+        contain=Containment(lambda _: trail.engine, lambda: NOW),
     )
 
 

@@ -32,6 +32,7 @@ from webapi.storage.realm import Realm
 from webapi.storage.realm_database import RealmDatabase
 from webapi.storage.schema import metadata_of
 
+ORIGIN = "https://tamga.example.mn"
 SERIAL = 0xABCDEF
 RealDatabase = SqliteDatabase | PostgresDatabase
 
@@ -58,21 +59,25 @@ class Place:
 
     def back_up(self, target: Path) -> BackupManifest:
         source = BackupSource(
-            origin="https://tamga.example.mn",
+            origin=ORIGIN,
             service="0.1.0",
             databases={realm: RealmDatabase(self.engine(realm), realm, None) for realm in Realm},
             elections=self.disk.elections,
             log_directory=self.logs,
             audit_directory=self.folder / "audit",
         )
-        return create_backup(source, target, at=NOW)
+        return create_backup(source, target, at=NOW).manifest
 
-    def restore(self, backup: Path, *, fingerprint: str | None = None) -> RestoreReport:
+    def restore(
+        self, backup: Path, *, fingerprint: str | None = None, origin: str = ORIGIN
+    ) -> RestoreReport:
         target = RestoreTarget(
+            origin=origin,
             databases={realm: self._owned(realm) for realm in Realm},
             lease=WorkerLease(self.engine(Realm.BALLOTS)),
             log_directory=self.logs,
             audit_directory=self.folder / "audit",
+            work_directory=self.folder,
         )
         at = NOW + timedelta(days=1)
         return restore_backup(backup, target, at=at, fingerprint=fingerprint)

@@ -15,12 +15,16 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import ocsp
+from flask.testing import FlaskClient
 from sqlalchemy import Row, Table, select
 
 from pkcs11_bridge.errors import TokenError
@@ -42,9 +46,11 @@ from webapi.storage.permits import permit_ranges, permits
 from webapi.storage.realm import Realm
 from webapi.storage.registrations import registrations
 from webapi.storage.salt_keys import FileSaltVault
+from webapi.trust_settings import read_certificate_file
 from webapi.wiring import LOG_PURPOSES, Wiring
 
 DISK = "disk"
+SERIAL = 7
 
 
 class Service:
@@ -61,6 +67,7 @@ class Service:
         self.lease = self.wiring.worker_lease()
         self._logs: ReceiptLogs | None = None
         self._audits: AuditLogs | None = None
+        self._responder: FlaskClient | None = None
 
     @property
     def logs(self) -> ReceiptLogs:
@@ -91,12 +98,40 @@ class Service:
     def do_change_certificate(self, *, state: str) -> dict[str, Any]:
         """What a registration authority does to a certificate."""
         store = SqlCertificateStore(self.wiring.engine(Realm.PKI))
-        which: dict[str, Any] = {"ca": "trial-ca", "serial": 7}
+        which: dict[str, Any] = {"ca": "citizen-ca", "serial": SERIAL}
         end = self.stage.at.replace(year=2040, hour=0, minute=0, second=0, microsecond=0)
         store.register(**which, subject="CN=Trial", not_after=end)
         change = store.suspend if state == "suspended" else store.restore
         change(**which, at=self.stage.at)
         return {}
+
+    def do_ask_responder(self) -> dict[str, Any]:
+        """What our responder says of that certificate, as its listener's process would."""
+        listener = self.wiring.settings.ocsp_listener
+        assert listener is not None
+        issuer = read_certificate_file(listener.ca_certificate)
+        key = issuer.public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1)
+        request = (
+            ocsp.OCSPRequestBuilder()
+            .add_certificate_by_hash(
+                issuer_name_hash=sha256(issuer.subject.public_bytes()).digest(),
+                issuer_key_hash=sha256(key).digest(),
+                serial_number=SERIAL,
+                algorithm=hashes.SHA256(),
+            )
+            .build()
+        )
+        if self._responder is None:
+            self._responder = self.wiring.ocsp_application().test_client()
+        answer = self._responder.post(
+            f"/ocsp/{listener.ca}",
+            data=request.public_bytes(Encoding.DER),
+            content_type="application/ocsp-request",
+        )
+        told = ocsp.load_der_ocsp_response(answer.data)
+        if told.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
+            return {"answer": told.response_status.name}
+        return {"answer": told.certificate_status.name}
 
     def do_acquire(self) -> dict[str, Any]:
         """Take the worker's lease if it is free."""

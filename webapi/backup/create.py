@@ -7,6 +7,7 @@
 4. All of it is verified as `tamga backup verify` does, before it gets its name.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,7 +47,20 @@ class BackupSource:
     audit_directory: Path
 
 
-def create_backup(source: BackupSource, target: Path, *, at: datetime) -> BackupManifest:
+@dataclass(frozen=True, slots=True)
+class MadeBackup:
+    """What was made.
+
+    Attributes:
+        manifest: its manifest.
+        fingerprint: SHA-256 of the manifest's bytes, 64 hexadecimal digits.
+    """
+
+    manifest: BackupManifest
+    fingerprint: str
+
+
+def create_backup(source: BackupSource, target: Path, *, at: datetime) -> MadeBackup:
     """Make a backup under a name that is free.
 
     Raises:
@@ -77,11 +91,12 @@ def create_backup(source: BackupSource, target: Path, *, at: datetime) -> Backup
             },
             files=record_files(folder),
         )
-        write_file(folder / MANIFEST, manifest.serialise())
+        data = manifest.serialise()
+        write_file(folder / MANIFEST, data)
         # (4)
         for difference in examine_backup(folder).findings:
             raise difference
-    return manifest
+    return MadeBackup(manifest, hashlib.sha256(data).hexdigest())
 
 
 def _copy_checkpoints(source: BackupSource, folder: Path) -> Mapping[str, str]:

@@ -31,3 +31,11 @@ class BackupVersionOther(BackupError):
 
 class ServiceRunning(BackupError):
     """A worker of the service runs; nothing may be restored beneath it."""
+
+
+class BackupNotWritten(BackupError):
+    """The disk refused a file or a folder."""
+
+
+class BackupOriginOther(BackupError):
+    """The backup is of another service."""

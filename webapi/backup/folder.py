@@ -5,8 +5,9 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from signer.receipts.durable import FILE_MODE, FOLDER_MODE, sync_folder
@@ -16,6 +17,7 @@ from webapi.backup.errors import (
     BackupExists,
     BackupIncomplete,
     BackupManifestMalformed,
+    BackupNotWritten,
 )
 from webapi.backup.manifest import MAX_MANIFEST_BYTES, FileRecord
 
@@ -31,6 +33,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
     Raises:
         BackupExists: there is something of this name, or no folder to put it into.
+        BackupNotWritten: the disk refused something.
     """
     target = target.absolute()
     if os.path.lexists(target):
@@ -38,8 +41,8 @@ def new_folder(target: Path) -> Iterator[Path]:
     if not target.parent.is_dir():
         raise BackupExists(f"{target.parent} is no folder")
     temporary = target.with_name(f".{target.name}.tmp-{secrets.token_hex(4)}")
-    temporary.mkdir(mode=FOLDER_MODE)
     try:
+        temporary.mkdir(mode=FOLDER_MODE)
         yield temporary
         for folder, _, files in os.walk(temporary, topdown=False):
             for name in files:
@@ -48,17 +51,62 @@ def new_folder(target: Path) -> Iterator[Path]:
         # What appeared there in the meantime stays: this replaces an empty folder at most.
         temporary.rename(target)
         sync_folder(target.parent)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        place = error.filename or target
+        raise BackupNotWritten(f"{target}: {error.strerror or error}, at {place}") from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
+@contextmanager
+def taken_copy(folder: Path, work_directory: Path) -> Iterator[Path]:
+    """A backup copied to where nobody else can exchange what was verified; removed at the end.
+
+    Each file is opened once, and no symbolic link on the way to it is followed.
+
+    Args:
+        folder: the backup.
+        work_directory: where to make a folder for its owner alone.
+
+    Raises:
+        BackupManifestMalformed: there is no manifest.
+        BackupIncomplete: a file cannot be read, or is no regular one.
+        BackupNotWritten: there is no room for the copy.
+    """
+    if not os.path.lexists(folder / MANIFEST):
+        raise BackupManifestMalformed(f"{folder} holds no {MANIFEST}")
+    with tempfile.TemporaryDirectory(prefix=".restore-", dir=work_directory) as made:
+        copy = Path(made)
+        for name in _names(folder):
+            _take(folder, name, copy / name)
+        yield copy
+
+
+def _take(folder: Path, name: str, target: Path) -> None:
+    try:
+        with _opened_below(folder, name) as descriptor, os.fdopen(os.dup(descriptor), "rb") as file:
+            chunks = iter(lambda: file.read(_CHUNK), b"")
+            try:
+                _write_chunks(target, chunks)
+            except OSError as error:
+                raise BackupNotWritten(f"{target}: {error.strerror}") from error
+    except OSError as error:
+        raise BackupIncomplete(f"{name} cannot be read: {error.strerror}") from error
+
+
 def write_file(path: Path, data: bytes) -> None:
     """A new file for its owner alone, in a folder that is made as it must be."""
+    _write_chunks(path, [data])
+
+
+def _write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
     path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+        for chunk in chunks:
+            file.write(chunk)
 
 
 def record_files(folder: Path) -> tuple[FileRecord, ...]:
@@ -129,11 +177,25 @@ def _record(folder: Path, name: str) -> FileRecord:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def _opened_below(folder: Path, name: str) -> Iterator[int]:
+    """As `_opened`, but no folder below the first one may be a symbolic link either."""
+    *parents, last = Path(name).parts
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    with ExitStack() as stack:
+        place = os.open(folder, flags)
+        stack.callback(os.close, place)
+        for parent in parents:
+            place = os.open(parent, flags | os.O_NOFOLLOW, dir_fd=place)
+            stack.callback(os.close, place)
+        yield stack.enter_context(_opened(Path(last), place))
+
+
+@contextmanager
+def _opened(path: Path, place: int | None = None) -> Iterator[int]:
     """A regular file, opened for reading; raises BackupIncomplete for anything else."""
     # A pipe would keep whoever opens it waiting.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags)
+    descriptor = os.open(path, flags, dir_fd=place)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise BackupIncomplete(f"{path.name} is no regular file")

@@ -1,8 +1,10 @@
 """Putting a backup back, so that nothing that was signed or revoked since is forgotten unseen.
 
-1. The backup is verified, and of this very version and kind of databases.
-2. All databases are empty; tables that are missing are made.
-3. No worker of the service is at work: the lease and the locks of all logs are ours.
+1. The backup is copied to where nobody else can change it. The copy is verified, of this service,
+   and of this very version and kind of databases; from here on nothing else is read.
+2. No worker of the service is at work, and all databases are empty: nothing was changed so far. The
+   lease and the locks of all logs are ours.
+3. Tables that are missing are made.
 4. Checkpoint files: one that is in a log's folder and not older than the backup's stays. It is the
    witness that the backup is old.
    Audit logs get the file that pins their key and no checkpoint: whoever has newer seals must
@@ -24,7 +26,8 @@ from signer.receipts.errors import FormatRefused, SequencerRunning
 from signer.receipts.note import UnverifiedNote
 from signer.receipts.tile_store import TileFolder
 from webapi.audit_folders import AuditFolders
-from webapi.backup.errors import BackupVersionOther, ServiceRunning
+from webapi.backup.errors import BackupOriginOther, BackupVersionOther, ServiceRunning
+from webapi.backup.folder import taken_copy
 from webapi.backup.manifest import BackupManifest, LogRecord
 from webapi.backup.verify import examine_backup
 from webapi.storage.realm import Realm
@@ -46,16 +49,20 @@ class RestoreTarget:
     """Where a backup is put.
 
     Attributes:
+        origin: the service's.
         databases: all realms, as the owner of their tables connects.
         lease: which the active worker holds.
         log_directory: holds a folder for each log.
         audit_directory: holds a folder for each realm's audit log.
+        work_directory: has room for a copy of the backup, for the while.
     """
 
+    origin: str
     databases: Mapping[Realm, RealmDatabase]
     lease: Lease
     log_directory: Path
     audit_directory: Path
+    work_directory: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,24 +97,22 @@ def restore_backup(
         fingerprint: of the manifest, None where nobody noted it.
 
     Raises:
-        BackupError: a subclass: it is not whole, or of another version.
+        BackupError: a subclass: it is not whole, of another service or version.
         ServiceRunning: a worker is at work.
         webapi.storage.realm_copies.DatabaseNotEmpty: a database holds rows.
     """
-    # (1)
-    report = examine_backup(folder, fingerprint=fingerprint)
-    for difference in report.findings:
-        raise difference
-    manifest = report.manifest
-    if manifest is None:
-        raise TypeError("a backup without a manifest is a finding")
-    _require_same_kind(manifest, target.databases)
     with contextlib.ExitStack() as stack:
+        # (1)
+        folder = stack.enter_context(taken_copy(folder, target.work_directory))
+        manifest = _examined(folder, fingerprint)
+        if manifest.origin != target.origin:
+            raise BackupOriginOther(f"the backup is of {manifest.origin}, not of {target.origin}")
+        _require_same_kind(manifest, target.databases)
         # (2)
+        _keep_workers_out(manifest, target, stack)
+        # (3)
         for realm in sorted(target.databases):
             target.databases[realm].make_ready()
-        # (3)
-        _keep_workers_out(manifest, target, stack)
         slot = slot_of(at)
         # (4)
         witnesses = [
@@ -123,6 +128,15 @@ def restore_backup(
             target.databases[realm].load(folder / record.file, restored)
     unknown = _unknown_folders(manifest, target.log_directory)
     return RestoreReport(manifest, held, tuple(witnesses), unknown, audit_halted)
+
+
+def _examined(folder: Path, fingerprint: str | None) -> BackupManifest:
+    report = examine_backup(folder, fingerprint=fingerprint)
+    for difference in report.findings:
+        raise difference
+    if report.manifest is None:
+        raise TypeError("a backup without a manifest is a finding")
+    return report.manifest
 
 
 def _require_same_kind(manifest: BackupManifest, databases: Mapping[Realm, RealmDatabase]) -> None:
@@ -142,9 +156,13 @@ def _require_same_kind(manifest: BackupManifest, databases: Mapping[Realm, Realm
 def _keep_workers_out(
     manifest: BackupManifest, target: RestoreTarget, stack: contextlib.ExitStack
 ) -> None:
+    for realm in sorted(target.databases):
+        target.databases[realm].make_place()
     if not target.lease.acquire():
         raise ServiceRunning("a worker of the service runs: stop every process of it first")
     stack.callback(target.lease.release)
+    for realm in sorted(target.databases):
+        target.databases[realm].require_unused()
     for log in manifest.logs:
         files = TileFolder(target.log_directory / log.log_id)
         try:

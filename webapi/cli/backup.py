@@ -2,6 +2,8 @@
 
 import json
 import os
+import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +23,7 @@ from webapi.storage.migration import require_current
 from webapi.storage.realm import Realm
 from webapi.storage.realm_database import RealmDatabase
 from webapi.storage.salt_keys import FileSaltVault
-from webapi.storage.urls import role_in
+from webapi.storage.urls import is_sqlite, role_in, sqlite_path
 
 _directory = click.argument("directory", type=click.Path(path_type=Path))
 _salt_keys = click.option(
@@ -69,9 +71,9 @@ def create(config: Path, *, directory: Path, salt_keys: Path | None) -> None:
             log_directory=settings.receipts.log_directory,
             audit_directory=settings.audit.directory,
         )
-        create_backup(source, directory, at=clock.now())
+        made = create_backup(source, directory, at=clock.now())
     click.echo(f"{directory}: made and verified")
-    click.echo(f"note elsewhere: fingerprint {examine_backup(directory).fingerprint}")
+    click.echo(f"note elsewhere: fingerprint {made.fingerprint}")
     if salt_keys is not None:
         vault = FileSaltVault(settings.receipts.salt_key_directory)
         copied = vault.copy_keys_to(salt_keys.absolute())
@@ -107,21 +109,42 @@ def restore(
     certificates, is on hold until a person has compared what others know.
     """
     settings = load_settings(config, os.environ)
+    # Before anything is loaded: a key that cannot be read is better known now.
+    keys = {} if salt_keys is None else FileSaltVault(salt_keys.absolute()).all_keys()
+    if fingerprint is None:
+        warning = "warning: no --fingerprint: whoever could write there can have exchanged it all"
+        click.echo(warning, err=True)
     with ExitStack() as stack:
         owned = {realm: _owned_database(settings, realm, stack) for realm in Realm}
         engine = stack.enter_context(opened_engine(settings.database.ballots.url, Realm.BALLOTS))
         target = RestoreTarget(
+            origin=settings.service.origin,
             databases=owned,
             lease=WorkerLease(engine),
             log_directory=settings.receipts.log_directory,
             audit_directory=settings.audit.directory,
+            work_directory=_work_directory(settings, owned),
         )
         report = restore_backup(directory, target, at=clock.now(), fingerprint=fingerprint)
     vault = FileSaltVault(settings.receipts.salt_key_directory)
-    if salt_keys is not None:
-        FileSaltVault(salt_keys.absolute()).copy_keys_to(settings.receipts.salt_key_directory)
-    without = [log.log_id for log in report.manifest.logs if not vault.has_key(log.log_id)]
-    _tell_restored(report, without)
+    _tell_restored(
+        report,
+        [
+            log.log_id
+            for log in report.manifest.logs
+            if log.log_id not in keys and not vault.has_key(log.log_id)
+        ],
+    )
+    click.echo(f"{len(vault.add_keys(keys))} salt key(s) put back")
+
+
+def _work_directory(settings: Settings, databases: Mapping[Realm, RealmDatabase]) -> Path:
+    """Where the backup's copy is as private as the database that it becomes."""
+    url = settings.database.ballots.url
+    if not is_sqlite(url):
+        return Path(tempfile.gettempdir())
+    databases[Realm.BALLOTS].make_place()
+    return sqlite_path(url).parent
 
 
 def _owned_database(settings: Settings, realm: Realm, stack: ExitStack) -> RealmDatabase:

@@ -2,6 +2,8 @@
 
 from ocsp.errors import ConfigurationInvalid
 from pkcs11_bridge.errors import TokenError
+from signer.audit.errors import AuditError
+from signer.receipts.errors import ReceiptsError
 from webapi.backup.errors import BackupError
 from webapi.config import ConfigurationWrong
 from webapi.storage.errors import StorageError
@@ -9,10 +11,12 @@ from webapi.token_keys import SoftwareTokenInProduction, ZoneNotConfigured
 from webapi.trust_settings import CertificateFileWrong
 
 EXPLAINED = (
+    AuditError,
     BackupError,
     CertificateFileWrong,
     ConfigurationInvalid,
     ConfigurationWrong,
+    ReceiptsError,
     SoftwareTokenInProduction,
     StorageError,
     TokenError,

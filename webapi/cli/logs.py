@@ -189,7 +189,8 @@ def confirm(
 
     Show the newest checkpoints and receipts that anybody holds: voters, auditors, witnesses, the
     caches of the public site. Each is compared with the database. One that is newer or differs is
-    kept as a proof, and the log stays on hold for ever. Exit 0 if it was released, 1 if not.
+    kept as a proof, and the log is on hold for ever, also if it was on none before. Exit 0 if it
+    was released, 1 if not.
     """
     if bool(shown) is nobody:
         raise click.UsageError("give --newest for each, or --nobody-holds-a-newer-one")
@@ -223,7 +224,9 @@ def _compare(archive: LogArchive, manifest: Manifest, evidence: dict[str, bytes]
         try:
             require_known(checkpoint, store=archive.store, log_id=manifest.election_id)
         except (DatabaseBehind, LogForked) as error:
-            archive.holds.contradict(manifest.election_id, evidence[source])
+            archive.holds.contradict(
+                manifest.election_id, evidence[source], slot=slot_of(clock.now())
+            )
             raise click.ClickException(
                 f"refused, {source} proves it: {type(error).__name__}: {error}. The log stays on "
                 "hold for ever; the election goes on in a new log"

@@ -144,13 +144,19 @@ def confirm(ctx: click.Context, *, statement: str) -> None:
 
     First compare `tamga pki list` with your own papers: each certificate that was suspended or
     revoked after the backup was made is as it was before, and must be suspended or revoked again.
+
+    While `tamga doctor` finds the database behind its audit log, nothing is answered all the same:
+    put the newest database in its place, or begin that log anew (tamga audit).
     """
     if not statement.strip() or len(statement) > MAX_STATEMENT:
         raise click.UsageError(f"--because takes 1 to {MAX_STATEMENT} characters")
     open_it: HoldsOpener = ctx.meta[_HOLDS]
     holds = open_it()
     for hold in holds.find():
-        click.echo(f"the records were put back to {hold.restored_to:%F %R} UTC")
+        if hold.restored_to is None:
+            click.echo(f"the records were found to be old ones at {hold.since:%F %R} UTC")
+        else:
+            click.echo(f"the records were put back to {hold.restored_to:%F %R} UTC")
     holds.release(statement=statement, at=now())
     click.echo("released on your word; the responder answers again")
 

@@ -126,6 +126,9 @@ def _role(name: str, facts: ServerFacts) -> CheckResult:
     if facts.is_superuser:
         remedy = "Have the SQL of `tamga db roles` run, and name its role in the URL."
         return CheckResult.failed(name, "the service signs in as a superuser", remedy)
+    if facts.is_member:
+        seen = "the service's role is a member of another: what keeps the realms apart is undone"
+        return CheckResult.failed(name, seen, "REVOKE the other role from the role in the URL.")
     if facts.is_owner:
         remedy = "Name the owner in upgrade_url and another role in url; then `tamga db roles`."
         seen = "the service owns its tables: it could remove what is kept for ever"

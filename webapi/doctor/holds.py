@@ -40,9 +40,10 @@ def check_answer_holds(holds: SqlAnswerHolds) -> Iterator[CheckResult]:
     if not found:
         yield CheckResult.ok(ANSWERS, "the answers about certificates are not on hold")
         return
-    restored_to = min(hold.restored_to for hold in found)
+    known = [hold.restored_to for hold in found if hold.restored_to is not None]
+    seen = f"to {min(known):%F %R} UTC" if known else f"before {found[0].since:%F %R} UTC"
     yield CheckResult.failed(
         ANSWERS,
-        f"the records of certificates were put back to {restored_to:%F %R} UTC",
+        f"the records of certificates were put back {seen}",
         "Suspend and revoke again what was suspended and revoked since; then: tamga pki confirm",
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from webapi import clock
 from webapi.config import ConfigurationWrong, load_settings
-from webapi.doctor import audit, certificates, databases, holds, places, readers
+from webapi.doctor import audit, certificates, databases, holds, places, put_back, readers
 from webapi.doctor.tokens import zone_check
 from webapi.operations.checks import Check, CheckResult, run_check
 from webapi.settings_model import Settings
@@ -88,6 +88,9 @@ def _checks(wiring: Wiring, settings: Settings, examination: Examination) -> Ite
     ):
         yield foreseen((name,), partial(places.check_folder, name, folder))
     yield foreseen((audit.AUDIT,), lambda: audit.check_audit(wiring.audit_logs().count_unsealed))
+    for realm in Realm:
+        compare = partial(wiring.compare_audit, realm)
+        yield foreseen((put_back.name_of(realm),), partial(put_back.check_put_back, realm, compare))
     for zone in settings.tokens:
         yield zone_check(zone, examination.config.absolute(), limit)
     names = tuple(place.name for place in files)

@@ -31,7 +31,7 @@ class SqlAuditLog(SqlLogRecords):
 
     def log_state(self, log_id: str) -> LogState:
         """The log as it stands; empty where nothing was sealed."""
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             # In this order, because each statement may see a later moment than the one before:
             # what was signed has entries.
             signed = self._newest(connection, log_id)
@@ -46,7 +46,7 @@ class SqlAuditLog(SqlLogRecords):
             .where(place >= offset + first, place < offset + end, self._ours)
             .order_by(place)
         )
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             return list(connection.execute(query).scalars())
 
     def assign(self, *, after: int, limit: int) -> int:
@@ -110,7 +110,7 @@ class SqlAuditLog(SqlLogRecords):
             .scalar_subquery()
             for which in (WAITING, UNSIGNED)
         )
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             count: int = connection.execute(select(waiting + unsigned)).scalar_one()
         return count
 

@@ -30,6 +30,7 @@ from webapi.storage.answer_holds import require_no_hold
 from webapi.storage.audit import append_entries
 from webapi.storage.errors import StorageError
 from webapi.storage.schema import PKI, runtime_may
+from webapi.storage.sqlite import reading
 from webapi.storage.times import from_unix, to_unix
 
 REVOCATION_REASONS = (
@@ -122,6 +123,7 @@ class SqlCertificateStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._reading = reading(engine)
 
     def register(self, *, ca: str, serial: int, subject: str, not_after: datetime) -> None:
         """Record an issued certificate as good; the same one again changes nothing.
@@ -187,7 +189,7 @@ class SqlCertificateStore:
 
     def status(self, ca: str, serial: int) -> CertificateRecord | None:
         """The record of a serial number of a CA, None if it never issued it."""
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             row = _find(connection, ca, serial)
         return None if row is None else _record(row)
 
@@ -197,7 +199,7 @@ class SqlCertificateStore:
         Raises:
             AnswersOnHold: the records were restored, and nobody has compared them yet.
         """
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             require_no_hold(connection)
             row = _find(connection, ca, serial)
         return None if row is None else _record(row)
@@ -205,14 +207,14 @@ class SqlCertificateStore:
     def find(self, serial: int) -> tuple[CertificateRecord, ...]:
         """The records of all CAs that have this serial number."""
         query = select(issued_certificates).where(issued_certificates.c.serial == f"{serial:x}")
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             return tuple(_record(row) for row in connection.execute(query))
 
     def records(self) -> tuple[CertificateRecord, ...]:
         """Every issued certificate, by CA and subject."""
         columns = issued_certificates.c
         query = select(issued_certificates).order_by(columns.ca, columns.subject, columns.serial)
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             return tuple(_record(row) for row in connection.execute(query))
 
     def _change(

@@ -29,6 +29,7 @@ from signer.receipts.registration import CloseOrder
 from webapi.storage.audit import append_entries
 from webapi.storage.ballot_log import log_entries
 from webapi.storage.schema import BALLOTS, runtime_may
+from webapi.storage.sqlite import reading
 
 elections = Table(
     "elections",
@@ -84,6 +85,7 @@ class SqlElectionStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._reading = reading(engine)
 
     def create(self, manifest: Manifest) -> None:
         """Store an election and the genesis record of its log, in one transaction.
@@ -111,18 +113,18 @@ class SqlElectionStore:
 
     def get(self, election_id: str) -> StoredElection:
         """An election; raises ElectionNotFound."""
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             return _stored(election_row(connection, election_id))
 
     def exists(self, election_id: str) -> bool:
         """Whether there is an election of this id."""
         query = select(elections.c.election_id).where(elections.c.election_id == election_id)
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             return connection.execute(query).one_or_none() is not None
 
     def list_all(self) -> Sequence[StoredElection]:
         """All elections, by id."""
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             rows = connection.execute(select(elections).order_by(elections.c.election_id))
             return [_stored(row) for row in rows]
 

@@ -52,6 +52,15 @@ def opened_engine(url: str, realm: Realm) -> Iterator[Engine]:
         engine.dispose()
 
 
+def watch_connections(engine: Engine, observe: Callable[[], None]) -> None:
+    """Tell `observe` of each new connection: another database may be behind it."""
+
+    def note(_connection: object, _record: ConnectionPoolEntry) -> None:
+        observe()
+
+    event.listen(engine, "connect", note)
+
+
 def watch_transactions(engine: Engine, observe: Callable[[float], None]) -> None:
     """Tell `observe` the seconds that each transaction took, its wait for the lock included."""
 

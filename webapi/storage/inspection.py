@@ -14,6 +14,8 @@ _QUESTION = text(
            current_setting('track_commit_timestamp')::bool AS dates_commits,
            pg_is_in_recovery() OR current_setting('transaction_read_only')::bool AS read_only,
            (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
+           EXISTS (SELECT FROM pg_auth_members
+             WHERE member = current_user::regrole) AS is_member,
            (SELECT nspowner::regrole = current_user::regrole FROM pg_namespace
              WHERE nspname = current_schema()) AS is_owner,
            inet_client_addr() IS NULL
@@ -35,7 +37,8 @@ class ServerFacts:
         fsync, full_page_writes: whether a commit survives the loss of power.
         dates_commits: whether every row's transaction has an exact time.
         read_only: a standby, or set so.
-        is_superuser, is_owner: whether our role may do more than the service needs.
+        is_superuser, is_member, is_owner: whether our role may do more than the service needs; a
+            member of another role may do whatever that one may.
         is_private: the line to it stays on this host, or is encrypted.
         cluster: the identifier of the whole data directory.
         clock: the server's, aware.
@@ -48,6 +51,7 @@ class ServerFacts:
     dates_commits: bool
     read_only: bool
     is_superuser: bool
+    is_member: bool
     is_owner: bool
     is_private: bool
     cluster: int

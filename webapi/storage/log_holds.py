@@ -5,7 +5,7 @@ it and keeps it for ever. In this realm no time is finer than the ten-minute slo
 """
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from webapi.storage.errors import StorageError
 from webapi.storage.schema import BALLOTS, runtime_may
+from webapi.storage.sqlite import reading
 
 MAX_STATEMENT = 1_000
 """Characters of what a person states on releasing a hold."""
@@ -34,6 +35,7 @@ class HoldReason(StrEnum):
 
     RESTORED = "restored"
     ORDERED = "ordered"
+    CONTRADICTED = "contradicted"
 
 
 class LogNotHeld(StorageError):
@@ -83,11 +85,12 @@ class SqlLogHolds:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._reading = reading(engine)
 
     def held(self) -> frozenset[str]:
         """The elections whose logs are on hold."""
         query = select(log_holds.c.election_id).where(_OPEN)
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             return frozenset(connection.execute(query).scalars())
 
     def is_held(self, election_id: str) -> bool:
@@ -103,7 +106,7 @@ class SqlLogHolds:
             .where(_OPEN, log_holds.c.election_id == election_id)
             .order_by(log_holds.c.since_slot, log_holds.c.hold_id)
         )
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             rows = connection.execute(query).all()
         return tuple(
             LogHold(row.election_id, HoldReason(row.reason), row.since_slot, row.contradiction)
@@ -115,11 +118,10 @@ class SqlLogHolds:
         with self._engine.begin() as connection:
             place_log_holds(connection, [election_id], reason=reason, slot=slot)
 
-    def contradict(self, election_id: str, evidence: bytes) -> None:
+    def contradict(self, election_id: str, evidence: bytes, *, slot: int) -> None:
         """Keep what proves that the database lacks what was signed; the hold is final then.
 
-        Raises:
-            LogNotHeld: there is no hold to keep it with.
+        A log that is not on hold is put on hold by it.
         """
         statement = (
             update(log_holds)
@@ -128,7 +130,9 @@ class SqlLogHolds:
             .values(contradiction=evidence)
         )
         with self._engine.begin() as connection:
-            _require_held(connection, election_id)
+            if not _find_held(connection, election_id):
+                reason = HoldReason.CONTRADICTED
+                place_log_holds(connection, [election_id], reason=reason, slot=slot)
             connection.execute(statement)
 
     def release(self, election_id: str, *, statement: str, slot: int) -> None:
@@ -173,12 +177,17 @@ def place_log_holds(
 
 def _require_held(connection: Connection, election_id: str) -> bool:
     """Whether one of the log's holds is final; raises LogNotHeld where there is none."""
+    found = _find_held(connection, election_id)
+    if not found:
+        raise LogNotHeld(f"the log of {election_id} is not on hold")
+    return any(contradiction is not None for contradiction in found)
+
+
+def _find_held(connection: Connection, election_id: str) -> Sequence[bytes | None]:
+    """The proofs that a log's holds have, locked until the transaction ends."""
     query = (
         select(log_holds.c.contradiction)
         .where(_OPEN, log_holds.c.election_id == election_id)
         .with_for_update()
     )
-    found = connection.execute(query).scalars().all()
-    if not found:
-        raise LogNotHeld(f"the log of {election_id} is not on hold")
-    return any(contradiction is not None for contradiction in found)
+    return connection.execute(query).scalars().all()

@@ -15,6 +15,7 @@ from signer.permit import PermitRecord
 from signer.receipts.errors import FenceLost, LogForked
 from signer.receipts.log_store import SignedCheckpoint
 from webapi.storage.permits import reserve_permits_in, spend_permits_in
+from webapi.storage.sqlite import reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class SqlLogRecords:
 
     def __init__(self, engine: Engine, tables: LogTables) -> None:
         self._engine = engine
+        self._reading = reading(engine)
         self._tables = tables
 
     def checkpoint(self, log_id: str, size: int) -> SignedCheckpoint | None:
@@ -53,7 +55,7 @@ class SqlLogRecords:
         query = select(tables.checkpoints).where(
             tables.checkpoint_of(log_id), tables.checkpoints.c.size == size
         )
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else _checkpoint(row)
 

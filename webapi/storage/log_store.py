@@ -74,7 +74,7 @@ class SqlLogStore(SqlLogRecords):
 
     def log_state(self, log_id: str) -> BallotLogState:
         """The log as it stands; raises ElectionNotFound."""
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             # In this order, because each statement may see a later moment than the one before:
             # what is published was signed, and what was signed has entries.
             election = election_row(connection, log_id)
@@ -124,7 +124,7 @@ class SqlLogStore(SqlLogRecords):
             )
             .order_by(log_entries.c.seq)
         )
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             return list(connection.execute(query).scalars())
 
     def release(self, election_id: str, *, size: int, paths: Sequence[EntryPath]) -> None:

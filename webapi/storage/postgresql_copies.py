@@ -19,6 +19,7 @@ from signer.audit.sealing import FIRST_GENERATION, audit_log_id
 from signer.receipts.log_store import SignedCheckpoint
 from webapi.storage.realm import Realm
 from webapi.storage.realm_copies import (
+    VERSION_TABLE,
     CopiedAuditLog,
     CopiedLog,
     CopyDamaged,
@@ -29,7 +30,6 @@ from webapi.storage.realm_copies import (
 )
 
 _PASSWORD = "password"  # noqa: S105 - the name that a URL may give it by
-VERSION_TABLE = "alembic_version"
 LOCK_WAIT = "30s"
 
 _MAJOR = re.compile(r"\) (\d+)")

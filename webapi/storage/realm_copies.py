@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy import Connection, Engine, Table, exists, select
+from sqlalchemy import Connection, Engine, Table, exists, inspect, select
+from sqlalchemy import table as table_named
 
 from signer.receipts.log_store import SignedCheckpoint
 from webapi.storage.errors import StorageError
 from webapi.storage.realm import Realm
 from webapi.storage.schema import metadata_of
+
+VERSION_TABLE = "alembic_version"
 
 SHORT_LIVED = {Realm.LOGIN: frozenset({"challenge_stock", "challenges", "sessions"})}
 """Tables whose rows are not loaded again.
@@ -105,11 +108,29 @@ def loaded_tables(realm: Realm) -> list[Table]:
     return [table for table in metadata_of(realm).sorted_tables if table.name not in skipped]
 
 
+def require_unused(connection: Connection, realm: Realm) -> None:
+    """Find no row in whatever tables there are, of any version; raises DatabaseNotEmpty.
+
+    Nothing is made or altered: what is refused stays as it is.
+    """
+    for name in sorted(inspect(connection).get_table_names()):
+        if name == VERSION_TABLE:
+            continue
+        if connection.execute(
+            select(exists(select(1).select_from(table_named(name))))
+        ).scalar_one():
+            raise _not_empty(realm, name)
+
+
 def require_empty(connection: Connection, realm: Realm) -> None:
     """Find no row in any table of a realm; raises DatabaseNotEmpty."""
     for table in metadata_of(realm).sorted_tables:
         if connection.execute(select(exists(select(1).select_from(table)))).scalar_one():
-            raise DatabaseNotEmpty(
-                f"the {realm} database holds rows ({table.name}); "
-                "a backup is restored into an empty one only: move the old one out of the way"
-            )
+            raise _not_empty(realm, table.name)
+
+
+def _not_empty(realm: Realm, name: str) -> DatabaseNotEmpty:
+    return DatabaseNotEmpty(
+        f"the {realm} database holds rows ({name}); "
+        "a backup is restored into an empty one only: move the old one out of the way"
+    )

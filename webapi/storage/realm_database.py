@@ -7,18 +7,21 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
-from webapi.storage.answer_holds import place_answer_hold
+from webapi.storage.answer_holds import AnswerHoldReason, place_answer_hold
 from webapi.storage.audit_generations import SqlAuditGenerations
 from webapi.storage.log_holds import HoldReason, place_log_holds
 from webapi.storage.migration import newest_version, upgrade
 from webapi.storage.postgresql_copies import PostgresqlCopies
 from webapi.storage.realm import Realm
-from webapi.storage.realm_copies import RealmCopies, require_empty
+from webapi.storage.realm_copies import RealmCopies, require_empty, require_unused
+from webapi.storage.sqlite import path_of
 from webapi.storage.sqlite_copies import SqliteCopies
+
+SQLITE = "sqlite"
 
 COPIES: Mapping[str, RealmCopies] = {
     "postgresql": PostgresqlCopies(),
-    "sqlite": SqliteCopies(),
+    SQLITE: SqliteCopies(),
 }
 """By the name of the kind of database."""
 
@@ -69,6 +72,18 @@ class RealmDatabase:
         """Copy it as it is at one moment; its writers go on."""
         self.copies.make(self._engine, self.realm, target)
 
+    def make_place(self) -> None:
+        """Make the folder of a file that is not there yet."""
+        if self.kind == SQLITE:
+            path_of(self._engine).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def require_unused(self) -> None:
+        """Find no row, whatever the version of the tables; raises DatabaseNotEmpty."""
+        if self.kind == SQLITE and not path_of(self._engine).exists():
+            return
+        with self._engine.begin() as connection:
+            require_unused(connection, self.realm)
+
     def make_ready(self) -> None:
         """Make the tables where they are missing; raises DatabaseNotEmpty where there are rows."""
         upgrade(self._engine, self.realm, runtime_role=self._runtime_role)
@@ -88,7 +103,12 @@ class RealmDatabase:
                         slot=restored.slot,
                     )
                 case Realm.PKI:
-                    place_answer_hold(connection, restored_to=restored.to, at=restored.at)
+                    place_answer_hold(
+                        connection,
+                        reason=AnswerHoldReason.RESTORED,
+                        restored_to=restored.to,
+                        at=restored.at,
+                    )
                 case Realm.LOGIN:
                     pass  # its short-lived rows are not loaded
 

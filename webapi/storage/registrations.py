@@ -30,6 +30,7 @@ from webapi.storage.ballot_log import log_checkpoints, log_entries
 from webapi.storage.elections import elections
 from webapi.storage.many_rows import ManyRows, given, given_rows
 from webapi.storage.schema import BALLOTS, runtime_may
+from webapi.storage.sqlite import reading
 
 registration_batches = Table(
     "registration_batches",
@@ -173,13 +174,14 @@ class SqlRegistrationStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._reading = reading(engine)
 
     def find(
         self, election_id: str, submission_ids: Collection[str]
     ) -> Mapping[str, StoredRegistration]:
         """The registrations that there are of these ids, by id."""
         asked = {"the_election": election_id, "the_ids": list(submission_ids)}
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             return {
                 row.submission_id: StoredRegistration(
                     row.submission_id,
@@ -234,7 +236,7 @@ class SqlRegistrationStore:
             .select_from(registrations)
             .where(registrations.c.election_id == election_id, registrations.c.seq.is_(None))
         )
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             pending: int = connection.execute(query).scalar_one()
         return pending
 
@@ -250,7 +252,7 @@ class SqlRegistrationStore:
         )
         # One statement sees one moment: no ballot is missed on its way from one to the other.
         total = select(last_place.scalar_subquery() + without_place.scalar_subquery())
-        with self._engine.begin() as connection:
+        with self._reading.begin() as connection:
             found: int = connection.execute(total).scalar_one()
         return found
 

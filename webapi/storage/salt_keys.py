@@ -3,7 +3,7 @@
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,10 @@ _TEMPORARY = ".tmp-"
 
 class SaltKeyUnsafe(ReceiptsError):
     """A salt key's file is open to other users, belongs to one, or has another length."""
+
+
+class SaltKeysMissing(ReceiptsError):
+    """There is no folder of salt keys, or none in it."""
 
 
 class FileSaltVault:
@@ -70,16 +74,39 @@ class FileSaltVault:
         Raises:
             SaltKeyUnsafe: a key here is not its owner's alone.
         """
-        other = FileSaltVault(folder)
-        make_folder(folder)
-        copied = []
-        for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
-            election_id = path.name.removesuffix(_SUFFIX)
-            if is_election_id(election_id) and not other.has_key(election_id):
-                with other._changing():
-                    other._write_key(other._path(election_id), self._key_bytes(election_id))
-                copied.append(election_id)
-        return tuple(copied)
+        return FileSaltVault(folder).add_keys(self._keys())
+
+    def all_keys(self) -> Mapping[str, bytes]:
+        """Every key, by election.
+
+        Raises:
+            SaltKeysMissing: there is none.
+            SaltKeyUnsafe: one is not its owner's alone.
+        """
+        keys = self._keys()
+        if not keys:
+            raise SaltKeysMissing(f"{self._folder} holds no salt key: is the medium there?")
+        return keys
+
+    def add_keys(self, keys: Mapping[str, bytes]) -> tuple[str, ...]:
+        """Write those keys of `all_keys` that are not here; the elections of these."""
+        make_folder(self._folder)
+        added = []
+        for election_id, key in keys.items():
+            with self._changing():
+                if not self.has_key(election_id):
+                    self._write_key(self._path(election_id), key)
+                    added.append(election_id)
+        return tuple(added)
+
+    def _keys(self) -> Mapping[str, bytes]:
+        names = [path.name for path in sorted(self._folder.glob(f"*{_SUFFIX}"))]
+        elections = [name.removesuffix(_SUFFIX) for name in names]
+        return {
+            election_id: self._key_bytes(election_id)
+            for election_id in elections
+            if is_election_id(election_id)
+        }
 
     def key(self, election_id: str) -> SaltKey:
         """An election's key, read each time: an erased one is not to live on in memory.

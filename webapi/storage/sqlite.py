@@ -1,8 +1,8 @@
 """SQLite: durable, serialised writers, in a folder that is the service's alone.
 
 Rules (each paid for once, see the docstrings): the driver's own transaction guessing is off,
-every transaction begins with BEGIN IMMEDIATE, commits reach the disk, and the switch to
-write-ahead logging happens only in `upgrading`, under a file lock.
+every transaction that may write begins with BEGIN IMMEDIATE (others: `reading`), commits reach the
+disk, and the switch to write-ahead logging happens only in `upgrading`, under a file lock.
 """
 
 import fcntl
@@ -30,6 +30,8 @@ BUSY_TIMEOUT_MILLISECONDS = 10_000
 
 MAX_CONNECTIONS = 64
 """At least one for each thread of a process, so that none waits for another's connection."""
+
+READ_ONLY = "tamga_read_only"
 
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _UNAVAILABLE = frozenset(
@@ -64,8 +66,16 @@ def make_sqlite_engine(url: str) -> Engine:
     # What statements are given names people; an error's text ends in logs.
     engine = create_engine(url_of_path, hide_parameters=True, pool_size=MAX_CONNECTIONS)
     event.listen(engine, "connect", _prepare_connection)
-    event.listen(engine, "begin", _begin_immediate)
+    event.listen(engine, "begin", _begin)
     return engine
+
+
+def reading(engine: Engine) -> Engine:
+    """A view of an engine for look-ups alone: they wait for no writer, and cannot write.
+
+    On PostgreSQL, where readers wait for nobody anyhow, it changes nothing.
+    """
+    return engine.execution_options(**{READ_ONLY: True})
 
 
 def path_of(engine: Engine) -> Path:
@@ -125,9 +135,12 @@ def _prepare_connection(driver_connection: Any, _record: object) -> None:
     cursor.close()
 
 
-def _begin_immediate(connection: Connection) -> None:
+def _begin(connection: Connection) -> None:
+    is_reading = connection.get_execution_options().get(READ_ONLY, False)
+    # Said each time, because a connection is used by readers and writers in turn.
+    connection.exec_driver_sql(f"PRAGMA query_only={'ON' if is_reading else 'OFF'}")
     # A deferred transaction that turns writer fails at once, without the busy timeout.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from tests.support.receipts import NOW
 from webapi.audit_folders import AuditFolders
 from webapi.audit_logs import AuditLogs
 from webapi.operations.metrics import Metrics
+from webapi.put_back import Containment
 from webapi.storage.audit import audit_checkpoints, audit_entries
 from webapi.storage.realm import Realm
 from webapi.watched import AuditGauge
@@ -46,6 +47,7 @@ class Desk:
             folders=AuditFolders(self.folder),
             backend=self.new_backend,
             observer=SilentObserver(),
+            contain=Containment(lambda realm: self.trails[realm].engine, lambda: NOW),
         )
 
     def new_backend(self) -> SigningBackend:

@@ -27,6 +27,7 @@ from webapi.backup.errors import (
     BackupDamaged,
     BackupExists,
     BackupManifestOther,
+    BackupNotWritten,
     BackupVersionOther,
     ServiceRunning,
 )
@@ -100,8 +101,9 @@ def test_a_backup_that_fails_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(folder_module, "sync_folder", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(BackupNotWritten, match="No space") as refused:
         places.old.back_up(tmp_path / "backup")
+    assert str(tmp_path / "backup") in str(refused.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old"]
 
 
@@ -132,6 +134,7 @@ def test_all_comes_back_and_waits_for_a_person(places: Places, backup: Path) -> 
     with pytest.raises(AnswersOnHold):
         certificates.status_to_tell("citizen-ca", SERIAL)
     (answers,) = SqlAnswerHolds(new.engine(Realm.PKI)).find()
+    assert answers.restored_to is not None
     assert NOW - timedelta(minutes=10) < answers.restored_to <= NOW
     assert answers.since == (NOW + timedelta(days=1)).replace(microsecond=0)
     record = certificates.status("citizen-ca", SERIAL)
@@ -250,7 +253,7 @@ def test_an_open_hold_survives_the_next_backup(places: Places, tmp_path: Path) -
     old.live()
     holds = SqlLogHolds(old.engine(Realm.BALLOTS))
     holds.place(ELECTION, reason=HoldReason.ORDERED, slot=1)
-    holds.contradict(ELECTION, b"proof \\ \t \n \\x00")
+    holds.contradict(ELECTION, b"proof \\ \t \n \\x00", slot=1)
     with old.engine(Realm.BALLOTS).begin() as connection:
         connection.execute(update(registrations).values(path=None))
     old.back_up(tmp_path / "backup")

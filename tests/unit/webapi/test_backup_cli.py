@@ -19,6 +19,7 @@ from webapi.storage import postgresql_copies
 from webapi.storage.answer_holds import SqlAnswerHolds
 from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.engine import make_engine
+from webapi.storage.errors import DatabaseUrlUnsupported
 from webapi.storage.log_holds import HoldReason, SqlLogHolds
 from webapi.storage.realm import Realm
 from webapi.storage.realm_copies import ToolUnusable
@@ -124,7 +125,7 @@ def test_the_doctor_tells_of_holds(place: Place) -> None:
     (held,) = check_log_holds(logs)
     assert held.state is CheckState.FAILED
     assert held.remedy.endswith(f"tamga log confirm {ELECTION}")
-    logs.contradict(ELECTION, b"proof")
+    logs.contradict(ELECTION, b"proof", slot=1)
     (final,) = check_log_holds(logs)
     assert "new log" in final.remedy
 
@@ -170,6 +171,9 @@ def test_no_password_is_in_an_argument(monkeypatch: pytest.MonkeyPatch) -> None:
         where = postgresql_copies._where(engine)
         assert where[1] == "--dbname=postgresql://role@db.example/name?sslmode=require"
         assert postgresql_copies._environment(engine)["PGPASSWORD"] == "s3cret@"
+    with pytest.raises(DatabaseUrlUnsupported) as refused:
+        engine_of("postgresql://role@db.example/name?sslkey=/key&sslpassword=s3cret")
+    assert "s3cret" not in str(refused.value)
 
 
 def engine_of(url: str) -> Engine:

@@ -19,6 +19,7 @@ from webapi.audit_folders import AuditFolders
 from webapi.audit_logs import AuditLogs
 from webapi.backup.errors import BackupDamaged
 from webapi.backup.verify import examine_backup
+from webapi.put_back import Containment
 from webapi.storage.audit_generations import SqlAuditGenerations
 from webapi.storage.audit_log import SqlAuditLog
 from webapi.storage.lease import WorkerLease
@@ -51,6 +52,7 @@ def seal(place: Place) -> dict[str, str]:
         folders=audit.folders,
         backend=lambda: place.election.signer,
         observer=SilentObserver(),
+        contain=Containment(place.engine, lambda: NOW),
     )
     logs._try_log(str(Realm.BALLOTS), at=NOW)
     logs.close()

@@ -8,7 +8,7 @@ import pytest
 from signer.errors import ChallengeStockEmpty
 from tests.support.certificates import NOW
 from tests.support.databases import PostgresDatabase, SqliteDatabase
-from tests.support.postgres import PostgresServer
+from tests.support.postgres import PostgresServer, roles_in
 from webapi.doctor.databases import check_apart, check_realm, check_stock, names_of
 from webapi.operations.checks import CheckResult, CheckState
 from webapi.settings_model import DatabaseSettings, RealmDatabases
@@ -24,6 +24,7 @@ GOOD = ServerFacts(
     dates_commits=False,
     read_only=False,
     is_superuser=False,
+    is_member=False,
     is_owner=False,
     is_private=True,
     cluster=1,
@@ -63,6 +64,7 @@ def test_a_database_that_cannot_be_used(error: Exception, remedy: str) -> None:
         (replace(GOOD, full_page_writes=False), "durability", CheckState.FAILED, "full_page"),
         (replace(GOOD, synchronous_commit="local"), "durability", CheckState.FAILED, "commit off"),
         (replace(GOOD, read_only=True), "writable", CheckState.FAILED, "standby"),
+        (replace(GOOD, is_member=True), "role", CheckState.FAILED, "member of another"),
         (replace(GOOD, is_superuser=True), "role", CheckState.FAILED, "superuser"),
         (replace(GOOD, is_private=False), "line", CheckState.FAILED, "unencrypted"),
         (replace(GOOD, is_owner=True), "role", CheckState.WARNING, "owns its tables"),
@@ -138,6 +140,7 @@ def test_a_real_server_is_asked(postgresql_database: PostgresDatabase) -> None:
     # The server of these tests is quick and not durable.
     assert (facts.synchronous_commit, facts.fsync, facts.full_page_writes) == ("on", False, False)
     assert (facts.is_owner, facts.is_superuser, facts.read_only) == (False, False, False)
+    assert not facts.is_member
     assert facts.clock.tzinfo is not None
     assert facts.is_private
     owner = look_at_server(postgresql_database.owner_engine(Realm.BALLOTS))
@@ -150,3 +153,15 @@ def test_a_read_only_server_says_so(standby: PostgresDatabase) -> None:
     facts = look_at_server(standby.engine(Realm.LOGIN))
     assert facts is not None
     assert facts.read_only
+
+
+def test_a_role_that_is_a_member_of_another_is_seen(postgresql_database: PostgresDatabase) -> None:
+    runtime = roles_in(postgresql_database.name, Realm.BALLOTS).runtime
+    login = roles_in(postgresql_database.name, Realm.LOGIN).runtime
+    postgresql_database.server.administer("postgres", f"GRANT {login} TO {runtime}")
+    try:
+        facts = look_at_server(postgresql_database.engine(Realm.BALLOTS))
+    finally:
+        postgresql_database.server.administer("postgres", f"REVOKE {login} FROM {runtime}")
+    assert facts is not None
+    assert facts.is_member

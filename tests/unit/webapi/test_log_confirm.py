@@ -220,3 +220,16 @@ def test_the_worker_lets_go_of_a_log_on_hold_and_takes_it_up_again(tmp_path: Pat
     site.work()
     assert site.logs.halted == {}
     assert site.fetch(2).status_code == 200
+
+
+@pytest.mark.parametrize("size", [4, 9])
+def test_a_proof_puts_a_log_on_hold_that_is_on_none(desk: Desk, size: int) -> None:
+    desk.holds.release(ELECTION, statement="compared", slot=1)
+    proof = desk.note(size)
+    done = desk.confirm(proof)
+    assert done.exit_code == 1
+    assert "proves it" in done.output
+    (hold,) = desk.holds.find(ELECTION)
+    assert (hold.reason, hold.contradiction) == (HoldReason.CONTRADICTED, proof)
+    with pytest.raises(HoldFinal):
+        desk.holds.release(ELECTION, statement="nobody", slot=1)

@@ -194,7 +194,8 @@ def test_questions_to_responders_are_counted_by_outcome(metrics: Metrics) -> Non
 class Answers(OcspService):
     def __init__(self, folder: Path) -> None:
         engine = make_engine(f"sqlite:///{folder}/pki.db", Realm.PKI)
-        super().__init__([], SqlCertificateStore(engine), lambda: NOW, busy=())
+        store = SqlCertificateStore(engine)
+        super().__init__([], store, lambda: NOW, busy=(), require_agreement=lambda: None)
 
     def answer(self, unverified_request: bytes, ca: str | None) -> Answer:
         return Answer(b"signed")

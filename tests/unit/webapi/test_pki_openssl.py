@@ -49,6 +49,10 @@ START, END = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 REVOKED_AT = datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC)
 
 
+def agreed() -> None:
+    """The records are today's."""
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -100,7 +104,7 @@ def our_responder(files: Files) -> Iterator[tuple[SqlCertificateStore, str]]:
     store.register(ca="ca", serial=leaf.serial_number, subject="CN=x", not_after=END)
     ca = ResponderCa("ca", files.ca.certificate, files.delegate.certificate, files.delegate.key)
     app = create_pki_app(
-        OcspService([ca], store, _now, busy=()),
+        OcspService([ca], store, _now, busy=(), require_agreement=agreed),
         _now,
         limiter=SourceLimiter(RateLimit(1_000, 1.0)),
         observer=Metrics(CollectorRegistry()),

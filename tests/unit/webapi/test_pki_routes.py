@@ -64,11 +64,15 @@ class BusyStore(SqlCertificateStore):
         raise TokenBusy
 
 
+def agreed() -> None:
+    """The records are today's."""
+
+
 def _service(store: SqlCertificateStore) -> OcspService:
     ca = ResponderCa(
         "citizen-ca", PKI.citizen_ca.certificate, PKI.delegate.certificate, PKI.delegate.key
     )
-    return OcspService([ca], store, lambda: NOW, busy=(TokenBusy,))
+    return OcspService([ca], store, lambda: NOW, busy=(TokenBusy,), require_agreement=agreed)
 
 
 def listener(service: OcspService, burst: int = 1_000) -> Flask:
@@ -155,7 +159,7 @@ def test_an_unlawful_row_is_an_error_and_never_good() -> None:
             return CertificateRecord(ca, serial, "CN=x", NOW, CertificateState.SUSPENDED)
 
     with pytest.raises(ValueError, match="since never"):
-        StoredStatuses(Odd()).status("citizen-ca", 1)
+        StoredStatuses(Odd(), agreed).status("citizen-ca", 1)
 
 
 @pytest.mark.parametrize("path", ["/ocsp", "/ocsp/citizen-ca"])

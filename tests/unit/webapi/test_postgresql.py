@@ -56,6 +56,22 @@ def test_urls_that_lack_a_part_or_say_too_much(url: str) -> None:
         make_engine(url, Realm.LOGIN)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://role:p@ss:w0rd@host/name",
+        "postgresql://role:p@ss@host/name",
+        "postgresql://role:p@ss/w0rd@host/name",
+        "postgresql://role:p@ss?w0rd@host/name",
+    ],
+)
+def test_nothing_of_a_password_that_was_not_escaped_is_shown(url: str) -> None:
+    with pytest.raises(DatabaseUrlUnsupported) as refused:
+        make_engine(url, Realm.LOGIN)
+    assert "ss" not in str(refused.value).replace("password", "")
+    assert refused.value.__cause__ is None
+
+
 def test_every_session_is_set_to_what_we_promise(
     postgresql_database: PostgresDatabase, postgresql_server: PostgresServer
 ) -> None:
