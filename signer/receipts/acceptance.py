@@ -107,7 +107,7 @@ class Submission:
     at: datetime
 
 
-Refusal = SubmissionConflict | ElectionNotYetOpen | ElectionOver
+Refusal = SubmissionConflict | ElectionNotYetOpen | ElectionOver | SubmissionVanished
 """Why one ballot is not taken; it says nothing of the others that came with it."""
 
 
@@ -251,5 +251,5 @@ def _judged(
         return SubmissionConflict("another ballot is registered under this id")
     # (3)
     if refusal is None:
-        raise SubmissionVanished("the database holds an id as taken and does not show it")
+        return SubmissionVanished("the database holds an id as taken and does not show it")
     return refusal

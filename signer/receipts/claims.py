@@ -59,19 +59,23 @@ def is_submission_id(text: str) -> bool:
 
 
 def ballots_of(claims: Claims) -> tuple[tuple[str, bytes], ...]:
-    """The ballots of a batch: submission ids with 32 bytes each, in order; no id twice.
+    """The ballots of a batch: submission ids, strictly ascending, with 32 bytes each.
+
+    The request is kept, so its order must not tell in which order voters came.
 
     Raises:
-        RequestMalformed: the member `ballots` is not 1 to MAX_BATCH lists of two.
+        RequestMalformed: the member `ballots` is not 1 to MAX_BATCH lists of two, or they are
+            in another order.
     """
     value = claims["ballots"]
     if not isinstance(value, list) or not 1 <= len(value) <= MAX_BATCH:
         raise RequestMalformed(f"ballots is a list of 1 to {MAX_BATCH}")
-    ballots: dict[str, bytes] = {}
+    ballots: list[tuple[str, bytes]] = []
     for item in value:
         if not isinstance(item, list) or len(item) != 2:
             raise RequestMalformed("a ballot is a list of submission_id and ballot_sha256")
-        ballots[submission_id(item[0])] = digest(item[1], "ballot_sha256")
-    if len(ballots) != len(value):
-        raise RequestMalformed("a submission_id occurs twice")
-    return tuple(ballots.items())
+        name = submission_id(item[0])
+        if ballots and ballots[-1][0] >= name:
+            raise RequestMalformed("ballots ascend by submission_id, and none occurs twice")
+        ballots.append((name, digest(item[1], "ballot_sha256")))
+    return tuple(ballots)

@@ -12,6 +12,8 @@ from typing import Never, Self
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from signer.receipts.claims import (
+    MAX_BATCH,
+    Claims,
     ballots_of,
     digest,
     number_of,
@@ -26,7 +28,6 @@ from signer.receipts.errors import (
     RequestTimeWrong,
 )
 from signer.receipts.jws import (
-    MAX_JWS_BYTES,
     UnverifiedJws,
     parse_jws,
     sign_jws,
@@ -44,8 +45,11 @@ CLOSE_TYPE = "tamga-close+jwt"
 CLOCK_SKEW = timedelta(minutes=5)
 RECEIPT_REQUEST_LIFE = timedelta(seconds=300)
 
-MAX_BATCH_JWS_BYTES = 262_144
-"""As many ballots as a batch may have, with the longest ids, and room to spare."""
+BATCH_HEAD_BYTES = 1_024
+BALLOT_BYTES = 200
+"""What one ballot of the longest id takes of a request, in base64url, and room to spare."""
+
+MAX_BATCH_JWS_BYTES = BATCH_HEAD_BYTES + BALLOT_BYTES * MAX_BATCH
 
 _SEAL = object()
 _ADDRESSED = frozenset({"aud", "election_id", "iat"})
@@ -74,68 +78,26 @@ class ElectionSystem:
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedRegistration:
-    """A registration as it came, well-formed.
+    """A registration as it came; what it claims is read once its signature is good.
 
     Attributes:
         jws: the request, kept as evidence.
-        audience, election_id: whom and what it says it is for.
-        ballots: submission ids (16 to 64 characters of A-Z, a-z, 0-9, hyphen and underscore)
-            with SHA-256 of each ballot, 32 bytes; no id twice.
-        issued_at: unix seconds, a multiple of 600.
         is_batch: whether it is a request of many ballots, in whatever number it has them.
     """
 
     jws: UnverifiedJws
-    audience: str
-    election_id: str
-    ballots: tuple[tuple[str, bytes], ...]
-    issued_at: int
     is_batch: bool
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
-        """Read the registration of one ballot.
-
-        Raises:
-            RequestMalformed: the bytes are not one.
-            RequestTimeWrong: its time is more exact than ten minutes.
-        """
-        jws = parse_jws(body, typ=REGISTRATION_TYPE, max_bytes=MAX_JWS_BYTES)
-        require_members(jws.claims, _ADDRESSED | {"submission_id", "ballot_sha256"})
-        ballot = (
-            submission_id(jws.claims["submission_id"]),
-            digest(jws.claims["ballot_sha256"], "ballot_sha256"),
-        )
-        return cls._addressed(jws, (ballot,), is_batch=False)
+        """Read the registration of one ballot; raises RequestMalformed."""
+        return cls(parse_jws(body, typ=REGISTRATION_TYPE), is_batch=False)
 
     @classmethod
     def parse_batch(cls, body: bytes) -> Self:
-        """Read a request that registers up to 1,000 ballots.
-
-        Raises:
-            RequestMalformed: the bytes are not one, or it names an id twice.
-            RequestTimeWrong: its time is more exact than ten minutes.
-        """
+        """Read a request that registers up to 1,000 ballots; raises RequestMalformed."""
         jws = parse_jws(body, typ=BATCH_TYPE, max_bytes=MAX_BATCH_JWS_BYTES)
-        require_members(jws.claims, _ADDRESSED | {"ballots"})
-        return cls._addressed(jws, ballots_of(jws.claims), is_batch=True)
-
-    @classmethod
-    def _addressed(
-        cls, jws: UnverifiedJws, ballots: tuple[tuple[str, bytes], ...], *, is_batch: bool
-    ) -> Self:
-        issued_at = number_of(jws.claims, "iat")
-        # The request is kept beside the submissions' ids, so it must not tell the second.
-        if issued_at % SLOT_SECONDS:
-            raise RequestTimeWrong("iat is rounded down to ten minutes")
-        return cls(
-            jws=jws,
-            audience=text_of(jws.claims, "aud"),
-            election_id=text_of(jws.claims, "election_id"),
-            ballots=ballots,
-            issued_at=issued_at,
-            is_batch=is_batch,
-        )
+        return cls(jws, is_batch=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,16 +180,20 @@ def verify_registration(
         One for each ballot, in the request's order.
 
     Raises:
-        RequestSignatureInvalid, RequestMisdirected, RequestTimeWrong: as they say.
+        RequestSignatureInvalid, RequestMalformed, RequestMisdirected, RequestTimeWrong: as
+            they say; a time more exact than ten minutes is wrong, too.
     """
-    unverified = unverified_registration
-    verify_jws(unverified.jws, system.key, system.key_id)
-    _check_addressee(unverified.audience, unverified.election_id, system)
-    _check_not_future(unverified.issued_at, at)
-    evidence, in_batch = unverified.jws.compact, unverified.is_batch
+    jws, in_batch = unverified_registration.jws, unverified_registration.is_batch
+    claims = verify_jws(jws, system.key, system.key_id)
+    ballots = _batch_in(claims, jws) if in_batch else _ballot_in(claims)
+    issued_at = _addressed(claims, system)
+    # The request is kept beside the submissions' ids, so it must not tell the second.
+    if issued_at % SLOT_SECONDS:
+        raise RequestTimeWrong("iat is rounded down to ten minutes")
+    _check_not_future(issued_at, at)
     return tuple(
-        Registration(system.election_id, name, ballot, evidence, in_batch, _SEAL)
-        for name, ballot in unverified.ballots
+        Registration(system.election_id, name, ballot, jws.compact, in_batch, _SEAL)
+        for name, ballot in ballots
     )
 
 
@@ -247,11 +213,10 @@ def verify_receipt_request(
             RequestExpired: as they say.
     """
     token = parse_jws(unverified_token, typ=RECEIPT_REQUEST_TYPE)
-    claims = token.claims
+    claims = verify_jws(token, system.key, system.key_id)
     require_members(claims, _ADDRESSED | {"submission_id", "exp"})
-    issued_at, expires_at = number_of(claims, "iat"), number_of(claims, "exp")
-    verify_jws(token, system.key, system.key_id)
-    _check_addressee(text_of(claims, "aud"), text_of(claims, "election_id"), system)
+    expires_at = number_of(claims, "exp")
+    issued_at = _addressed(claims, system)
     if submission_id(claims["submission_id"]) != wanted:
         raise RequestMisdirected("the token is for another submission")
     _check_not_future(issued_at, at)
@@ -278,13 +243,11 @@ def verify_close(
             as they say.
     """
     order = parse_jws(unverified_order, typ=CLOSE_TYPE)
-    claims = order.claims
+    claims = verify_jws(order, system.key, system.key_id)
     require_members(claims, _ADDRESSED | {"no_vote_root", "no_vote_size"})
     root = digest(claims["no_vote_root"], "no_vote_root")
     size = number_of(claims, "no_vote_size")
-    verify_jws(order, system.key, system.key_id)
-    _check_addressee(text_of(claims, "aud"), text_of(claims, "election_id"), system)
-    _check_not_future(number_of(claims, "iat"), at)
+    _check_not_future(_addressed(claims, system), at)
     if not no_vote_proof and (size, root) != (0, EMPTY_ROOT):
         raise RequestMalformed("this election has no tree of voters: size 0, the empty root")
     if size == 0 and root != EMPTY_ROOT:
@@ -320,11 +283,14 @@ def sign_batch(
     ballots: Sequence[tuple[str, bytes]],
     at: datetime,
 ) -> str:
-    """The election system's side: ask for many ballots to be registered, each (id, SHA-256)."""
+    """The election system's side: ask for many ballots to be registered, each (id, SHA-256).
+
+    They may be given in any order: in the request they ascend by id, as prescribed.
+    """
     claims = {
         "aud": audience,
         "election_id": election_id,
-        "ballots": [[name, ballot_sha256.hex()] for name, ballot_sha256 in ballots],
+        "ballots": [[name, ballot_sha256.hex()] for name, ballot_sha256 in sorted(ballots)],
         "iat": _slot_start(at),
     }
     return sign_jws(claims, typ=BATCH_TYPE, private_key=private_key)
@@ -375,11 +341,29 @@ def _slot_start(at: datetime) -> int:
     return second - second % SLOT_SECONDS
 
 
-def _check_addressee(audience: str, election_id: str, system: ElectionSystem) -> None:
-    if audience != system.audience:
+def _ballot_in(claims: Claims) -> tuple[tuple[str, bytes], ...]:
+    require_members(claims, _ADDRESSED | {"submission_id", "ballot_sha256"})
+    ballot_sha256 = digest(claims["ballot_sha256"], "ballot_sha256")
+    return ((submission_id(claims["submission_id"]), ballot_sha256),)
+
+
+def _batch_in(claims: Claims, jws: UnverifiedJws) -> tuple[tuple[str, bytes], ...]:
+    require_members(claims, _ADDRESSED | {"ballots"})
+    ballots = ballots_of(claims)
+    # It is kept for ever: blanks between few ballots must not make it long.
+    if len(jws.compact) > BATCH_HEAD_BYTES + BALLOT_BYTES * len(ballots):
+        raise RequestMalformed("the request is longer than its ballots account for")
+    return ballots
+
+
+def _addressed(claims: Claims, system: ElectionSystem) -> int:
+    """When a request was made, unix seconds, if it is for this service and election."""
+    issued_at = number_of(claims, "iat")
+    if text_of(claims, "aud") != system.audience:
         raise RequestMisdirected("the request is for another service")
-    if election_id != system.election_id:
+    if text_of(claims, "election_id") != system.election_id:
         raise RequestMisdirected("the request is for another election")
+    return issued_at
 
 
 def _check_not_future(issued_at: int, at: datetime) -> None:

@@ -8,7 +8,12 @@ from flask import Blueprint, Response, jsonify, request, url_for
 from pydantic import BaseModel
 
 from signer.receipts.acceptance import Refusal
-from signer.receipts.errors import ElectionNotYetOpen, ElectionOver, SubmissionConflict
+from signer.receipts.errors import (
+    ElectionNotYetOpen,
+    ElectionOver,
+    SubmissionConflict,
+    SubmissionVanished,
+)
 from signer.receipts.jws import MAX_JWS_BYTES
 from signer.receipts.registration import MAX_BATCH_JWS_BYTES
 from webapi.elections.errors import BearerMissing
@@ -154,9 +159,9 @@ def _registered(submission_id: str, ready: ReadyReceipt) -> RegisteredAnswer:
 
 def _batch_answer(outcomes: Sequence[tuple[str, ReadyReceipt | Refusal | None]]) -> Response:
     answer = BatchAnswer(ballots=[_ballot_answer(*outcome) for outcome in outcomes])
-    if all(ready is not None for _, ready in outcomes):
-        return _answer(answer)
-    return _to_be_repeated(answer)
+    if any(ready is None or isinstance(ready, SubmissionVanished) for _, ready in outcomes):
+        return _to_be_repeated(answer)
+    return _answer(answer)
 
 
 def _ballot_answer(
@@ -173,6 +178,8 @@ def _ballot_answer(
             return RefusedBallot(status="over", submission_id=submission_id)
         case ElectionNotYetOpen():
             return RefusedBallot(status="not_yet_open", submission_id=submission_id)
+        case SubmissionVanished():
+            return RefusedBallot(status="failed", submission_id=submission_id)
         case _:
             assert_never(outcome)
 

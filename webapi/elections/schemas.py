@@ -28,8 +28,9 @@ class PendingAnswer(_Answer):
 class RefusedBallot(_Answer):
     """This ballot was not registered; the others of its request are judged by themselves."""
 
-    status: Literal["conflict", "over", "not_yet_open"] = Field(
-        description="another ballot has this id; the election takes no new ballots any more, or yet"
+    status: Literal["conflict", "over", "not_yet_open", "failed"] = Field(
+        description="another ballot has this id; the election takes no new ballots any more, or "
+        "yet; the service failed with this ballot alone, so that it should be sent again"
     )
     submission_id: str
 

@@ -3,19 +3,28 @@
 import hashlib
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from joserfc import jws
+from joserfc.jwk import ECKey
 from sqlalchemy import select
 from werkzeug.test import TestResponse
 
+from signer.receipts.acceptance import StoredRegistration
 from signer.receipts.claims import MAX_BATCH
-from signer.receipts.jws import sign_jws
+from signer.receipts.jws import sign_jws, thumbprint
 from signer.receipts.policy import Policy
-from signer.receipts.registration import BATCH_TYPE, MAX_BATCH_JWS_BYTES, sign_batch
+from signer.receipts.registration import (
+    BALLOT_BYTES,
+    BATCH_HEAD_BYTES,
+    BATCH_TYPE,
+    MAX_BATCH_JWS_BYTES,
+    sign_batch,
+)
 from signer.receipts.verify import verify_receipt
 from tests.support.databases import Database
 from tests.support.election_site import Site, problem
@@ -98,7 +107,8 @@ HASH = "ab" * 32
         [[5, HASH]],
         [[submission_id(0), HASH], [submission_id(0), HASH]],
         [[submission_id(0), HASH], [submission_id(0), "cd" * 32]],
-        [[submission_id(number), HASH] for number in range(MAX_BATCH + 1)],
+        [[submission_id(1), HASH], [submission_id(0), HASH]],
+        [[submission_id(0), HASH], [submission_id(2), HASH], [submission_id(1), HASH]],
     ],
 )
 def test_malformed_ballots(site: Site, ballots: object) -> None:
@@ -111,6 +121,34 @@ def test_malformed_ballots(site: Site, ballots: object) -> None:
     body = sign_jws(claims, typ=BATCH_TYPE, private_key=site.disk.election.system_key)
     problem(site.post(PATH, body.encode()), 400, "request_malformed")
     assert site.disk.registrations.count(ELECTION) == 0
+
+
+def test_more_ballots_than_a_batch_may_have(site: Site) -> None:
+    body = of_numbers(site, range(MAX_BATCH + 1))
+    assert len(body) < MAX_BATCH_JWS_BYTES
+    problem(site.post(PATH, body), 400, "request_malformed")
+    assert site.disk.registrations.count(ELECTION) == 0
+
+
+def test_a_batch_that_is_longer_than_its_ballots(site: Site) -> None:
+    claims = {
+        "aud": AUDIENCE,
+        "election_id": ELECTION,
+        "ballots": [[submission_id(0), HASH]],
+        "iat": int(site.at.timestamp()) // 600 * 600,
+    }
+    key = site.disk.election.system_key
+    header = {"alg": "ES256", "typ": BATCH_TYPE, "kid": thumbprint(key.public_key())}
+
+    def padded(blanks: int) -> bytes:
+        payload = json.dumps(claims) + " " * blanks
+        signed = jws.serialize_compact(header, payload, ECKey.import_key(key), ["ES256"])
+        return signed.encode()
+
+    room = BATCH_HEAD_BYTES + BALLOT_BYTES - len(padded(0))
+    problem(site.post(PATH, padded(room * 3 // 4 + 3)), 400, "request_malformed")
+    assert site.disk.registrations.count(ELECTION) == 0
+    assert site.post(PATH, padded(room * 3 // 4 - 3)).status_code == 202
 
 
 def test_another_system_s_signature(site: Site) -> None:
@@ -132,7 +170,7 @@ def test_the_rate_limit_counts_ballots(tmp_path: Path) -> None:
 
 
 def test_pending_then_registered_in_the_request_s_order(site: Site) -> None:
-    body = of_numbers(site, [3, 1, 2])
+    body = of_numbers(site, [3, 1, 2])  # `sign_batch` puts them into their order
     pending = site.post(PATH, body)
     assert (pending.status_code, pending.headers["Retry-After"]) == (202, "1")
     assert "Location" not in pending.headers
@@ -142,7 +180,7 @@ def test_pending_then_registered_in_the_request_s_order(site: Site) -> None:
     assert registered.status_code == 200
     assert registered.headers["Cache-Control"] == "no-store"
     policy = Policy.parse(site.client.get(f"/log/{ELECTION}/policy").data)
-    for number, item in zip([3, 1, 2], ballots_of(registered), strict=True):
+    for number, item in zip([1, 2, 3], ballots_of(registered), strict=True):
         assert item["submission_id"] == submission_id(number)
         verified = verify_receipt(item["receipt"].encode(), ballot(number), policy)
         assert verified.index == item["index"]
@@ -189,6 +227,23 @@ def test_after_the_order_to_close(site: Site) -> None:
     assert statuses(post(site, [0, 1, 2])) == ["registered", "registered", "over"]
     changed = request(site, [(submission_id(0), b"another")])
     assert statuses(site.post(PATH, changed)) == ["conflict"]
+
+
+def test_a_ballot_that_vanished_fails_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost, find = submission_id(1), site.disk.registrations.find
+    site.register(1)
+
+    def find_others(election_id: str, names: Collection[str]) -> Mapping[str, StoredRegistration]:
+        return {name: row for name, row in find(election_id, names).items() if name != lost}
+
+    monkeypatch.setattr(site.disk.registrations, "find", find_others)
+    answer = post(site, [0, 1, 2])
+    assert (answer.status_code, statuses(answer)) == (202, ["pending", "failed", "pending"])
+    site.work()
+    answer = post(site, [0, 1, 2])
+    assert (answer.status_code, answer.headers["Retry-After"]) == (202, "1")
+    assert statuses(answer) == ["registered", "failed", "registered"]
+    problem(site.register(1), 500, "internal_error")
 
 
 def test_erased_salts(site: Site) -> None:

@@ -10,6 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
+from joserfc import jws as jose
+from joserfc.jwk import ECKey
 
 from signer.receipts.errors import (
     RequestExpired,
@@ -88,19 +90,19 @@ def test_a_good_registration_is_kept_as_evidence() -> None:
 )
 def test_malformed_claims(change: dict[str, Any]) -> None:
     with pytest.raises(RequestMalformed):
-        UnverifiedRegistration.parse(jws(CLAIMS | change))
+        verified(jws(CLAIMS | change))
 
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_missing_claims(name: str) -> None:
     claims = {key: value for key, value in CLAIMS.items() if key != name}
     with pytest.raises(RequestMalformed):
-        UnverifiedRegistration.parse(jws(claims))
+        verified(jws(claims))
 
 
 def test_an_exact_second_is_refused() -> None:
     with pytest.raises(RequestTimeWrong, match="ten minutes"):
-        UnverifiedRegistration.parse(jws(CLAIMS | {"iat": CLAIMS["iat"] + 1}))
+        verified(jws(CLAIMS | {"iat": CLAIMS["iat"] + 1}))
 
 
 def test_a_registration_from_the_future() -> None:
@@ -147,9 +149,6 @@ def test_other_headers(header: dict[str, Any]) -> None:
 
 
 def test_the_key_id_is_signed_and_checked() -> None:
-    from joserfc import jws as jose
-    from joserfc.jwk import ECKey
-
     header = {"alg": "ES256", "typ": REGISTRATION_TYPE, "kid": "another"}
     body = jose.serialize_compact(
         header, json.dumps(CLAIMS), ECKey.import_key(TRIAL.system_key), ["ES256"]
@@ -173,14 +172,28 @@ GOOD = jws(CLAIMS)
         GOOD.replace(b".", b"..", 1),
         bytes(MAX_JWS_BYTES + 1),
         GOOD.rpartition(b".")[0] + b".\xc3\xa9",
-        b".".join([parts_of(GOOD)[0], b"W10", parts_of(GOOD)[2]]),
-        b".".join([parts_of(GOOD)[0], b"W11", parts_of(GOOD)[2]]),
-        b".".join([parts_of(GOOD)[0], b"A", parts_of(GOOD)[2]]),
+        b".".join([b"W10", *parts_of(GOOD)[1:]]),
+        b".".join([b"W11", *parts_of(GOOD)[1:]]),
+        b".".join([b"A", *parts_of(GOOD)[1:]]),
     ],
 )
 def test_bytes_that_are_no_request(body: bytes) -> None:
     with pytest.raises(RequestMalformed):
         UnverifiedRegistration.parse(body)
+
+
+@pytest.mark.parametrize("payload", [b"W10", b"W11", b"A", b"", b"e30"])
+def test_an_unsigned_payload_is_not_even_read(payload: bytes) -> None:
+    with pytest.raises(RequestSignatureInvalid):
+        verified(b".".join([parts_of(GOOD)[0], payload, parts_of(GOOD)[2]]))
+
+
+@pytest.mark.parametrize("payload", [b"[]", b"{", b"\xff", b'{"a":1,"a":1}'])
+def test_a_signed_payload_that_is_no_object(payload: bytes) -> None:
+    header = {"alg": "ES256", "typ": REGISTRATION_TYPE, "kid": SYSTEM.key_id}
+    body = jose.serialize_compact(header, payload, ECKey.import_key(TRIAL.system_key), ["ES256"])
+    with pytest.raises(RequestMalformed, match="JSON"):
+        verified(body.encode())
 
 
 @given(st.binary(max_size=200))
