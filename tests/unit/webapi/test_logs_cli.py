@@ -180,7 +180,7 @@ def test_what_the_worker_has_is_not_rebuilt(desk: Desk) -> None:
             ["LogForked: the database lacks the checkpoint of size 7"],
         ),
         (
-            update(log_checkpoints).where(log_checkpoints.c.size == 7).values(previous_size=7),
+            update(log_checkpoints).where(log_checkpoints.c.size == 7).values(previous_size=8),
             ["LogForked: the checkpoint of size 7 follows a larger one"],
         ),
         (
