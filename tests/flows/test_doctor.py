@@ -68,7 +68,7 @@ class Patient(Installation):
     def keep_one_zone(self, zone: str, module: str = MODULE) -> None:
         """Leave one token in the configuration, with this module."""
         text = self.config.read_text()
-        for other in {"login", "receipts", "pki"} - {zone}:
+        for other in {"login", "receipts", "pki", "audit"} - {zone}:
             text = re.sub(rf"\[tokens\.{other}\]\n(?:[^\[\n].*\n)+\n", "", text)
         self.config.write_text(text.replace(MODULE, module))
 

@@ -1,19 +1,25 @@
 """What waits for a person since its database was put back."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from signer.receipts.leaf import SLOT_SECONDS
 from webapi.operations.checks import CheckResult
 from webapi.storage.answer_holds import SqlAnswerHolds
+from webapi.storage.errors import StorageError
 from webapi.storage.log_holds import SqlLogHolds
 
 LOGS, ANSWERS = "holds.logs", "holds.pki"
 
 
-def check_log_holds(holds: SqlLogHolds) -> Iterator[CheckResult]:
+def check_log_holds(open_holds: Callable[[], SqlLogHolds]) -> Iterator[CheckResult]:
     """No log is on hold; one that is gives no receipts."""
-    held = sorted(holds.held())
+    try:
+        holds = open_holds()
+        held = sorted(holds.held())
+    except StorageError as e:
+        yield CheckResult.skipped(LOGS, str(e))
+        return
     if not held:
         yield CheckResult.ok(LOGS, "no log is on hold")
     for election_id in held:
@@ -34,9 +40,13 @@ def check_log_holds(holds: SqlLogHolds) -> Iterator[CheckResult]:
             yield CheckResult.failed(LOGS, seen, remedy)
 
 
-def check_answer_holds(holds: SqlAnswerHolds) -> Iterator[CheckResult]:
+def check_answer_holds(open_holds: Callable[[], SqlAnswerHolds]) -> Iterator[CheckResult]:
     """The responder may answer."""
-    found = holds.find()
+    try:
+        found = open_holds().find()
+    except StorageError as e:
+        yield CheckResult.skipped(ANSWERS, str(e))
+        return
     if not found:
         yield CheckResult.ok(ANSWERS, "the answers about certificates are not on hold")
         return

@@ -67,13 +67,13 @@ def _checks(wiring: Wiring, settings: Settings, examination: Examination) -> Ite
     yield from _database_checks(wiring, settings, limit)
     yield Check(
         (holds.LOGS,),
-        lambda: holds.check_log_holds(SqlLogHolds(wiring.engine(Realm.BALLOTS))),
+        lambda: holds.check_log_holds(lambda: SqlLogHolds(wiring.engine(Realm.BALLOTS))),
         limit,
         _DATABASE_FIRST,
     )
     yield Check(
         (holds.ANSWERS,),
-        lambda: holds.check_answer_holds(SqlAnswerHolds(wiring.engine(Realm.PKI))),
+        lambda: holds.check_answer_holds(lambda: SqlAnswerHolds(wiring.engine(Realm.PKI))),
         limit,
         _DATABASE_FIRST,
     )

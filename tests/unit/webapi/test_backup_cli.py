@@ -118,15 +118,15 @@ def test_lost_salt_keys_and_younger_logs_are_told(place: Place, tmp_path: Path) 
 def test_the_doctor_tells_of_holds(place: Place) -> None:
     logs = SqlLogHolds(place.engine(Realm.BALLOTS))
     answers = SqlAnswerHolds(place.engine(Realm.PKI))
-    (well,) = check_log_holds(logs)
-    (silent,) = check_answer_holds(answers)
+    (well,) = check_log_holds(lambda: logs)
+    (silent,) = check_answer_holds(lambda: answers)
     assert {well.state, silent.state} == {CheckState.OK}
     logs.place(ELECTION, reason=HoldReason.ORDERED, slot=2_985_000)
-    (held,) = check_log_holds(logs)
+    (held,) = check_log_holds(lambda: logs)
     assert held.state is CheckState.FAILED
     assert held.remedy.endswith(f"tamga log confirm {ELECTION}")
     logs.contradict(ELECTION, b"proof", slot=1)
-    (final,) = check_log_holds(logs)
+    (final,) = check_log_holds(lambda: logs)
     assert "new log" in final.remedy
 
 
@@ -134,7 +134,7 @@ def test_the_doctor_tells_of_a_silent_responder(place: Place, tmp_path: Path) ->
     run(place, "backup", "create", tmp_path / "backup")
     lose(place)
     run(place, "backup", "restore", tmp_path / "backup")
-    (held,) = check_answer_holds(SqlAnswerHolds(place.engine(Realm.PKI)))
+    (held,) = check_answer_holds(lambda: SqlAnswerHolds(place.engine(Realm.PKI)))
     assert held.state is CheckState.FAILED
     assert "tamga pki confirm" in held.remedy
 
