@@ -11,7 +11,7 @@ from signer.payload import Purpose
 from signer.receipts.checkpoint import Checkpoint
 from signer.receipts.growth import Step
 from tests.support.faults import Point, Scene
-from tests.support.home_database import HomeDatabase
+from tests.support.home_database import HomeDatabase, often_on_sqlite
 from tests.support.log_audit import audit_all, journal
 from webapi.storage.realm import Realm
 
@@ -88,6 +88,7 @@ def test_a_crash_at_every_step_of_a_seal_one_after_another(stage: Scene) -> None
     assert verify(stage).returncode == 0
 
 
+@often_on_sqlite
 @pytest.mark.parametrize(
     "point",
     [
@@ -137,6 +138,7 @@ ACTIVITY = [
 ]
 
 
+@often_on_sqlite
 @pytest.mark.parametrize(("realm", "act"), ACTIVITY)
 def test_a_restored_database_of_any_realm_halts_its_audit_log_and_says_so(
     stage: Scene, home_database: HomeDatabase, realm: Realm, act: Callable[[Scene], None]
@@ -180,11 +182,7 @@ def begin_anew(stage: Scene, realm: Realm) -> "subprocess.CompletedProcess[str]"
     )
 
 
-@pytest.mark.parametrize(
-    "home_database",
-    ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)],
-    indirect=True,
-)
+@often_on_sqlite
 def test_a_realm_whose_newer_database_is_lost_for_ever_goes_on_in_a_new_generation(
     stage: Scene, home_database: HomeDatabase
 ) -> None:

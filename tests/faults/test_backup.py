@@ -6,10 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.support.faults import Scene
-from tests.support.home_database import HomeDatabase
+from tests.support.home_database import HomeDatabase, often_on_sqlite
 from tests.support.log_audit import audit_all
 
 LOG = "log-a"
@@ -41,11 +39,7 @@ def lose_everything(stage: Scene, home_database: HomeDatabase) -> None:
     shutil.rmtree(stage.home.directory / "logs")
 
 
-@pytest.mark.parametrize(
-    "home_database",
-    ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)],
-    indirect=True,
-)
+@often_on_sqlite
 def test_backups_under_load_and_what_becomes_of_them(
     stage: Scene, home_database: HomeDatabase, tmp_path: Path
 ) -> None:

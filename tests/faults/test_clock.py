@@ -2,21 +2,15 @@
 
 from datetime import timedelta
 
-import pytest
-
 from signer.receipts.leaf import BallotLeaf, decode_leaf
 from signer.receipts.receipt import UnverifiedReceipt
 from tests.support.faults import START, Scene
+from tests.support.home_database import often_on_sqlite
 from tests.support.log_audit import audit_all
 
 LOG = "log-a"
 
-# The repeats on PostgreSQL are of `make test-long`: what is tested here is not the database's.
-pytestmark = pytest.mark.parametrize(
-    "home_database",
-    ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)],
-    indirect=True,
-)
+pytestmark = often_on_sqlite
 
 
 def slot(stage: Scene, number: int) -> int:

@@ -8,20 +8,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import pytest
-
 from tests.support.faults import DEADLINE_SECONDS, await_fact
+from tests.support.home_database import often_on_sqlite
 from tests.support.processes import assert_none_left
 from webapi.cli.home import Home
 
 REFUSED = re.compile("PinLatched|PinIncorrect|the PIN (is|may be) wrong")
 
-# The repeats on PostgreSQL are of `make test-long`: what is tested here is not the database's.
-pytestmark = pytest.mark.parametrize(
-    "home_database",
-    ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)],
-    indirect=True,
-)
+pytestmark = often_on_sqlite
 
 
 def with_one_token_and_a_wrong_pin(home: Home) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from tests.support.faults import Scene
-from tests.support.home_database import HomeDatabase
+from tests.support.home_database import HomeDatabase, often_on_sqlite
 from webapi.storage.realm import Realm
 
 GOOD: dict[str, dict[str, str]] = {"halted": {}, "busy": {}}
@@ -16,6 +16,7 @@ def ask(stage: Scene) -> str:
     return answer
 
 
+@often_on_sqlite
 def test_a_suspended_certificate_is_never_good_again_by_an_old_database(
     stage: Scene, home_database: HomeDatabase
 ) -> None:

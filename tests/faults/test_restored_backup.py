@@ -3,10 +3,8 @@
 import shutil
 from pathlib import Path
 
-import pytest
-
 from tests.support.faults import Scene
-from tests.support.home_database import HomeDatabase
+from tests.support.home_database import HomeDatabase, often_on_sqlite
 from tests.support.log_audit import audit_all, audit_log
 
 LOG = "log-a"
@@ -55,11 +53,7 @@ def test_a_log_whose_database_was_restored_never_signs_again(
     audit_log(stage, LOG)
 
 
-@pytest.mark.parametrize(
-    "home_database",
-    ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)],
-    indirect=True,
-)
+@often_on_sqlite
 def test_a_restored_folder_is_brought_up_to_the_database(stage: Scene, tmp_path: Path) -> None:
     stage.register_all(LOG, 3)
     stage.settle()
@@ -76,11 +70,7 @@ def test_a_restored_folder_is_brought_up_to_the_database(stage: Scene, tmp_path:
     audit_all(stage)
 
 
-@pytest.mark.parametrize(
-    "home_database",
-    ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)],
-    indirect=True,
-)
+@often_on_sqlite
 def test_a_lost_folder_halts_the_log(stage: Scene) -> None:
     stage.register_all(LOG, 3)
     stage.settle()

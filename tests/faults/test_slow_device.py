@@ -3,10 +3,10 @@
 import time
 from datetime import UTC, datetime
 
-import pytest
 from sqlalchemy import func, select
 
 from tests.support.faults import Scene, await_fact, scene
+from tests.support.home_database import often_on_sqlite
 from tests.support.log_audit import audit_log
 from tests.support.real_worker import real_worker
 from webapi.cli.home import Home
@@ -40,11 +40,7 @@ def seconds_until_receipts(stage: Scene, count: int) -> float:
 
 
 # The repeat on PostgreSQL is of `make test-long`: what is slow here is not the database.
-@pytest.mark.parametrize(
-    "home_database",
-    ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)],
-    indirect=True,
-)
+@often_on_sqlite
 def test_receipts_come_between_the_challenges_of_an_empty_stock(home: Home) -> None:
     slow = {
         "MISCHIEF_SIGN_MS": str(MILLISECONDS),

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.faults import Point, Scene, Service
+from tests.support.home_database import often_on_sqlite
 from tests.support.log_audit import audit_all
 
 LOG = "log-a"
@@ -26,6 +27,7 @@ def second_sequencer(stage: Scene) -> Service:
     return other
 
 
+@often_on_sqlite
 def test_the_lock_keeps_a_second_sequencer_out(stage: Scene) -> None:
     other = stage.start()
     told = other.order("run", at=stage.at)

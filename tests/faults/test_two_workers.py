@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.support.faults import Point, Scene, Service, await_fact, scene
-from tests.support.home_database import HomeDatabase, PostgresHome
+from tests.support.home_database import HomeDatabase, PostgresHome, often_on_sqlite
 from tests.support.log_audit import audit_all, audit_log
 from tests.support.real_worker import real_worker
 from webapi.cli.home import Home
@@ -56,6 +56,7 @@ def test_a_killed_worker_is_followed_by_the_one_that_stood_by(now_stage: Scene) 
         assert second.events()[-1] == "worker_stopped"
 
 
+@often_on_sqlite
 def test_a_worker_that_is_told_to_stop_gives_the_lease_up(now_stage: Scene) -> None:
     home = now_stage.home
     with real_worker(home, "first") as first:
@@ -67,6 +68,7 @@ def test_a_worker_that_is_told_to_stop_gives_the_lease_up(now_stage: Scene) -> N
             assert second.await_event("worker_active") < TAKEOVER_SECONDS
 
 
+@often_on_sqlite
 def test_whose_lease_was_lost_stands_by_and_opens_nothing(
     now_stage: Scene, home_database: HomeDatabase
 ) -> None:

@@ -257,7 +257,7 @@ def _origin(home: Home) -> str:
     return load_settings(home.config, {}).service.origin
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture
 def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Installation]:
     home = Home(tmp_path / "home")
     https, ocsp = free_ports(2)
@@ -279,6 +279,9 @@ def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ins
     database.remove()
 
 
+@pytest.mark.parametrize(
+    "installation", [pytest.param("sqlite", marks=pytest.mark.long), "postgresql"], indirect=True
+)
 def test_what_was_answered_holds_while_processes_are_killed(installation: Installation) -> None:
     plan = Plan(seconds=12, kill_every_seconds=4, logins_per_second=5, receipts_per_second=20)
     reports.append(run(installation, plan))

@@ -5,11 +5,20 @@ import sqlite3
 from pathlib import Path
 from typing import Protocol
 
+import pytest
+
 from tests.support.postgres import PATTERN, PostgresServer, roles_in
 from webapi.cli.home import Home
 from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.engine import opened_engine
 from webapi.storage.realm import Realm
+
+often_on_sqlite = pytest.mark.parametrize(
+    "home_database",
+    ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)],
+    indirect=True,
+)
+"""For tests of what is not the database's: their repeats on PostgreSQL are of `make test-long`."""
 
 
 class HomeDatabase(Protocol):
