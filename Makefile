@@ -30,7 +30,7 @@ lint: setup-dev
 	$(PY) -m tests.support.sizes
 
 test: setup-dev lint
-	$(PY) -m pytest --cov --cov-report=term:skip-covered
+	$(PY) -m tests.support.side_by_side
 
 test-long: setup-dev
 	$(PY) -m pytest -m "long or hypothesis" --hypothesis-profile=long --no-cov --timeout=1200

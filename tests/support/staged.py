@@ -24,8 +24,7 @@ from signer.receipts.log_store import SignedCheckpoint
 from webapi import clock, token_keys, wiring
 from webapi.storage.audit_log import SqlAuditLog
 from webapi.storage.log_records import SqlLogRecords
-from webapi.storage.permits import SqlPermitLedger
-from webapi.watched import WatchedLogStore
+from webapi.watched import WatchedLogStore, WatchedPermitLedger
 
 
 class Stage:
@@ -142,7 +141,7 @@ class StagedAuditLog(StagedRecords, SqlAuditLog):
         self.stage.reached("RELEASED", log_id)
 
 
-class StagedLedger(SqlPermitLedger):
+class StagedLedger(WatchedPermitLedger):
     """Of ranges."""
 
     stage: Stage
@@ -195,7 +194,7 @@ def rehearsed(stage: Stage) -> Iterator[None]:
     with ExitStack() as stack:
         for target, name, double in (
             (clock, "now", stage.now),
-            (wiring, "SqlPermitLedger", StagedLedger),
+            (wiring, "WatchedPermitLedger", StagedLedger),
             (wiring, "WatchedLogStore", StagedLogStore),
             (wiring, "SqlAuditLog", StagedAuditLog),
             (token_keys, "HsmBackend", StagedBackend),

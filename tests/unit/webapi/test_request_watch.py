@@ -66,7 +66,7 @@ def test_every_route_that_takes_a_body_limits_it_far_below_the_site(whole_site: 
     for rule in taking:
         for content_type in ("application/json", "application/jose"):
             answer = client.post(
-                address_of(rule), data=bytes(100_000), content_type=content_type, base_url=ORIGIN
+                address_of(rule), data=bytes(250_000), content_type=content_type, base_url=ORIGIN
             )
             if answer.status_code != 415:
                 assert answer.status_code == 413, rule
