@@ -135,6 +135,8 @@ def test_the_role_runs_where_it_is_configured(
     monkeypatch.setenv("TAMGA_CONFIG", str(path))
     monkeypatch.setenv(VARIABLE, "")
     monkeypatch.setattr(roles, "end_with_parent", lambda _parent: None)
+    monkeypatch.setattr(roles, "configure_logs", lambda: None)
+    monkeypatch.setattr(roles, "log_uncaught", lambda: None)
     monkeypatch.setattr(roles, "protect_memory", lambda: None)
     monkeypatch.setitem(roles.ROLES, "web", lambda s: started.append(s.metrics.listen_port))
     roles.main(["web"])
