@@ -74,6 +74,8 @@ def test_every_role_and_every_worker_of_granian_ends_so(monkeypatch: pytest.Monk
 
     for module in (roles, entry):
         monkeypatch.setattr(module, "end_with_parent", refuse)
+    for name in ("configure_logs", "log_uncaught"):  # of the process that runs the tests
+        monkeypatch.setattr(roles, name, lambda: None)
     monkeypatch.setattr(entry, "parent_process", lambda: SimpleNamespace(pid=7))
     with pytest.raises(SystemExit, match="is 6"):
         roles.main(["worker", "6", "3"])
