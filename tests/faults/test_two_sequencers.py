@@ -65,6 +65,7 @@ def overtake(stage: Scene, point: Point) -> None:
     audit_all(stage, unspent=2 if point.name == "INTENT_RECORDED" else 0)
 
 
+@often_on_sqlite
 @pytest.mark.parametrize(
     "point", [Point("state read"), Point("INTENT_RECORDED"), Point("SIGNED")], ids=str
 )
