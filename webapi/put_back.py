@@ -93,10 +93,9 @@ class RecordsWatch:
         before, self._doubt = self._doubt, None
         try:
             self._compare()
-        except (*PUT_BACK, OSError) as error:
+        except (SequencerHalted, OSError) as error:
+            # Also where the folder does not say: an old database may have come with its loss.
             self._doubt = type(error).__name__
-        except SequencerHalted:
-            return  # a folder that was lost proves nothing of the database; the worker says so
         if self._doubt not in (None, before):
             _log.critical("records_in_doubt", reason=self._doubt)
 

@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, select
 from structlog.testing import capture_logs
 
 from signer.login.challenge import IssuedChallenge, StockedNonce
-from signer.receipts.errors import DatabaseBehind, LogForked
+from signer.receipts.errors import CheckpointFileMissing, DatabaseBehind, LogForked
 from tests.support.audit_trail import AuditTrail, owner_of
 from tests.support.databases import Database
 from tests.support.receipts import NOW
@@ -127,3 +127,11 @@ def test_answers_are_held_once_and_every_open_login_is_removed(database: Databas
     with login.begin() as connection:
         for table in (challenges, challenge_stock):
             assert connection.scalar(select(func.count()).select_from(table)) == 0
+
+
+def test_a_folder_that_does_not_say_lets_nothing_be_said() -> None:
+    def compare() -> None:
+        raise CheckpointFileMissing("was its folder lost?")
+
+    with pytest.raises(RecordsDoubtful, match="CheckpointFileMissing"):
+        RecordsWatch(compare).require_agreement()
