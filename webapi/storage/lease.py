@@ -8,6 +8,7 @@ which the server ends, and the lock with it, soon after the worker's host has va
 pooler that shares sessions between transactions may stand between them.
 """
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -35,6 +36,7 @@ _CONNECT_ARGUMENTS = {
     ),
 }
 _TRY = text("SELECT pg_try_advisory_lock(:family, :number)")
+_FREE = text("SELECT pg_advisory_unlock_all()")  # of this session
 _ASK = text(
     "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
     " AND pid = pg_backend_pid() AND database ="
@@ -142,7 +144,7 @@ class _SessionLock:
                 self._session = self._engine.connect()
             return bool(self._session.execute(_TRY, _LOCK).scalar_one())
         except SQLAlchemyError as error:
-            self.release()
+            self._end_session()
             raise DatabaseUnavailable("the database does not answer") from error
 
     def is_held(self) -> bool:
@@ -151,11 +153,18 @@ class _SessionLock:
         try:
             return bool(self._session.execute(_ASK, _LOCK).scalar_one())
         except SQLAlchemyError:
-            self.release()
+            self._end_session()
             return False
 
     def release(self) -> None:
-        """End the session; the server lets the lock go with it."""
+        """Give the lock up, then end the session, whose end the server notices only later."""
+        if self._session is not None:
+            # Without an answer the lock goes with the session.
+            with contextlib.suppress(SQLAlchemyError):
+                self._session.execute(_FREE)
+        self._end_session()
+
+    def _end_session(self) -> None:
         session, self._session = self._session, None
         if session is not None:
             session.invalidate()

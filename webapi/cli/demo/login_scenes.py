@@ -3,7 +3,9 @@
 import base64
 import os
 import secrets
+import time
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from webapi.cli.demo.narrator import DemoFailed
 from webapi.cli.demo.stage import AgentAnswer, Stage
 
 _LOOK_AT_LOG = "Look into service.log in the demonstration's folder."
+_STOCK_SECONDS = 30.0
+_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +112,13 @@ def _attempt(stage: Stage) -> Answer:
 
 
 def _challenge(browser: Client) -> dict[str, Any]:
-    answer = browser.post_json("/auth/challenge", {})
-    return _require(answer, 200, "a challenge").json()
+    """A challenge; a service that has just begun to sign them may have none for a moment."""
+    deadline = time.monotonic() + _STOCK_SECONDS
+    while True:
+        answer = browser.post_json("/auth/challenge", {})
+        if answer.status != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() >= deadline:
+            return _require(answer, 200, "a challenge").json()
+        time.sleep(_POLL_SECONDS)
 
 
 def _post_token(browser: Client, challenge: dict[str, Any], answer: AgentAnswer) -> Answer:

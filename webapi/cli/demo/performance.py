@@ -22,7 +22,7 @@ from webapi.cli.demo.receipt_scenes import ReceiptFacts, VotersFiles
 from webapi.cli.demo.stage import Stage, running_service
 from webapi.cli.home import Home, Ports
 
-READY_SECONDS = 30.0
+READY_SECONDS = 90.0
 _POLL_SECONDS = 0.1
 
 
