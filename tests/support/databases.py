@@ -46,7 +46,7 @@ class PostgresDatabase:
 
     def __init__(self, server: PostgresServer) -> None:
         self.server = server
-        self.name = server.new_database()
+        self.name = server.clean_database()
         self._engines: list[Engine] = []
 
     def engine(self, realm: Realm) -> Engine:
@@ -64,7 +64,7 @@ class PostgresDatabase:
     def close(self) -> None:
         for engine in self._engines:
             engine.dispose()
-        self.server.drop_database(self.name)
+        self.server.take_back(self.name)
 
 
 def url_in(folder: Path, realm: Realm) -> str:

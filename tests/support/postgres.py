@@ -26,6 +26,60 @@ START_SECONDS = 30.0
 _QUICK = ("fsync=off", "full_page_writes=off")
 _LONGEST_SOCKET_PATH = 100
 
+CUT = (
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+    " WHERE datname = '{name}' AND pid <> pg_backend_pid()"
+)
+USED_TABLES = (
+    "SELECT relname FROM pg_class WHERE oid >= 16384 AND relkind = 'r'"
+    " AND relname <> 'alembic_version' AND pg_relation_size(oid) > 0"
+)
+EMPTY = """
+SET session_replication_role = replica; -- neither foreign keys nor triggers have a say
+DO $$
+DECLARE
+    which text;
+BEGIN
+    FOR which IN
+        SELECT oid::regclass FROM pg_class
+        WHERE oid >= 16384 AND relkind IN ('r', 'p') AND relname <> 'alembic_version'
+    LOOP
+        EXECUTE 'DELETE FROM ' || which;
+    END LOOP;
+    PERFORM setval(oid::regclass, 1, false) FROM pg_class WHERE oid >= 16384 AND relkind = 'S';
+END $$
+"""
+_CATALOGS = {
+    "attribute": "attrelid >= 16384",
+    "attrdef": "adrelid >= 16384",
+    "constraint": "oid >= 16384",
+    "default_acl": "true",
+    "index": "indexrelid >= 16384",
+    "namespace": "true",
+    "policy": "true",
+    "proc": "oid >= 16384",
+    "trigger": "oid >= 16384",
+    "type": "oid >= 16384",
+}
+_ROWS = [
+    *(f"SELECT t::text AS row FROM pg_{name} t WHERE {which}" for name, which in _CATALOGS.items()),
+    # Without what the server itself writes: sizes, and the age of the oldest row.
+    (
+        "SELECT ROW(oid, relname, relkind, relowner, relacl, relchecks, relhasrules,"
+        " relhastriggers, relrowsecurity, reloptions)::text FROM pg_class WHERE oid >= 16384 AND relkind <> 't'"
+    ),
+    (
+        "SELECT ROW(datdba, datacl, datallowconn, datconnlimit)::text FROM pg_database"
+        " WHERE datname = current_database()"
+    ),
+    (
+        "SELECT setconfig::text FROM pg_db_role_setting"
+        " WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    ),
+    *(f"SELECT version_num FROM {realm}.alembic_version" for realm in Realm),
+]
+CATALOG = f"SELECT string_agg(row, E'\\n' ORDER BY row) FROM ({' UNION ALL '.join(_ROWS)}) AS rows"
+
 
 class PostgresServer:
     """One server process and its data.
@@ -43,6 +97,8 @@ class PostgresServer:
         self._options = () if durable else _QUICK
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
+        self._spare: list[str] = []
+        self._catalog_of_copies = ""
         if os.geteuid() == 0:  # which PostgreSQL refuses to run as
             owner = pwd.getpwnam("postgres")
             os.chown(self.folder, owner.pw_uid, owner.pw_gid)
@@ -124,6 +180,40 @@ class PostgresServer:
             self.administer(PATTERN, roles_sql(roles))
             with opened_engine(self.url(roles.owner, PATTERN), realm) as engine:
                 upgrade(engine, realm, runtime_role=roles.runtime)
+        # Else a database that was emptied would not be as this one is.
+        assert self.administer(PATTERN, USED_TABLES) == []
+        self._spare.append(self.new_database())
+        self._catalog_of_copies = self._catalog(self._spare[0])
+
+    def clean_database(self) -> str:
+        """The name of a database that is as the pattern is: one that was cleaned, or a copy."""
+        if not self._spare:
+            return self.new_database()
+        self._databases += 1
+        name = f"test_{self._databases}"
+        # Whoever was left over from an earlier test looks for the old name.
+        self.administer("postgres", f"ALTER DATABASE {self._spare.pop()} RENAME TO {name}")
+        return name
+
+    def take_back(self, name: str) -> None:
+        """Empty a database for another test, which is much faster than a copy.
+
+        One whose catalog is not a fresh copy's any more is removed.
+        """
+        self.administer("postgres", CUT.format(name=name))
+        try:
+            self.administer(name, EMPTY)
+            is_as_before = self._catalog(name) == self._catalog_of_copies
+        except psycopg.Error:  # it may be read-only, or without the pattern's tables
+            is_as_before = False
+        if is_as_before:
+            self._spare.append(name)
+        else:
+            self.drop_database(name)
+
+    def _catalog(self, database: str) -> str:
+        """Everything that a test could have changed in a database, but for the rows of tables."""
+        return str(self.administer(database, CATALOG)[0][0])
 
     def new_database(self, pattern: str = PATTERN) -> str:
         """The name of a new copy of the pattern, or of another database."""
