@@ -1,56 +1,145 @@
-"""Runs the suite in two halves at once, one for each core, and joins what they covered.
+"""Runs the suite in parts side by side, joins what they covered, and tells at the end what failed.
 
-The unit and token tests are mostly one busy process; the others mostly wait for the processes that
-they start. Usage: python -m tests.support.side_by_side
+A part is a run of pytest of its own. There is one more at a time than the two cores of the smallest
+machine that this is for: parts of real processes wait for half of their time. Usage:
+python -m tests.support.side_by_side
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
-import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-HALVES = {
-    "units": ["tests/unit", "tests/tokens"],
-    "processes": ["tests/faults", "tests/flows", "tests/soak"],
+AT_ONCE = 3
+SHOWN_BELOW_PERCENT = 95
+# Each part alone covers too little: the bound is for all together.
+MEASURED = ("--cov", "--cov-report=", "--cov-fail-under=0")
+COUNTED = {
+    "passed": "passed",
+    "failed": "failed",
+    "error": "failed",
+    "errors": "failed",
+    "skipped": "skipped",
+    "xfailed": "skipped",
 }
-# Each half alone covers too little: the bound is for both together.
-OPTIONS = ["--cov", "--cov-report=", "--cov-fail-under=0"]
+_FAILURE = re.compile(r"(FAILED|ERROR)( \S+\.py|: )")
+_TOTALS = re.compile(r"=+ (\d+ \w+.*?) =+$")
 
 
-def start(name: str, paths: list[str], folder: Path) -> subprocess.Popen[str]:
-    """One half, with measurements in files of its own; its output is told as it comes."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *paths, *OPTIONS],
+@dataclass
+class Part:
+    """A part of the suite, and what became of it.
+
+    Attributes:
+        name: for people.
+        paths: what pytest is given.
+        measured: whether it counts for the coverage. It costs each process a third of its start.
+        code: pytest's exit status.
+        failures: the lines that name what failed.
+        totals: pytest's last line; empty where it did not come to that.
+    """
+
+    name: str
+    paths: Sequence[str]
+    measured: bool = True
+    code: int = -1
+    failures: list[str] = field(default_factory=list)
+    totals: str = ""
+
+    def run(self, folder: Path) -> None:
+        """Run it; its output is told as it comes."""
+        options = MEASURED if self.measured else ("--no-cov",)
+        with subprocess.Popen(
+            [sys.executable, "-m", "pytest", *self.paths, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**os.environ, "COVERAGE_FILE": str(folder / f"coverage-{self.name}")},
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                self.note(line.rstrip("\n"))
+        self.code = process.returncode
+
+    def note(self, line: str) -> None:
+        print(f"{self.name:>8} | {line}", flush=True)
+        if _FAILURE.match(line):
+            self.failures.append(line)
+        elif (found := _TOTALS.match(line)) is not None:
+            self.totals = found[1]
+
+    def counts(self) -> Counter[str]:
+        """How many tests passed, failed, were skipped."""
+        told: Counter[str] = Counter()
+        for number, outcome in re.findall(r"(\d+) (\w+)", self.totals):
+            if outcome in COUNTED:
+                told[COUNTED[outcome]] += int(number)
+        return told
+
+
+def parts() -> list[Part]:
+    """All of the suite; what takes longest begins first."""
+    return [
+        Part("site", ["tests/unit/webapi"]),
+        # These kill and stop processes; what those run is measured where it is tested in detail.
+        Part("faults", ["tests/faults", "tests/soak"], measured=False),
+        Part("flows", ["tests/flows"]),
+        Part("units", ["tests/unit", "--ignore=tests/unit/webapi"]),
+        Part("tokens", ["tests/tokens"]),
+    ]
+
+
+def report_coverage(folder: Path, measured: Sequence[Part]) -> int:
+    """Join what the parts measured and show the files that have little; 0 if it is enough."""
+    environment = {**os.environ, "COVERAGE_FILE": str(folder / "coverage")}
+    command = [sys.executable, "-m", "coverage"]
+    files = [str(folder / f"coverage-{part.name}") for part in measured]
+    subprocess.run([*command, "combine", "-q", *files], check=False, env=environment)
+    done = subprocess.run(
+        [*command, "report", "--skip-covered"],
+        check=False,
+        env=environment,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "COVERAGE_FILE": str(folder / f"coverage-{name}")},
     )
-    threading.Thread(target=tell, args=(name, process)).start()
-    return process
+    for line in done.stdout.splitlines():
+        percent = re.search(r" (\d+)%", line)
+        if percent is None or int(percent[1]) < SHOWN_BELOW_PERCENT or line.startswith("TOTAL"):
+            print(line)
+    return done.returncode
 
 
-def tell(name: str, process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        print(f"{name:>9} | {line}", end="", flush=True)
+def summarise(ran: Sequence[Part]) -> None:
+    """What failed, each part's totals, and one line for all: the end of a log that was cut off."""
+    print("\n==== summary ====")
+    for part in ran:
+        for line in part.failures:
+            print(line)
+    for part in ran:
+        print(f"{part.name:>8} | {part.totals or f'ended with {part.code} before its end'}")
+    counts = sum((part.counts() for part in ran), Counter[str]())
+    print(", ".join(f"{counts[outcome]} {outcome}" for outcome in ("passed", "failed", "skipped")))
 
 
 def main() -> int:
+    ran = parts()
     with tempfile.TemporaryDirectory(prefix="tamga-tests-") as name:
         folder = Path(name)
-        running = [start(half, paths, folder) for half, paths in HALVES.items()]
-        codes = [process.wait() for process in running]
-        environment = {**os.environ, "COVERAGE_FILE": str(folder / "coverage")}
-        measured = [str(folder / f"coverage-{half}") for half in HALVES]
-        for arguments in (["combine", "-q", *measured], ["report", "--skip-covered"]):
-            done = subprocess.run(
-                [sys.executable, "-m", "coverage", *arguments], check=False, env=environment
-            )
-            codes.append(done.returncode)
-    return int(any(codes))
+        with ThreadPoolExecutor(AT_ONCE) as lanes:
+            list(lanes.map(partial(Part.run, folder=folder), ran))
+        too_little = report_coverage(folder, [part for part in ran if part.measured])
+    summarise(ran)
+    if too_little:
+        print("the tests cover too little: the table above")
+    return int(bool(too_little) or any(part.code for part in ran))
 
 
 if __name__ == "__main__":
