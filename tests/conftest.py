@@ -1,5 +1,6 @@
 """The run says which real modules signed, and fails if one that it needs did not."""
 
+import os
 from collections.abc import Iterator
 
 import hypothesis
@@ -16,13 +17,16 @@ pytest_plugins = [
     "tests.support.databases",
     "tests.support.backups",
     "tests.support.softhsm",
-    "tests.support.mischief",
 ]
 
 # These files sign with real tokens; a run that contains them must show signatures by both.
 _NEEDS = {"test_softhsm_keys.py": "libsofthsm2", "test_agent_card.py": "opensc-pkcs11"}
 _needed: set[str] = set()
 _engines_needed: set[str] = set()
+
+# Hundreds of processes of the service are started: without files of bytecode each would compile all
+# of it anew, which is half of its start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # `make test-long` looks twenty times as long for bytes that a parser chokes on.
 hypothesis.settings.register_profile("long", max_examples=2_000, deadline=None, print_blob=True)

@@ -15,7 +15,8 @@ from webapi.cli.home import Home
 
 LOG = "log-a"
 GOOD: dict[str, dict[str, str]] = {"halted": {}, "busy": {}}
-TAKEOVER_SECONDS = 2.0
+TAKEOVER_SECONDS = 20.0
+"""On a machine that is busy; what matters is that nobody waits for anything to expire."""
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_a_killed_worker_is_followed_by_the_one_that_stood_by(now_stage: Scene) 
         # It said once that it stands by, however often it looked.
         assert second.events().count("worker_stands_by") == 1
         second.process.terminate()
-        assert second.process.wait(10) == 0
+        assert second.process.wait(60) == 0
         assert second.events()[-1] == "worker_stopped"
 
 
@@ -64,7 +65,7 @@ def test_a_worker_that_is_told_to_stop_gives_the_lease_up(now_stage: Scene) -> N
         with real_worker(home, "second") as second:
             second.await_event("worker_stands_by")
             first.process.terminate()
-            assert first.process.wait(10) == 0
+            assert first.process.wait(60) == 0
             assert second.await_event("worker_active") < TAKEOVER_SECONDS
 
 

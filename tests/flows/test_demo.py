@@ -48,7 +48,7 @@ def demo(directory: Path, ports: list[int]) -> subprocess.CompletedProcess[str]:
         command(directory, ports),
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=180,
         check=False,
         cwd=directory.parent,
         env={**os.environ, "PYTHONPATH": str(Path.cwd())},

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.support.processes import assert_none_left
 from webapi.cli.home import Home
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 SAMPLE_SECONDS = 5.0
 SUPERVISOR = "supervisor"
 

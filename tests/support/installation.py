@@ -23,7 +23,7 @@ from tests.support.processes import assert_none_left, free_ports, numbered_proce
 from webapi.cli.home import Home
 from webapi.storage.realm import Realm
 
-READY_SECONDS = 40.0
+READY_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Installation:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=120,
             env={**self.environment, **environment},
         )
 

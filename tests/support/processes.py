@@ -1,5 +1,6 @@
 """Finds processes by what stands in their command line or environment."""
 
+import random
 import socket
 import time
 from pathlib import Path
@@ -36,15 +37,22 @@ def assert_none_left(text: str, seconds: float = 5.0) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on now."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Loopback ports that nobody listens on now.
+
+    They are below those that the kernel gives away: one of these could be a client's by the time
+    that it is listened on.
+    """
+    found: list[int] = []
+    for port in random.sample(range(20_000, 32_000), 1_000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError("no port is free")
 
 
 def children(process: int) -> list[int]:

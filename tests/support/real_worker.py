@@ -35,7 +35,7 @@ class RealWorker:
         lines = self.log.read_text(errors="replace").splitlines()
         return [json.loads(line)["event"] for line in lines if line.startswith("{")]
 
-    def await_event(self, event: str, seconds: float = 30.0) -> float:
+    def await_event(self, event: str, seconds: float = 90.0) -> float:
         """Wait until it has logged something; seconds waited."""
         began = time.monotonic()
         while event not in self.events():
