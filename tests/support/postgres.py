@@ -66,7 +66,8 @@ _ROWS = [
     # Without what the server itself writes: sizes, and the age of the oldest row.
     (
         "SELECT ROW(oid, relname, relkind, relowner, relacl, relchecks, relhasrules,"
-        " relhastriggers, relrowsecurity, reloptions)::text FROM pg_class WHERE oid >= 16384 AND relkind <> 't'"
+        " relhastriggers, relrowsecurity, reloptions)::text"
+        " FROM pg_class WHERE oid >= 16384 AND relkind <> 't'"
     ),
     (
         "SELECT ROW(datdba, datacl, datallowconn, datconnlimit)::text FROM pg_database"
