@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from tests.support.home_database import PostgresHome
 from tests.support.installation import Installation, Serving, make_installation, serving
 from tests.support.processes import assert_none_left, children, numbered_processes
+from webapi.cli.home import Home
 
 ROLES = ("web", "worker", "ocsp")
 TOKEN_MODULE = re.compile(r"softhsm|opensc|p11-kit|pkcs11[^/]*\.so$")
@@ -24,9 +26,20 @@ BINDING = re.compile(r"/site-packages/pkcs11/_pkcs11\.[^/]*\.so$")
 """The Python binding: it loads modules, and is none."""
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    return make_installation(tmp_path_factory.mktemp("serving") / "home")
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)]
+)
+def home(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
+    made = make_installation(tmp_path_factory.mktemp("serving") / "home")
+    if request.param == "sqlite":
+        yield made
+        return
+    database = PostgresHome(request.getfixturevalue("durable_postgresql_server"))
+    database.attach(Home(made.directory))
+    yield made
+    database.remove()
 
 
 @pytest.fixture(scope="module")
@@ -103,14 +116,24 @@ def set_workers(home: Installation, count: int) -> None:
     config.write_text(re.sub(r"workers = \d+", f"workers = {count}", config.read_text()))
 
 
+def break_the_database(directory: Path) -> str:
+    """Leave no tables where the settings say that they are; returns which command mends that."""
+    config = directory / "tamga.toml"
+    if "postgresql" in config.read_text():
+        config.write_text(re.sub(r"(@/)\w+", r"\1postgres", config.read_text()))
+        return "tamga db roles"
+    shutil.rmtree(directory / "database")
+    return "tamga db upgrade"
+
+
 def test_what_cannot_start_ends_it_with_the_reason(home: Installation, tmp_path: Path) -> None:
     broken = Installation(tmp_path / "home", home.ports)
     shutil.copytree(home.directory, broken.directory)
-    shutil.rmtree(broken.directory / "database")
+    remedy = break_the_database(broken.directory)
     done = broken.run("serve", "--role", "worker")
     assert done.returncode == 1
     assert "worker ended with 1 and never came up, 3 times in a row" in done.stderr
-    assert "tamga db upgrade" in done.stderr
+    assert remedy in done.stderr
     *told, last = done.stderr.splitlines()
     assert {json.loads(line)["event"] for line in told} >= {"uncaught_error", "role_ended"}
     assert last.startswith("Error: worker ended")
