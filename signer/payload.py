@@ -2,7 +2,8 @@
 
 A key serves one purpose, and the payloads of two purposes never look alike:
 login challenges begin with a label and a zero byte, checkpoints with the log's
-origin line (an audit log's with `audit.`, a ballot log's never), OCSP answers with a DER SEQUENCE.
+origin line (an audit log's with `audit.`, a ballot log's never), OCSP answers with a DER SEQUENCE
+that begins with a tagged ResponderID, revocation lists with one that begins with their version.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ from dataclasses import InitVar, dataclass, field
 from enum import StrEnum
 from typing import Never
 
+from asn1crypto import crl as asn1_crl
 from asn1crypto import ocsp as asn1_ocsp
 
 from pkcs11_bridge.agent.challenge_proof import LABEL as LOGIN_CHALLENGE_LABEL
@@ -19,6 +21,7 @@ _SEAL = object()
 
 MAX_CHECKPOINT_BYTES = 1024
 MAX_OCSP_RESPONSE_DATA_BYTES = 16_384
+MAX_CRL_BYTES = 16_777_216
 
 
 class Purpose(StrEnum):
@@ -28,6 +31,7 @@ class Purpose(StrEnum):
     RECEIPT_LOG = "receipt-log"
     RECEIPT_LOG_ED25519 = "receipt-log-ed25519"
     OCSP_CITIZEN_CA = "ocsp-citizen-ca"
+    CRL_CITIZEN_CA = "crl-citizen-ca"
     AUDIT = "audit"
 
 
@@ -36,6 +40,7 @@ AUDIT_ORIGIN_PREFIX = "audit."
 """With it the name of every audit log begins, and of no ballot log."""
 
 OCSP_PURPOSES = frozenset({Purpose.OCSP_CITIZEN_CA})
+CRL_PURPOSES = frozenset({Purpose.CRL_CITIZEN_CA})
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +155,32 @@ def ocsp_response_payload(purpose: Purpose, response_data: bytes) -> Payload:
     if not complete:
         raise PayloadRefused("an OCSP answer without a single response or its time says nothing")
     return Payload(purpose, response_data, _SEAL)
+
+
+def crl_payload(purpose: Purpose, tbs_cert_list: bytes) -> Payload:
+    """The tbsCertList of a revocation list (RFC 5280, section 5.1), to be signed.
+
+    Args:
+        purpose: the purpose of a key of revocation lists.
+        tbs_cert_list: DER of a TBSCertList, version 2.
+
+    Raises:
+        PayloadRefused: the purpose is another, or the bytes are not a TBSCertList.
+    """
+    if purpose not in CRL_PURPOSES:
+        raise PayloadRefused(f"{purpose} is not the purpose of a key of revocation lists")
+    if len(tbs_cert_list) > MAX_CRL_BYTES:
+        raise PayloadRefused("the revocation list is too large")
+    try:
+        parsed = asn1_crl.TbsCertList.load(tbs_cert_list, strict=True)
+        # asn1crypto parses a field when it is read.
+        complete = (
+            parsed["version"].native == "v2"
+            and parsed["this_update"].native is not None
+            and parsed["next_update"].native is not None
+        )
+    except (ValueError, TypeError) as error:
+        raise PayloadRefused("the bytes are not the TBSCertList of a revocation list") from error
+    if not complete:
+        raise PayloadRefused("a revocation list has version 2, thisUpdate and nextUpdate")
+    return Payload(purpose, tbs_cert_list, _SEAL)

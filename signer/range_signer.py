@@ -51,6 +51,9 @@ OCSP_RANGE = RangeTerms(4096, timedelta(minutes=10), ahead=1024)
 """About a second of what a software token signs: a commit per second at most, and a quarter of
 a second for the next range to become durable. A quiet responder reserves one in ten minutes."""
 
+CRL_RANGE = RangeTerms(1, timedelta(minutes=1), ahead=0)
+"""A list is rare and large: each signature has a record of its own."""
+
 
 class RangeSigner:
     """`signer.backend.PayloadSigner` for one purpose and owner.

@@ -2,6 +2,7 @@
 
     <directory>/root-ca.cer ...      CA certificates (DER)
     <directory>/ocsp-citizen-ca.cer  the current OCSP delegate (DER)
+    <directory>/crl-citizen-ca.cer   the current key of the revocation lists (DER)
     <directory>/tls.crt, tls.key     the web server's chain and key (PEM)
     <directory>/issued.json          every certificate that a CA here issued
 
@@ -39,6 +40,7 @@ from softhsm_config.virtual_card.card_file import CardImage
 from softhsm_config.virtual_card.slots import Slot
 from softhsm_config.zones import (
     CITIZEN_CA_KEY,
+    CRL_CITIZEN_KEY,
     NATIONAL_CA_KEY,
     OCSP_CITIZEN_KEY,
     ROOT_CA_KEY,
@@ -50,6 +52,7 @@ NATIONAL_CA = "national-ca"
 CITIZEN_CA = "citizen-ca"
 SERVICE_CA = "service-ca"
 OCSP_CITIZEN_CA = "ocsp-citizen-ca"
+CRL_CITIZEN_CA = "crl-citizen-ca"
 TLS_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 _CITIZEN_POLICIES = (profiles.AUTHENTICATION_POLICY, profiles.SIGNING_POLICY)
@@ -181,7 +184,7 @@ class DevelopmentPki:
         return StatusUrls(responder, f"{self._base_url}/certs/{ca}.cer")
 
     def certificate_file(self, name: str) -> Path:
-        """Return the DER file of a CA's or the OCSP delegate's certificate."""
+        """Return the DER file of the certificate of a CA, the OCSP delegate or the lists' key."""
         return self._directory / f"{name}.cer"
 
     def issue_ocsp_delegate(self, keys: CaKeys, at: datetime) -> x509.Certificate:
@@ -193,6 +196,20 @@ class DevelopmentPki:
             return present
         certificate = self._issue(CITIZEN_CA, plan)
         self._store(OCSP_CITIZEN_CA, certificate)
+        return certificate
+
+    def issue_crl_signer(self, keys: CaKeys, at: datetime) -> x509.Certificate:
+        """Return the key of the citizen CA's lists; a new one when half its life is spent.
+
+        The CA above issues it: a list need not vouch for the key that signed it.
+        """
+        public_key = keys.signing_key(CRL_CITIZEN_KEY).public_key()
+        plan = profiles.crl_signer(self.citizen_ca.subject, public_key, at)
+        present = self._stored(CRL_CITIZEN_CA, public_key)
+        if present is not None and self._still_serves(present, NATIONAL_CA, plan, at):
+            return present
+        certificate = self._issue(NATIONAL_CA, plan)
+        self._store(CRL_CITIZEN_CA, certificate)
         return certificate
 
     def issue_tls(self, at: datetime, hosts: tuple[str, ...] = TLS_HOSTS) -> TlsFiles:

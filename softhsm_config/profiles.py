@@ -30,6 +30,7 @@ CA_LIFE = 9 * _YEAR
 CITIZEN_LIFE = 5 * _YEAR
 TLS_LIFE = _YEAR
 DELEGATE_LIFE = timedelta(days=7)
+CRL_SIGNER_LIFE = _YEAR
 
 _USAGES = (
     "digital_signature",
@@ -168,6 +169,17 @@ def ocsp_delegate(common_name: str, key: SubjectKey, at: datetime) -> Certificat
         (x509.OCSPNoCheck(), False),
     )
     return _plan(authority_name(common_name), key, at, DELEGATE_LIFE, extensions)
+
+
+def crl_signer(authority: x509.Name, key: SubjectKey, at: datetime) -> CertificatePlan:
+    """Plan the key of a CA's revocation lists: the CA's own name, and cRLSign alone.
+
+    Args:
+        authority: The CA's subject: its lists are direct ones (RFC 5280 section 5.1.1.3).
+        key: The lists' key.
+        at: Time of issue.
+    """
+    return _plan(authority, key, at, CRL_SIGNER_LIFE, _leaf_extensions("crl_sign"))
 
 
 def tls_server(

@@ -11,6 +11,7 @@ NATIONAL_CA_KEY = "dev-national-ca"
 CITIZEN_CA_KEY = "dev-citizen-ca"
 SERVICE_CA_KEY = "dev-service-ca"
 OCSP_CITIZEN_KEY = "ocsp-citizen-ca"
+CRL_CITIZEN_KEY = "crl-citizen-ca"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ LOGIN = _zone("tamga-login", login_challenge=KeyAlgorithm.EC_P256)
 RECEIPTS = _zone("tamga-receipts", **_RECEIPT_KEYS)
 RECEIPTS_STANDBY = _zone("tamga-receipts-standby", **_RECEIPT_KEYS)
 AUDIT = _zone("tamga-audit", audit=KeyAlgorithm.EC_P256)
-PKI = _zone("tamga-pki", ocsp_citizen_ca=KeyAlgorithm.EC_P256)
+PKI = _zone("tamga-pki", ocsp_citizen_ca=KeyAlgorithm.EC_P256, crl_citizen_ca=KeyAlgorithm.EC_P256)
 DEVELOPMENT_CA = _zone(
     "tamga-dev-ca",
     dev_root_ca=KeyAlgorithm.RSA_4096,

@@ -44,6 +44,8 @@ def web() -> Flask:
 def ocsp() -> Flask:
     """The OCSP responder's application."""
     with ends_logged():
-        application = _wiring().ocsp_application()
+        wiring = _wiring()
+        application = wiring.ocsp_application()
+        wiring.start_ocsp_jobs()
     report_up()
     return application

@@ -1,12 +1,21 @@
 """Our OCSP responder joined to the table of issued certificates: part of the wiring."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ocsp.responder.answering import Answer, Declined, ResponderCa, answer, decline
+from ocsp.responder.answering import (
+    Answer,
+    Declined,
+    Question,
+    ResponderCa,
+    answer_live,
+    decline,
+    understand,
+)
 from ocsp.responder.statuses import (
     IssuedGood,
     IssuedRevoked,
@@ -15,11 +24,58 @@ from ocsp.responder.statuses import (
     NotIssued,
     RevocationReason,
 )
+from webapi.pki.service import CrlNotPublished, CrlUncertain
 from webapi.storage.certificates import CertificateRecord, CertificateState, SqlCertificateStore
+from webapi.storage.crls import SqlCrlStore
+
+DELTA = ".delta"
+"""What the name of a delta list ends with."""
+
+
+class PresignedSource(Protocol):
+    """`webapi.presigning.PresignedLane`."""
+
+    def find(self, question: Question, at: datetime) -> Answer | None:
+        """The answer that was signed beforehand; None if there is none that is good now."""
+
+    def note_answered(self, question: Question, answer: Answer) -> None:
+        """Learn what was signed live, so that the next one is signed beforehand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crl:
+    """A revocation list to give out.
+
+    Attributes:
+        der: the CertificateList.
+        this_update: of the list.
+        next_update: of the list.
+    """
+
+    der: bytes = field(repr=False)
+    this_update: datetime
+    next_update: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CrlSource:
+    """Where a CA's lists are.
+
+    Attributes:
+        certificate: DER of the certificate of the lists' key.
+        crls: what is published.
+    """
+
+    certificate: bytes = field(repr=False)
+    crls: SqlCrlStore
 
 
 class OcspService:
-    """`webapi.pki.routes.PkiService` for CAs whose delegates' keys this process holds."""
+    """`webapi.pki.routes.PkiService` for CAs whose delegates' keys this process holds.
+
+    Two lanes: what bears a nonce is signed live, for its asker alone; the same answer for everybody
+    is signed beforehand, and live only where none is there yet.
+    """
 
     def __init__(
         self,
@@ -29,6 +85,8 @@ class OcspService:
         *,
         busy: tuple[type[Exception], ...],
         require_agreement: Callable[[], None],
+        presigned: Mapping[str, PresignedSource] | None = None,
+        lists: Mapping[str, CrlSource] | None = None,
     ) -> None:
         """Join the parts.
 
@@ -38,28 +96,70 @@ class OcspService:
             clock: gives aware UTC.
             busy: errors that pass, or that a person ends; the answer to them is tryLater.
             require_agreement: raises one of them where the store is not today's.
+            presigned: answers that were signed beforehand, by the CA's name.
+            lists: revocation lists, by the CA's name.
         """
         self._cas = {ca.name: ca for ca in cas}
+        self._presigned = presigned or {}
+        self._lists = lists or {}
+        self._require_agreement = require_agreement
         self._statuses = StoredStatuses(store, require_agreement)
         self._clock = clock
         self._busy = busy
+        self._certificates = {
+            ca.name: ca.certificate.public_bytes(Encoding.DER) for ca in self._cas.values()
+        } | {f"crl-{ca}": source.certificate for ca, source in self._lists.items()}
 
     def answer(self, unverified_request: bytes, ca: str | None) -> Answer:
         """Answer as the named CA's responder, or as any of ours."""
-        cas = tuple(self._cas.values()) if ca is None else (self._cas[ca],)
+        cas = [known for name, known in self._cas.items() if ca in (None, name)]
+        question = understand(unverified_request, cas)
+        if isinstance(question, Answer):
+            return question
         try:
-            return answer(unverified_request, cas, self._statuses, self._clock())
+            return self._answer(question, self._clock())
         except self._busy:
             return decline(Declined.TRY_LATER)
+
+    def _answer(self, question: Question, at: datetime) -> Answer:
+        presigned = self._presigned.get(question.ca.name) if question.nonce is None else None
+        if presigned is None:
+            return answer_live(question, self._statuses, at)
+        found = presigned.find(question, at)
+        if found is None:
+            found = answer_live(question, self._statuses, at)
+            presigned.note_answered(question, found)
+        return found
 
     def malformed(self) -> Answer:
         """The answer to what cannot even be decoded."""
         return decline(Declined.MALFORMED_REQUEST)
 
     def certificate(self, ca: str) -> bytes | None:
-        """DER of the CA's certificate, None if it is none of ours."""
-        found = self._cas.get(ca)
-        return None if found is None else found.certificate.public_bytes(Encoding.DER)
+        """DER of a CA's certificate, or of its lists' key (`crl-<ca>`); None if it is not ours."""
+        return self._certificates.get(ca)
+
+    def crl(self, name: str) -> Crl | None:
+        """The newest complete (`<ca>`) or delta list (`<ca>.delta`); None if none is made here.
+
+        Raises:
+            CrlNotPublished: the first is not there yet.
+            CrlUncertain: the records are in doubt, or cannot be read now.
+        """
+        ca = name.removesuffix(DELTA)
+        source = self._lists.get(ca)
+        if source is None:
+            return None
+        try:
+            newest = source.crls.newest()
+            # In this order: what was read is of the database that is compared.
+            self._require_agreement()
+        except self._busy as e:
+            raise CrlUncertain from e
+        if newest is None:
+            raise CrlNotPublished
+        der = newest.complete if name == ca else newest.delta
+        return None if der is None else Crl(der, newest.this_update, newest.next_update)
 
 
 class StoredStatuses:
@@ -79,10 +179,11 @@ class StoredStatuses:
         record = self._store.status_to_tell(ca, serial)
         # In this order: what was read is of the database that is compared.
         self._require_agreement()
-        return NotIssued() if record is None else _status(record)
+        return NotIssued() if record is None else status_of(record)
 
 
-def _status(record: CertificateRecord) -> IssuedStatus:
+def status_of(record: CertificateRecord) -> IssuedStatus:
+    """What is said of a certificate in this state."""
     match record.state:
         case CertificateState.GOOD:
             return IssuedGood()

@@ -66,7 +66,7 @@ def serve_ocsp(settings: Settings) -> None:
         port=listener.listen_port,
         interface=Interfaces.WSGI,
         http=HTTPModes.http1,
-        workers=1,
+        workers=listener.workers,
         blocking_threads=OCSP_THREADS,
         respawn_failed_workers=True,
         workers_kill_timeout=WORKER_STOP_SECONDS,

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from webapi.settings_base import Port, ResolvedPath, Section, resolve
+from webapi.settings_responder import OcspListenerSettings
 from webapi.settings_trust import TrustSettings
 from webapi.storage.errors import DatabaseUrlUnsupported
 from webapi.storage.realm import Realm
@@ -228,35 +229,6 @@ class LoginSettings(Section):
     def session_absolute(self) -> timedelta:
         """A session ends so long after the login."""
         return timedelta(seconds=self.session_absolute_seconds)
-
-
-class OcspListenerSettings(Section):
-    """[ocsp_listener]: the plain-HTTP listener that answers for one CA."""
-
-    listen_host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
-    listen_port: Port = Field(default=8480, description="TCP port to listen on, 1 to 65535")
-    ca: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="short name of the CA, as in its URL"
-    )
-    ca_certificate: ResolvedPath = Field(description="DER or PEM certificate of the CA")
-    delegate_certificate: ResolvedPath = Field(
-        description="DER or PEM certificate of the OCSP delegate that the CA issued"
-    )
-    answer_life_seconds: int = Field(
-        default=60, ge=1, le=604_800, description="from thisUpdate to nextUpdate of an answer"
-    )
-
-    requests_per_source_burst: int = Field(
-        default=2_000, ge=1, le=1_000_000, description="requests one address may send at once"
-    )
-    requests_per_source_per_minute: float = Field(
-        default=12_000.0, gt=0, le=6_000_000, description="requests one address may send per minute"
-    )
-
-    @property
-    def answer_life(self) -> timedelta:
-        """From thisUpdate to nextUpdate of an answer."""
-        return timedelta(seconds=self.answer_life_seconds)
 
 
 class ReceiptSettings(Section):

@@ -26,6 +26,7 @@ ZONE_OF: Mapping[Purpose, Zone] = {
     Purpose.RECEIPT_LOG: "receipts",
     Purpose.RECEIPT_LOG_ED25519: "receipts",
     Purpose.OCSP_CITIZEN_CA: "pki",
+    Purpose.CRL_CITIZEN_CA: "pki",
     Purpose.AUDIT: "audit",
 }
 """On which zone's token each purpose has its key."""

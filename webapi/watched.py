@@ -25,7 +25,7 @@ from webapi.audit_logs import AuditLogs
 from webapi.elections.sequencing import ReceiptLogs
 from webapi.login import problems as login_problems
 from webapi.login.service import Decide
-from webapi.ocsp_service import OcspService
+from webapi.ocsp_service import Crl, OcspService
 from webapi.operations.metrics import Metrics
 from webapi.problems import INTERNAL, PROBLEMS, find_problem, merge_problems
 from webapi.storage.challenges import SqlChallengeStore
@@ -239,9 +239,15 @@ class WatchedOcspService:
         """As the service inside."""
         return self.inner.certificate(ca)
 
+    def crl(self, name: str) -> Crl | None:
+        """As the service inside."""
+        return self.inner.crl(name)
+
     def _counted(self, answer: Answer) -> Answer:
-        declined = answer.declined
-        self.metrics.ocsp_answered("signed" if declined is None else declined.name.lower())
+        outcome = "presigned" if answer.presigned else "signed"
+        if answer.declined is not None:
+            outcome = answer.declined.name.lower()
+        self.metrics.ocsp_answered(outcome)
         return answer
 
 

@@ -21,7 +21,7 @@ from signer.login.authenticate import LoginRules, authenticate
 from signer.login.challenge import OWNER as LOGIN_OWNER
 from signer.login.challenge import StockPolicy, refill_stock
 from signer.payload import Purpose
-from signer.range_signer import LOGIN_CHALLENGE_RANGE, OCSP_RANGE, RangeSigner, RangeTerms
+from signer.range_signer import LOGIN_CHALLENGE_RANGE, RangeSigner, RangeTerms
 from signer.receipts.growth import SilentObserver
 from signer.receipts.tile_store import TileFolder
 from webapi import clock
@@ -34,10 +34,11 @@ from webapi.elections.routes import elections_blueprint
 from webapi.elections.sequencing import PublicationRules, ReceiptLogs
 from webapi.elections.service import ElectionsService
 from webapi.elections.waiting import ShortWait
+from webapi.jobs import BackgroundJobs
 from webapi.limits import RateLimit, SourceLimiter
 from webapi.login.service import LoginService
 from webapi.login.sessions import SessionPolicy
-from webapi.ocsp_listener import make_listener
+from webapi.ocsp_listener import Listener, make_listener
 from webapi.operations.metrics import JobAction, Metrics
 from webapi.operations.readiness import Check, Readiness
 from webapi.put_back import Containment, compare_audit_log
@@ -82,6 +83,7 @@ _CLIENT_REPORT_LIMIT = RateLimit(burst=10, per_minute=10.0)
 REALM_OF: Mapping[Purpose, Realm] = {
     Purpose.LOGIN_CHALLENGE: Realm.LOGIN,
     Purpose.OCSP_CITIZEN_CA: Realm.PKI,
+    Purpose.CRL_CITIZEN_CA: Realm.PKI,
 }
 """Where the ranges of permits of a purpose are recorded; a log's permits are in its own realm."""
 _REALMS_OF_WEB = (Realm.LOGIN, Realm.BALLOTS)
@@ -132,8 +134,9 @@ class Wiring:
         for engine in self._engines.values():
             engine.dispose()
         self._engines.clear()
+        self.__dict__.pop("_ocsp_listener", None)
 
-    def range_signer(self, purpose: Purpose, *, owner: str, terms: RangeTerms) -> PayloadSigner:
+    def range_signer(self, purpose: Purpose, terms: RangeTerms, *, owner: str) -> PayloadSigner:
         """A signer for a purpose of high rate; its ranges end when the wiring is closed.
 
         Raises:
@@ -193,12 +196,25 @@ class Wiring:
             ZoneNotConfigured: no [ocsp_listener], or no token for its key.
             ocsp.errors.ResponderMisconfigured: certificates and key do not belong together.
         """
+        return self._ocsp_listener.application
+
+    def start_ocsp_jobs(self) -> None:
+        """Sign in the background what the listener is asked for often; raises as its application.
+
+        They end when the wiring is closed.
+        """
+        jobs = BackgroundJobs(self._ocsp_listener.jobs)
+        self._closing.callback(jobs.close)
+        jobs.start()
+
+    @cached_property
+    def _ocsp_listener(self) -> Listener:
         listener = self.settings.ocsp_listener
         if listener is None:
             raise ZoneNotConfigured("there is no section [ocsp_listener]")
         return make_listener(
             listener,
-            signer=self.range_signer(Purpose.OCSP_CITIZEN_CA, owner=listener.ca, terms=OCSP_RANGE),
+            signer_for=partial(self.range_signer, owner=listener.ca),
             engine=self.engine(Realm.PKI),
             compare=partial(self.compare_audit, Realm.PKI),
             metrics=self.metrics,
@@ -216,7 +232,7 @@ class Wiring:
     def _jobs(self) -> Iterator[tuple[str, JobAction, float]]:
         challenges = WatchedChallenges(self.engine(Realm.LOGIN), self.metrics)
         login_signer = self.range_signer(
-            Purpose.LOGIN_CHALLENGE, owner=LOGIN_OWNER, terms=LOGIN_CHALLENGE_RANGE
+            Purpose.LOGIN_CHALLENGE, LOGIN_CHALLENGE_RANGE, owner=LOGIN_OWNER
         )
 
         def refill() -> bool:

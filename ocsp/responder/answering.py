@@ -1,6 +1,6 @@
-"""An OCSP request answered live: RFC 6960 with the profile of RFC 9919."""
+"""OCSP requests understood and answered: RFC 6960 with the profile of RFC 9919."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -20,7 +20,7 @@ from ocsp.errors import (
 from ocsp.request import CertId, cert_id_of
 from ocsp.responder import encoding
 from ocsp.responder.request_reading import read_request
-from ocsp.responder.statuses import IssuedStatusSource, NotIssued
+from ocsp.responder.statuses import IssuedStatus, IssuedStatusSource, NotIssued
 from ocsp.responder_authority import check_delegate, responder_key_hash
 
 SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -52,6 +52,7 @@ class Answer:
         this_update: of a signed answer.
         next_update: of a signed answer.
         cacheable: signed, without nonce and about an issued certificate: good for every client.
+        presigned: it was signed before it was asked for.
     """
 
     der: bytes
@@ -59,6 +60,7 @@ class Answer:
     this_update: datetime | None = None
     next_update: datetime | None = None
     cacheable: bool = False
+    presigned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,9 @@ class ResponderCa:
         certificate: the CA's.
         delegate: issued directly by it, with id-kp-OCSPSigning and nocheck.
         key: a private key, or an object that is one to callers and signs in a token.
-        validity: from thisUpdate to nextUpdate; ends earlier with the delegate.
+        validity: of an answer that is signed live, from thisUpdate to nextUpdate; ends earlier
+            with the delegate.
+        delegate_der: the delegate's certificate.
     """
 
     name: str
@@ -78,8 +82,9 @@ class ResponderCa:
     delegate: x509.Certificate
     key: SigningKey = field(repr=False)
     validity: timedelta = timedelta(minutes=10)
-    _known_as: frozenset[tuple[str, bytes, bytes]] = field(init=False, repr=False)
+    _known_as: Mapping[str, tuple[bytes, bytes]] = field(init=False, repr=False)
     _key_hash: bytes = field(init=False, repr=False)
+    delegate_der: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.validity < timedelta(seconds=1):
@@ -87,7 +92,8 @@ class ResponderCa:
         if self.key.public_key() != self.delegate.public_key():
             raise ResponderMisconfigured(f"{self.name}: the key is not the delegate's")
         try:
-            read = read_certificate(self.delegate.public_bytes(serialization.Encoding.DER))
+            delegate_der = self.delegate.public_bytes(serialization.Encoding.DER)
+            read = read_certificate(delegate_der)
             check_delegate(
                 read,
                 issuer=self.certificate,
@@ -97,21 +103,36 @@ class ResponderCa:
             )
         except (CertificateRefused, ResponderNotAuthorised) as e:
             raise ResponderMisconfigured(f"{self.name}: {e}") from e
-        object.__setattr__(self, "_known_as", frozenset(self._names()))
+        object.__setattr__(self, "_known_as", dict(self._names()))
         object.__setattr__(self, "_key_hash", responder_key_hash(read.public_key))
+        object.__setattr__(self, "delegate_der", delegate_der)
 
-    def _names(self) -> Iterable[tuple[str, bytes, bytes]]:
+    def _names(self) -> Iterable[tuple[str, tuple[bytes, bytes]]]:
         for algorithm in _CERTID_HASHES:
             # The delegate stands for any certificate of the CA: the issuer's fields are the same.
             builder = x509_ocsp.OCSPRequestBuilder()
             request = builder.add_certificate(self.delegate, self.certificate, algorithm).build()
             known = cert_id_of(request)
-            yield known.hash_name, known.issuer_name_hash, known.issuer_key_hash
+            yield known.hash_name, (known.issuer_name_hash, known.issuer_key_hash)
 
     def issued(self, cert_id: CertId) -> bool:
         """Whether the CertID names this CA as the issuer."""
-        named = (cert_id.hash_name, cert_id.issuer_name_hash, cert_id.issuer_key_hash)
-        return named in self._known_as
+        named = (cert_id.issuer_name_hash, cert_id.issuer_key_hash)
+        return self._known_as.get(cert_id.hash_name) == named
+
+    def cert_id(self, hash_name: str, serial: int) -> CertId:
+        """The CertID of a certificate of this CA, with one of the hashes that are understood."""
+        return CertId(hash_name, *self._known_as[hash_name], serial)
+
+    def can_sign(self, at: datetime) -> bool:
+        """Whether the delegate's certificate is valid now, for a second more at least."""
+        delegate = self.delegate
+        this_update = at.replace(microsecond=0)
+        return delegate.not_valid_before_utc <= this_update < delegate.not_valid_after_utc
+
+    def end_of(self, this_update: datetime, validity: timedelta) -> datetime:
+        """The nextUpdate of an answer: with the delegate's end nobody accepts it any more."""
+        return min(this_update + validity, self.delegate.not_valid_after_utc)
 
     @property
     def key_hash(self) -> bytes:
@@ -124,6 +145,21 @@ class ResponderCa:
             signature = self.key.sign(data, padding.PKCS1v15(), hashes.SHA256())
             return encoding.RSA_SHA256, signature
         return encoding.ECDSA_SHA256, self.key.sign(data, ec.ECDSA(hashes.SHA256()))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request that was understood.
+
+    Attributes:
+        ca: whose delegate answers.
+        cert_id: which certificate of that CA.
+        nonce: to be echoed, None if it has none.
+    """
+
+    ca: ResponderCa
+    cert_id: CertId
+    nonce: bytes | None
 
 
 def decline(status: Declined) -> Answer:
@@ -139,13 +175,22 @@ def answer(
 ) -> Answer:
     """Answer one request with the present status, signed now.
 
-    Never "good" for a serial number that was not issued (Baseline Requirements 4.9.10).
-
     Args:
         unverified_request: DER, at most MAX_REQUEST_BYTES.
         cas: the CAs that this address answers for.
         statuses: where serial numbers are looked up; its errors and the key's pass through.
         at: now, in UTC; the answer has whole seconds.
+    """
+    question = understand(unverified_request, cas)
+    return question if isinstance(question, Answer) else answer_live(question, statuses, at)
+
+
+def understand(unverified_request: bytes, cas: Iterable[ResponderCa]) -> Question | Answer:
+    """What is asked of which CA; else the unsigned answer that says why there is none.
+
+    Args:
+        unverified_request: DER, at most MAX_REQUEST_BYTES.
+        cas: the CAs that this address answers for.
     """
     try:
         asked = read_request(unverified_request)
@@ -154,30 +199,58 @@ def answer(
     ca = next((ca for ca in cas if ca.issued(asked.cert_id)), None)
     if ca is None:
         return decline(Declined.UNAUTHORIZED)
-    this_update = at.replace(microsecond=0)
-    next_update = min(this_update + ca.validity, ca.delegate.not_valid_after_utc)
-    if not ca.delegate.not_valid_before_utc <= this_update < next_update:
+    return Question(ca, asked.cert_id, asked.nonce)
+
+
+def answer_live(question: Question, statuses: IssuedStatusSource, at: datetime) -> Answer:
+    """Answer with the present status, signed now, good for the CA's `validity`.
+
+    Never "good" for a serial number that was not issued (Baseline Requirements 4.9.10).
+
+    Args:
+        question: as `understand` gives it.
+        statuses: where the serial number is looked up; its errors and the key's pass through.
+        at: now, in UTC; the answer has whole seconds.
+    """
+    ca = question.ca
+    if not ca.can_sign(at):
         # Nobody would accept the delegate's signature now.
         return decline(Declined.INTERNAL_ERROR)
-    status = statuses.status(ca.name, asked.cert_id.serial_number)
+    status = statuses.status(ca.name, question.cert_id.serial_number)
+    return signed_answer(question, status, at, validity=ca.validity)
+
+
+def signed_answer(
+    question: Question, status: IssuedStatus, at: datetime, *, validity: timedelta
+) -> Answer:
+    """Sign an answer by a delegate that `can_sign`.
+
+    Args:
+        question: which certificate, and the nonce to echo.
+        status: what is said of it.
+        at: now, in UTC; the answer has whole seconds.
+        validity: from thisUpdate to nextUpdate; ends earlier with the delegate.
+    """
+    ca, cert_id = question.ca, question.cert_id
+    this_update = at.replace(microsecond=0)
+    next_update = ca.end_of(this_update, validity)
     data = encoding.response_data(
         key_hash=ca.key_hash,
         identifier=encoding.cert_id(
-            asked.cert_id.hash_name,
-            asked.cert_id.issuer_name_hash,
-            asked.cert_id.issuer_key_hash,
-            asked.cert_id.serial_number,
+            cert_id.hash_name,
+            cert_id.issuer_name_hash,
+            cert_id.issuer_key_hash,
+            cert_id.serial_number,
         ),
         status=status,
         this_update=this_update,
         next_update=next_update,
-        nonce=asked.nonce,
+        nonce=question.nonce,
     )
     algorithm, signature = ca.sign(data)
-    certificate = ca.delegate.public_bytes(serialization.Encoding.DER)
     return Answer(
-        der=encoding.successful(data, algorithm, signature, certificate),
+        der=encoding.successful(data, algorithm, signature, ca.delegate_der),
         this_update=this_update,
         next_update=next_update,
-        cacheable=asked.nonce is None and not isinstance(status, NotIssued),
+        cacheable=question.nonce is None and not isinstance(status, NotIssued),
     )

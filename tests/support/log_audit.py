@@ -20,7 +20,7 @@ from signer.receipts.receipt import UnverifiedReceipt
 from signer.receipts.verify import verify_receipt
 from tests.support.faults import Scene, ballot, submission_id
 
-RANGED = {Purpose.LOGIN_CHALLENGE, Purpose.OCSP_CITIZEN_CA}
+RANGED = {Purpose.LOGIN_CHALLENGE, Purpose.OCSP_CITIZEN_CA, Purpose.CRL_CITIZEN_CA}
 
 
 @dataclass(frozen=True)

@@ -227,9 +227,18 @@ def test_a_file_that_is_no_module(tmp_path: Path, keyed: TokenConfig) -> None:
     assert (found.name, found.state) == ("module.login", CheckState.FAILED)
 
 
-def test_a_delegates_certificate_of_another_key(tmp_path: Path, token: TokenConfig) -> None:
+@pytest.mark.parametrize(
+    ("purpose", "setting"),
+    [
+        (Purpose.OCSP_CITIZEN_CA, "delegate_certificate"),
+        (Purpose.CRL_CITIZEN_CA, "crl_certificate"),
+    ],
+)
+def test_a_certificate_of_another_key(
+    tmp_path: Path, token: TokenConfig, purpose: Purpose, setting: str
+) -> None:
     with TokenSessions(token) as sessions:
-        generate_key(sessions, Purpose.OCSP_CITIZEN_CA, KeyAlgorithm.EC_P256)
+        generate_key(sessions, purpose, KeyAlgorithm.EC_P256)
     text = settings_text(tmp_path, token, token.module).replace("[tokens.login]", "[tokens.pki]")
     config = tmp_path / "tamga.toml"
     config.write_text(text, encoding="utf-8")
@@ -238,10 +247,11 @@ def test_a_delegates_certificate_of_another_key(tmp_path: Path, token: TokenConf
         listener = wiring.settings.ocsp_listener
         assert listener is not None
         # While there is none, another check tells so.
-        assert list(look_at_zone(wiring, "pki"))[-1].state is CheckState.OK
-        listener.delegate_certificate.write_bytes(development_like_pki().delegate.der)
-        found = list(look_at_zone(wiring, "pki"))[-1]
+        found = {result.name: result for result in look_at_zone(wiring, "pki")}
+        assert found[f"key.{purpose}"].state is CheckState.OK
+        getattr(listener, setting).write_bytes(development_like_pki().delegate.der)
+        found = {result.name: result for result in look_at_zone(wiring, "pki")}
     finally:
         wiring.close()
-    assert (found.name, found.state) == ("key.ocsp-citizen-ca", CheckState.FAILED)
-    assert "not the key of the delegate's certificate" in found.seen
+    assert found[f"key.{purpose}"].state is CheckState.FAILED
+    assert "not the key of" in found[f"key.{purpose}"].seen

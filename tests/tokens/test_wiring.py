@@ -42,6 +42,7 @@ def settings_text(directory: Path, token: TokenConfig, module: Path) -> str:
             national_ca=nothing,
             citizen_ca=nothing,
             delegate=nothing,
+            crl_signer=nothing,
             policy="1.2.3",
             ca_name="citizen-ca",
         )

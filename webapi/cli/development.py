@@ -31,6 +31,7 @@ from softhsm_config import profiles, zones
 from softhsm_config.ca_keys import TokenCaKeys
 from softhsm_config.dev_pki import (
     CITIZEN_CA,
+    CRL_CITIZEN_CA,
     NATIONAL_CA,
     OCSP_CITIZEN_CA,
     ROOT_CA,
@@ -95,6 +96,7 @@ def prepare_home(home: Home, ports: Ports, at: datetime) -> DevelopmentPki:
     with TokenCaKeys(hsm) as keys:
         pki = DevelopmentPki.open_or_create(home.pki, keys, base_url=ports.status_base, at=at)
         pki.issue_ocsp_delegate(keys, at)
+        pki.issue_crl_signer(keys, at)
         tls = pki.issue_tls(at)
         pki.issue_citizen_card(_card(home, at), CITIZEN, at)
     _provide_election_key(home)
@@ -327,6 +329,7 @@ def _facts(
         national_ca=pki.certificate_file(NATIONAL_CA),
         citizen_ca=pki.certificate_file(CITIZEN_CA),
         delegate=pki.certificate_file(OCSP_CITIZEN_CA),
+        crl_signer=pki.certificate_file(CRL_CITIZEN_CA),
         policy=profiles.AUTHENTICATION_POLICY,
         ca_name=CITIZEN_CA,
     )

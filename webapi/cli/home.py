@@ -119,7 +119,7 @@ class SettingsFacts:
         latches: folder of the PIN latches.
         tokens: by zone.
         tls_certificate, tls_key: PEM files.
-        root, national_ca, citizen_ca, delegate: certificate files.
+        root, national_ca, citizen_ca, delegate, crl_signer: certificate files.
         policy: the certificate policy that citizens' certificates must have.
         ca_name: the citizen CA's name in URLs.
     """
@@ -136,6 +136,7 @@ class SettingsFacts:
     national_ca: Path
     citizen_ca: Path
     delegate: Path
+    crl_signer: Path
     policy: str
     ca_name: str
 
@@ -170,6 +171,9 @@ def render_settings(facts: SettingsFacts) -> str:
             "ca": facts.ca_name,
             "ca_certificate": facts.citizen_ca,
             "delegate_certificate": facts.delegate,
+            "crl_certificate": facts.crl_signer,
+            "public_url": facts.ports.status_base,
+            "crl_deltas": True,
         },
         "receipts": {"log_directory": "logs", "salt_key_directory": "salt-keys"},
         "audit": {"directory": "audit"},

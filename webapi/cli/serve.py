@@ -86,10 +86,12 @@ def _names_of(settings: Settings, only: tuple[str, ...]) -> list[str]:
 
 
 def _role(name: str, settings: Settings) -> Role:
-    """How a role is run: of the web role each worker reports, metrics alone shares no port."""
+    """How a role is run: each of granian's workers reports, metrics alone shares no port."""
+    listener = settings.ocsp_listener
+    workers = {"web": settings.service.workers, "ocsp": listener.workers if listener else 1}
     return Role(
         name,
         role_command(name),
-        reports=settings.service.workers if name == "web" else 1,
+        reports=workers.get(name, 1),
         beside=name != "metrics",
     )

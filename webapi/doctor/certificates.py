@@ -54,6 +54,8 @@ def certificate_places(settings: Settings) -> tuple[CertificatePlace, ...]:
                 "certificate.ocsp-delegate", listener.delegate_certificate, WARN_BELOW_FOR_DELEGATE
             ),
         ]
+        if listener.crl_certificate is not None:
+            places.append(CertificatePlace("certificate.crl", listener.crl_certificate))
     places += _numbered("root", trust.roots) + _numbered("intermediate", trust.intermediates)
     for issuer in trust.issuers:
         places += _numbered(f"issuer.{issuer.name}", issuer.certificates)

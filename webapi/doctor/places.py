@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from ocsp.errors import TransportFailed, TransportRefused
 from ocsp.transport import Destination, Egress
 from webapi.operations.checks import CheckResult
-from webapi.settings_model import OcspListenerSettings, ServiceSettings, Settings
+from webapi.settings_model import ServiceSettings, Settings
+from webapi.settings_responder import OcspListenerSettings
 from webapi.storage.realm import Realm
 from webapi.storage.urls import is_sqlite, sqlite_path
 from webapi.trust_settings import CertificateFileWrong, read_certificate_file

@@ -224,8 +224,11 @@ def _look_behind_pin(
         yield _failure(login, e, zone)
         return
     yield CheckResult.ok(login, "the token takes the PIN")
+    listener = wiring.settings.ocsp_listener
+    makes_lists = listener is not None and listener.crl_certificate is not None
     for purpose in purposes_of(zone):
-        yield _key_result(wiring, purpose, zone)
+        if makes_lists or purpose is not Purpose.CRL_CITIZEN_CA:
+            yield _key_result(wiring, purpose, zone)
 
 
 def _latch_result(config: TokenConfig, pin: Pin, zone: Zone) -> CheckResult:
@@ -257,21 +260,31 @@ def _key_result(wiring: Wiring, purpose: Purpose, zone: Zone) -> CheckResult:
     if not isinstance(key.public_key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
         remedy = "Make a key on P-256 (or an Ed25519 key, where the label says so)."
         return CheckResult.failed(name, f"it is of the kind {key.algorithm}", remedy)
-    if purpose is Purpose.OCSP_CITIZEN_CA and not _is_of_delegate(key, wiring.settings):
+    certificate = _certificate_of(purpose, wiring.settings)
+    if certificate is not None and not _is_certified(key, certificate):
         remedy = "Have the CA certify this key, or put the key's own certificate there."
-        return CheckResult.failed(name, "it is not the key of the delegate's certificate", remedy)
+        return CheckResult.failed(name, f"it is not the key of {certificate.name}", remedy)
     return CheckResult.ok(name, f"{key.algorithm}, cannot leave the token")
 
 
-def _is_of_delegate(key: TokenKey, settings: Settings) -> bool:
+def _certificate_of(purpose: Purpose, settings: Settings) -> Path | None:
+    """The file of the certificate that a purpose's key has; None if it has none."""
+    listener = settings.ocsp_listener
+    if listener is None:
+        return None
+    return {
+        Purpose.OCSP_CITIZEN_CA: listener.delegate_certificate,
+        Purpose.CRL_CITIZEN_CA: listener.crl_certificate,
+    }.get(purpose)
+
+
+def _is_certified(key: TokenKey, path: Path) -> bool:
     """True as well where there is no certificate: another check tells that."""
-    if settings.ocsp_listener is None:
-        return True
     try:
-        delegate = read_certificate_file(settings.ocsp_listener.delegate_certificate)
+        certificate = read_certificate_file(path)
     except CertificateFileWrong:
         return True
-    return delegate.public_key() == key.public_key
+    return certificate.public_key() == key.public_key
 
 
 def _failure(name: str, error: TokenError | OSError, zone: Zone) -> CheckResult:

@@ -197,7 +197,7 @@ class Metrics:
         self._ocsp_seconds.observe(seconds)
 
     def ocsp_answered(self, outcome: str) -> None:
-        """Our own responder answered: `signed`, or the error status."""
+        """Our own responder answered: `signed`, `presigned`, or the error status."""
         self._ocsp_answers.labels(outcome).inc()
 
     def stock_counted(self, level: int) -> None:

@@ -1,87 +1,66 @@
-"""OCSP (RFC 6960 appendix A, RFC 9919 section 5) and CA certificates, over plain HTTP.
+"""OCSP (RFC 6960 appendix A, RFC 9919 section 5), CA certificates and lists, over plain HTTP.
 
 Every byte that leaves here is signed by itself or public, so no TLS; nothing else is served.
 """
 
-import base64
-import binascii
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from hashlib import sha256
-from typing import Protocol
 
 from flask import Blueprint, Flask, Response, abort, request
-from werkzeug.http import http_date
 
 from webapi.browser_guard import install_security_headers
 from webapi.limits import SourceLimiter, source_of
 from webapi.operations.openapi import operation
-from webapi.problems import install_problem_handlers
+from webapi.pki.answer_headers import answer_headers
+from webapi.pki.quick_lane import QuickLane
+from webapi.pki.service import (
+    MAX_REQUEST_BYTES,
+    REQUEST_TYPE,
+    Clock,
+    CrlNotPublished,
+    CrlUncertain,
+    OcspAnswer,
+    PkiService,
+    decoded,
+)
+from webapi.problems import Problem, ProblemTable, install_problem_handlers
 from webapi.request_watch import HttpObserver, install_request_watch
 from webapi.strict_json import read_body
 
-REQUEST_TYPE = "application/ocsp-request"
-RESPONSE_TYPE = "application/ocsp-response"
 CERTIFICATE_TYPE = "application/pkix-cert"
 """RFC 5280 section 4.2.2.1."""
 
-MAX_REQUEST_BYTES = 8_192
-"""Of a POST body; the responder has the same limit."""
-
-MAX_ENCODED = 1_024
-"""Characters of the base64 in a GET path: a request without signature has about 230."""
+CRL_TYPE = "application/pkix-crl"
+"""RFC 5280 section 4.2.1.13."""
 
 CERTIFICATE_LIFE = timedelta(days=1)
 """For how long a CA certificate may be kept by caches."""
 
-Clock = Callable[[], datetime]
+CRL_LIFE = timedelta(minutes=5)
+"""For how long a list may be kept by caches: then they ask whether there is a newer one."""
 
-
-class OcspAnswer(Protocol):
-    """An encoded OCSPResponse and what HTTP has to know about it."""
-
-    @property
-    def der(self) -> bytes:
-        """The bytes to send."""
-        ...
-
-    @property
-    def this_update(self) -> datetime | None:
-        """Of a signed answer."""
-        ...
-
-    @property
-    def next_update(self) -> datetime | None:
-        """Of a signed answer."""
-        ...
-
-    @property
-    def cacheable(self) -> bool:
-        """Signed, and good for every client."""
-        ...
-
-
-class PkiService(Protocol):
-    """What these routes need."""
-
-    def answer(self, unverified_request: bytes, ca: str | None) -> OcspAnswer:
-        """Answer one OCSP request as the named CA's responder; None: as any of ours."""
-        ...
-
-    def malformed(self) -> OcspAnswer:
-        """The answer to what cannot even be decoded."""
-        ...
-
-    def certificate(self, ca: str) -> bytes | None:
-        """DER of the CA's certificate, None if there is no such CA here."""
-        ...
+PROBLEMS: ProblemTable = {
+    CrlNotPublished: Problem(
+        503,
+        "crl_not_published",
+        "There is no revocation list yet.",
+        "Try again in a few seconds.",
+        retry_after_seconds=5,
+    ),
+    CrlUncertain: Problem(
+        503,
+        "certificate_records_in_doubt",
+        "Nothing is said of certificates at the moment.",
+        "Try again in a few minutes; the operator has been told.",
+        retry_after_seconds=120,
+    ),
+}
 
 
 def pki_blueprint(service: PkiService, clock: Clock) -> Blueprint:
-    """The routes /ocsp and /certs.
+    """The routes /ocsp, /certs and /crl.
 
     Args:
-        service: answers and certificates.
+        service: answers, certificates and lists.
         clock: gives aware UTC.
     """
     blueprint = Blueprint("pki", __name__)
@@ -104,19 +83,43 @@ def pki_blueprint(service: PkiService, clock: Clock) -> Blueprint:
     @operation("Status of a certificate of this CA, the request in base64 (RFC 6960 A.1)")
     def ocsp_by_get(ca: str, encoded: str) -> Response:
         _require_ca(service, ca)
-        body = _decoded(encoded)
+        body = decoded(encoded)
         answer = service.malformed() if body is None else service.answer(body, ca)
-        return _ocsp_response(answer, clock())
+        response = _ocsp_response(answer, clock())
+        if answer.cacheable:
+            response.make_conditional(request)
+        return response
 
+    _add_publications(blueprint, service, clock)
+    return blueprint
+
+
+def _add_publications(blueprint: Blueprint, service: PkiService, clock: Clock) -> None:
     @blueprint.get("/certs/<ca>.cer")
     @operation("Certificate of this CA, DER")
     def certificate(ca: str) -> Response:
         response = Response(_require_ca(service, ca), content_type=CERTIFICATE_TYPE)
         seconds = int(CERTIFICATE_LIFE.total_seconds())
         response.headers["Cache-Control"] = f"max-age={seconds}, public"
+        response.add_etag()
+        response.make_conditional(request)
         return response
 
-    return blueprint
+    @blueprint.get("/crl/<name>.crl")
+    @operation("Revocation list of this CA, DER; <ca>.delta for the delta list (RFC 5280)")
+    def revocation_list(name: str) -> Response:
+        crl = service.crl(name)
+        if crl is None:
+            abort(404)
+        at = clock()
+        life = min(CRL_LIFE, max(crl.next_update - at, timedelta(0)))
+        response = Response(crl.der, content_type=CRL_TYPE)
+        response.headers["Cache-Control"] = f"max-age={int(life.total_seconds())}, public"
+        response.last_modified = crl.this_update
+        response.expires = at + life
+        response.add_etag()
+        response.make_conditional(request)
+        return response
 
 
 def create_pki_app(
@@ -140,7 +143,9 @@ def create_pki_app(
     app.before_request(limit_source)
     install_security_headers(app, strict_transport=False)
     app.register_blueprint(pki_blueprint(service, clock))
-    install_problem_handlers(app)
+    install_problem_handlers(app, [PROBLEMS])
+    # Flask's own place for what is to stand in front of it.
+    app.wsgi_app = QuickLane(app.wsgi_app, service, clock, limiter=limiter, observer=observer)  # type: ignore[method-assign]
     return app
 
 
@@ -151,27 +156,5 @@ def _require_ca(service: PkiService, ca: str) -> bytes:
     return certificate
 
 
-def _decoded(encoded: str) -> bytes | None:
-    if len(encoded) > MAX_ENCODED:
-        return None
-    try:
-        return base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-
-
 def _ocsp_response(answer: OcspAnswer, at: datetime) -> Response:
-    response = Response(answer.der, content_type=RESPONSE_TYPE)
-    response.headers["Date"] = http_date(at)
-    this_update, next_update = answer.this_update, answer.next_update
-    if not answer.cacheable or this_update is None or next_update is None:
-        # An answer to one client's nonce, or no answer at all.
-        response.headers["Cache-Control"] = "no-store"
-        return response
-    # RFC 9919 section 5.2. Half of the time left: caches fetch a new answer well before the end.
-    seconds = max(0, int((next_update - at).total_seconds()) // 2)
-    response.headers["Cache-Control"] = f"max-age={seconds}, public, no-transform, must-revalidate"
-    response.headers["Last-Modified"] = http_date(this_update)
-    response.headers["Expires"] = http_date(next_update)
-    response.set_etag(sha256(answer.der).hexdigest())
-    return response
+    return Response(answer.der, headers=answer_headers(answer, at))

@@ -3,6 +3,10 @@
 States change by one conditional statement, so that two operators cannot both succeed. A revoked
 certificate never comes back; only a suspended one does. Each change is in the audit log, so that a
 database from before a revocation is noticed.
+
+A change counts up the revision of the certificate's record, removes the answers that were signed
+beforehand and makes a new revocation list due, all in one transaction. Whoever signs an answer
+beforehand keeps it for the revision that it read and no other (`webapi.storage.presigned_answers`).
 """
 
 from dataclasses import dataclass
@@ -15,10 +19,13 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
+    Index,
+    LargeBinary,
     Row,
     String,
     Table,
     and_,
+    delete,
     insert,
     select,
     update,
@@ -28,6 +35,7 @@ from sqlalchemy.exc import IntegrityError
 from signer.audit.entry import CertificateChanged
 from webapi.storage.answer_holds import require_no_hold
 from webapi.storage.audit import append_entries
+from webapi.storage.crls import count_change_in
 from webapi.storage.errors import StorageError
 from webapi.storage.schema import PKI, runtime_may
 from webapi.storage.sqlite import reading
@@ -64,10 +72,44 @@ issued_certificates = Table(
     Column("state", String(16), nullable=False),
     Column("since", BigInteger, nullable=True),
     Column("reason", String(32), nullable=True),
+    # How often the state changed.
+    Column("revision", BigInteger, nullable=False),
     CheckConstraint("state IN ('good', 'suspended', 'revoked')", name="state"),
     CheckConstraint("(state = 'good') = (since IS NULL)", name="since"),
     CheckConstraint("(state = 'revoked') = (reason IS NOT NULL)", name="reason"),
-    info=runtime_may(update=("state", "since", "reason")),
+    info=runtime_may(update=("state", "since", "reason", "revision")),
+)
+
+presigned_answers = Table(
+    "presigned_answers",
+    PKI,
+    Column("ca", String(64), primary_key=True),
+    Column("serial", String(40), primary_key=True),
+    # Of the certificate's record when it was read.
+    Column("revision", BigInteger, nullable=False),
+    # SHA-256 of the delegate's certificate.
+    Column("delegate", LargeBinary(32), nullable=False),
+    Column("this_update", BigInteger, nullable=False),
+    Column("next_update", BigInteger, nullable=False),
+    Column("refresh_at", BigInteger, nullable=False),
+    Column("asked_at", BigInteger, nullable=True),
+    # The twins: the answer to a CertID of either hash.
+    Column("sha1", LargeBinary, nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Index("ix_presigned_answers_refresh", "ca", "refresh_at"),
+    info=runtime_may(
+        update=(
+            "revision",
+            "delegate",
+            "this_update",
+            "next_update",
+            "refresh_at",
+            "asked_at",
+            "sha1",
+            "sha256",
+        ),
+        delete=True,
+    ),
 )
 
 
@@ -137,6 +179,7 @@ class SqlCertificateStore:
             state=CertificateState.GOOD.value,
             subject=subject,
             not_after=to_unix(not_after),
+            revision=0,
         )
         try:
             with self._engine.begin() as connection:
@@ -191,7 +234,7 @@ class SqlCertificateStore:
         """The record of a serial number of a CA, None if it never issued it."""
         with self._reading.begin() as connection:
             row = _find(connection, ca, serial)
-        return None if row is None else _record(row)
+        return None if row is None else record_of(row)
 
     def status_to_tell(self, ca: str, serial: int) -> CertificateRecord | None:
         """What `status` returns, for those who rely on it.
@@ -202,20 +245,43 @@ class SqlCertificateStore:
         with self._reading.begin() as connection:
             require_no_hold(connection)
             row = _find(connection, ca, serial)
-        return None if row is None else _record(row)
+        return None if row is None else record_of(row)
 
     def find(self, serial: int) -> tuple[CertificateRecord, ...]:
         """The records of all CAs that have this serial number."""
         query = select(issued_certificates).where(issued_certificates.c.serial == f"{serial:x}")
         with self._reading.begin() as connection:
-            return tuple(_record(row) for row in connection.execute(query))
+            return tuple(record_of(row) for row in connection.execute(query))
 
     def records(self) -> tuple[CertificateRecord, ...]:
         """Every issued certificate, by CA and subject."""
         columns = issued_certificates.c
         query = select(issued_certificates).order_by(columns.ca, columns.subject, columns.serial)
         with self._reading.begin() as connection:
-            return tuple(_record(row) for row in connection.execute(query))
+            return tuple(record_of(row) for row in connection.execute(query))
+
+    def listed(
+        self, ca: str, *, not_expired_before: datetime | None
+    ) -> tuple[CertificateRecord, ...]:
+        """What belongs on a revocation list: suspended and revoked certificates of a CA.
+
+        Args:
+            ca: name of the issuing CA.
+            not_expired_before: those whose validity ended earlier are left out; None leaves
+                none out.
+
+        Raises:
+            AnswersOnHold: the records were restored, and nobody has compared them yet.
+        """
+        columns = issued_certificates.c
+        query = select(issued_certificates).where(
+            columns.ca == ca, columns.state != CertificateState.GOOD.value
+        )
+        if not_expired_before is not None:
+            query = query.where(columns.not_after >= to_unix(not_expired_before))
+        with self._reading.begin() as connection:
+            require_no_hold(connection)
+            return tuple(record_of(row) for row in connection.execute(query))
 
     def _change(
         self,
@@ -235,10 +301,17 @@ class SqlCertificateStore:
             update(issued_certificates)
             .where(and_(columns.ca == ca, columns.serial == f"{serial:x}"))
             .where(columns.state.in_([state.value for state in lawful_from]))
-            .values(state=to.value, since=since, reason=reason)
+            .values(state=to.value, since=since, reason=reason, revision=columns.revision + 1)
+        )
+        answers = presigned_answers.c
+        forgetting = delete(presigned_answers).where(
+            answers.ca == ca, answers.serial == f"{serial:x}"
         )
         with self._engine.begin() as connection:
             if connection.execute(statement).rowcount == 1:
+                # Behind the change: an answer that was kept while it waited is seen by now.
+                connection.execute(forgetting)
+                count_change_in(connection, ca)
                 append_entries(connection, [told], at=now)
                 return
             present = _find(connection, ca, serial)
@@ -254,7 +327,8 @@ def _find(connection: Connection, ca: str, serial: int) -> "Row[tuple[object, ..
     return connection.execute(query).one_or_none()
 
 
-def _record(row: "Row[tuple[object, ...]]") -> CertificateRecord:
+def record_of(row: "Row[tuple[object, ...]]") -> CertificateRecord:
+    """The record in a row of `issued_certificates`."""
     return CertificateRecord(
         ca=row.ca,
         serial=int(row.serial, 16),

@@ -15,10 +15,14 @@ from webapi.storage.schema import metadata_of
 
 VERSION_TABLE = "alembic_version"
 
-SHORT_LIVED = {Realm.LOGIN: frozenset({"challenge_stock", "challenges", "sessions"})}
+SHORT_LIVED = {
+    Realm.LOGIN: frozenset({"challenge_stock", "challenges", "sessions"}),
+    Realm.PKI: frozenset({"presigned_answers", "crls", "crl_states"}),
+}
 """Tables whose rows are not loaded again.
 
-A challenge that was taken since, or a session that was ended since, would be there again.
+A challenge that was taken since, or a session that was ended since, would be there again; so would
+an answer or a list from before a revocation.
 """
 
 Prepare = Callable[[Connection], None]

@@ -29,7 +29,7 @@ from tests.support.web import Site, draw, login_body, make_site, send
 from webapi.elections.sequencing import PublicationRules, ReceiptLogs
 from webapi.ocsp_service import OcspService
 from webapi.operations.metrics import Metrics
-from webapi.pki.routes import PkiService
+from webapi.pki.service import PkiService
 from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.engine import make_engine, watch_transactions
 from webapi.storage.log_holds import SqlLogHolds

@@ -24,7 +24,8 @@ from webapi.browser_guard import HEADERS
 from webapi.limits import RateLimit, SourceLimiter
 from webapi.ocsp_service import OcspService, StoredStatuses
 from webapi.operations.metrics import Metrics
-from webapi.pki.routes import MAX_ENCODED, MAX_REQUEST_BYTES, create_pki_app
+from webapi.pki.routes import create_pki_app
+from webapi.pki.service import MAX_ENCODED, MAX_REQUEST_BYTES
 from webapi.storage.certificates import CertificateRecord, CertificateState, SqlCertificateStore
 from webapi.storage.realm import Realm
 

@@ -45,6 +45,7 @@ def settings_file(tmp_path: Path) -> Path:
         national_ca=tmp_path / "national.cer",
         citizen_ca=tmp_path / "citizen.cer",
         delegate=tmp_path / "delegate.cer",
+        crl_signer=tmp_path / "crl.cer",
         policy=CITIZEN_POLICY,
         ca_name="citizen-ca",
     )

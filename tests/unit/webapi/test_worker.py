@@ -7,8 +7,9 @@ from unittest.mock import patch
 from structlog.testing import capture_logs
 
 from webapi import worker
+from webapi.jobs import MAX_PAUSE_SECONDS, BackgroundJobs, Job, run_jobs
 from webapi.storage.errors import DatabaseUnavailable
-from webapi.worker import MAX_PAUSE_SECONDS, Job, Shifts, run_jobs
+from webapi.worker import Shifts
 
 
 class Clockwork:
@@ -98,7 +99,7 @@ def test_a_failing_job_leaves_the_others_running() -> None:
         Job("broken", Clockwork(failures=99), every_seconds=0.0),
         Job("steady", stop_later, every_seconds=0.0),
     ]
-    with patch.object(worker, "_IDLE_SECONDS", 0.001):
+    with patch("webapi.jobs._IDLE_SECONDS", 0.001):
         run_jobs(jobs, stopping, is_active=lambda: True)
     assert steady.runs == 3
 
@@ -232,3 +233,13 @@ def test_a_database_that_is_gone_before_the_first_job_ends_the_shift_and_not_the
     ]
     assert "secret" not in str(logs)
     assert (told, lease.released) == ([False, True, False], 2)
+
+
+def test_jobs_in_the_background_run_until_they_are_closed() -> None:
+    ran = threading.Event()
+    background = BackgroundJobs([("tick", ran.set, 0.01)])
+    background.start()
+    assert ran.wait(10)
+    background.close()
+    ran.clear()
+    assert not ran.wait(0.1)

@@ -1,0 +1,274 @@
+"""Revocation lists: when none is made or given out first, then what each change brings about."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from cryptography import x509
+from flask.testing import FlaskClient
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Engine
+from werkzeug.http import http_date
+
+from ocsp.errors import ResponderMisconfigured
+from ocsp.responder.answering import ResponderCa
+from ocsp.responder.crl_issuing import CrlIssuer, Removed, entries_of
+from ocsp.responder.statuses import IssuedRevoked, IssuedSuspended, RevocationReason
+from tests.support.certificates import (
+    NOW,
+    CertificateSpec,
+    development_like_pki,
+    issue,
+    key_usage,
+    private_key,
+)
+from tests.support.databases import Database
+from webapi.crl_publishing import CrlPublisher
+from webapi.limits import RateLimit, SourceLimiter
+from webapi.ocsp_service import CrlSource, OcspService
+from webapi.operations.metrics import Metrics
+from webapi.pki.routes import create_pki_app
+from webapi.storage.answer_holds import AnswerHoldReason, AnswersOnHold, SqlAnswerHolds
+from webapi.storage.certificates import SqlCertificateStore
+from webapi.storage.crls import TURN_LIFE, CrlTurnLost, PublishedCrl, SqlCrlStore
+from webapi.storage.errors import StorageError
+from webapi.storage.realm import Realm
+
+PKI = development_like_pki()
+SIGNER = issue(
+    CertificateSpec(
+        subject=PKI.citizen_ca.certificate.subject,
+        key=private_key("lists"),
+        issuer=PKI.national_ca,
+        basic_constraints=x509.BasicConstraints(ca=False, path_length=None),
+        key_usage=key_usage("crl_sign"),
+    )
+)
+ISSUER = CrlIssuer(PKI.citizen_ca.certificate, SIGNER.certificate, SIGNER.key)
+LIFE = timedelta(days=1)
+SECOND = timedelta(seconds=1)
+HELD = IssuedSuspended(NOW)
+
+
+class NotToday(StorageError):
+    """The records are not today's."""
+
+
+class Office:
+    """A CA with its lists, a clock that stands, and the listener that gives them out."""
+
+    def __init__(self, engine: Engine, *, deltas: bool = True) -> None:
+        self.at = NOW
+        self.is_today = True
+        self.certificates = SqlCertificateStore(engine)
+        self.crls = SqlCrlStore(engine, "citizen")
+        for serial in (7, 8, 9):
+            self.certificates.register(
+                ca="citizen", serial=serial, subject="CN=x", not_after=NOW + timedelta(days=9)
+            )
+        self.publisher = CrlPublisher(
+            ISSUER,
+            "citizen",
+            self.crls,
+            self.certificates,
+            validity=LIFE,
+            delta_url="http://crl.example/crl/citizen.delta.crl" if deltas else None,
+            require_agreement=self.require_today,
+            clock=lambda: self.at,
+        )
+        ca = ResponderCa(
+            "citizen", PKI.citizen_ca.certificate, PKI.delegate.certificate, PKI.delegate.key
+        )
+        service = OcspService(
+            [ca],
+            self.certificates,
+            lambda: self.at,
+            busy=(AnswersOnHold, NotToday),
+            require_agreement=self.require_today,
+            lists={"citizen": CrlSource(SIGNER.der, self.crls)},
+        )
+        self.client: FlaskClient = create_pki_app(
+            service,
+            lambda: self.at,
+            limiter=SourceLimiter(RateLimit(1_000, 1.0)),
+            observer=Metrics(CollectorRegistry()),
+        ).test_client()
+
+    def require_today(self) -> None:
+        if not self.is_today:
+            raise NotToday
+
+    def publish(self, after: timedelta = SECOND) -> PublishedCrl:
+        self.at += after
+        self.publisher.run_once()
+        newest = self.crls.newest()
+        assert newest is not None
+        return newest
+
+    def suspend(self, serial: int) -> None:
+        self.certificates.suspend(ca="citizen", serial=serial, at=NOW)
+
+    def restore(self, serial: int) -> None:
+        self.certificates.restore(ca="citizen", serial=serial, at=NOW)
+
+
+@pytest.fixture
+def engine(database: Database) -> Engine:
+    return database.engine(Realm.PKI)
+
+
+@pytest.fixture
+def office(engine: Engine) -> Office:
+    return Office(engine)
+
+
+def delta_of(crl: PublishedCrl) -> dict[int, object]:
+    assert crl.delta is not None
+    return dict(entries_of(crl.delta))
+
+
+def base_in(crl: PublishedCrl) -> int:
+    assert crl.delta is not None
+    extensions = x509.load_der_x509_crl(crl.delta).extensions
+    return extensions.get_extension_for_class(x509.DeltaCRLIndicator).value.crl_number
+
+
+def test_no_list_is_made_or_given_out_while_the_records_are_in_doubt(
+    office: Office, engine: Engine
+) -> None:
+    office.is_today = False
+    with pytest.raises(NotToday):
+        office.publisher.run_once()
+    office.is_today = True
+    office.publish(TURN_LIFE)
+    assert office.client.get("/crl/citizen.crl").status_code == 200
+    office.is_today = False
+    refused = office.client.get("/crl/citizen.crl")
+    assert refused.status_code == 503
+    assert refused.json is not None
+    assert refused.json["code"] == "certificate_records_in_doubt"
+    office.is_today = True
+    SqlAnswerHolds(engine).place(reason=AnswerHoldReason.BEHIND, at=NOW)
+    assert office.client.get("/crl/citizen.crl").status_code == 503
+    with pytest.raises(AnswersOnHold):
+        office.publisher.run_once()
+
+
+def test_an_expired_certificate_of_the_lists_signs_none(office: Office) -> None:
+    office.at = SIGNER.certificate.not_valid_after_utc
+    with pytest.raises(ResponderMisconfigured):
+        office.publisher.run_once()
+
+
+def test_before_the_first_list_and_beside_it_there_is_none(engine: Engine) -> None:
+    office = Office(engine, deltas=False)
+    early = office.client.get("/crl/citizen.crl")
+    assert (early.status_code, early.headers["Retry-After"]) == (503, "5")
+    office.publish()
+    for name in ("other", "citizen.delta", "other.delta", ""):
+        assert office.client.get(f"/crl/{name}.crl").status_code == 404
+
+
+def test_one_of_two_makers_has_the_turn_and_a_late_one_publishes_nothing(office: Office) -> None:
+    turn = office.crls.take_turn(NOW)
+    assert turn is not None
+    assert office.crls.take_turn(NOW) is None
+    later = office.crls.take_turn(NOW + TURN_LIFE)
+    assert later is not None
+    assert later.number > turn.number
+    crl = PublishedCrl(turn.number, turn.number, NOW, NOW + LIFE, b"crl", None)
+    with pytest.raises(CrlTurnLost):
+        office.crls.publish(turn, crl, refresh_at=NOW + LIFE)
+    office.crls.publish(later, replace(crl, number=later.number), refresh_at=NOW + LIFE)
+    assert office.crls.take_turn(NOW + TURN_LIFE) is None
+
+
+def test_numbers_rise_also_in_one_second_and_above_those_of_a_database_put_back(
+    office: Office,
+) -> None:
+    first = office.publish()
+    numbers = [first.number]
+    for change in (office.suspend, office.restore):
+        change(7)
+        numbers.append(office.publish(timedelta(0)).number)
+    assert numbers == [first.number, first.number + 1, first.number + 2]
+    office.suspend(7)
+    assert office.publish(timedelta(days=1)).number == int(office.at.timestamp())
+
+
+def test_a_change_while_a_list_is_being_made_is_on_the_next(office: Office) -> None:
+    turn = office.crls.take_turn(NOW)
+    assert turn is not None
+    office.suspend(7)
+    crl = PublishedCrl(turn.number, turn.number, NOW, NOW + LIFE, b"crl", None)
+    office.crls.publish(turn, crl, refresh_at=NOW + LIFE)
+    again = office.crls.take_turn(NOW)
+    assert again is not None
+    assert not again.is_scheduled
+
+
+def test_every_change_brings_a_list_and_a_delta_list(office: Office) -> None:
+    first = office.publish()
+    assert entries_of(first.complete) == {}
+    assert first.delta is None
+    office.suspend(7)
+    held = office.publish()
+    assert entries_of(held.complete) == delta_of(held) == {7: HELD}
+    assert base_in(held) == held.base_number == first.number
+    office.restore(7)
+    restored = office.publish()
+    assert entries_of(restored.complete) == {}
+    assert delta_of(restored) == {7: Removed(NOW)}
+    office.suspend(8)
+    office.certificates.revoke(ca="citizen", serial=8, at=office.at, reason="superseded")
+    revoked = office.publish()
+    told = IssuedRevoked(NOW + 3 * SECOND, RevocationReason.SUPERSEDED)
+    assert entries_of(revoked.complete) == {8: told}
+    assert delta_of(revoked) == {7: Removed(NOW), 8: told}
+    quiet = office.publish()
+    assert quiet == revoked
+
+
+def test_the_clock_begins_a_series_well_before_the_last_list_ends(office: Office) -> None:
+    first = office.publish()
+    office.suspend(7)
+    office.publish()
+    assert office.publish(timedelta(hours=15)).base_number == first.number
+    office.suspend(8)
+    second = office.publish(timedelta(hours=2))
+    assert second.base_number == second.number
+    assert base_in(second) == first.number
+    assert delta_of(second) == {7: HELD, 8: HELD}
+    office.suspend(9)
+    third = office.publish()
+    assert base_in(third) == second.number
+    assert delta_of(third) == {9: HELD}
+
+
+def test_what_has_expired_is_on_one_more_list_and_then_on_none(office: Office) -> None:
+    office.suspend(7)
+    office.publish()
+    assert entries_of(office.publish(timedelta(days=10)).complete) == {7: HELD}
+    assert entries_of(office.publish(timedelta(days=1)).complete) == {}
+
+
+def test_a_list_is_given_out_with_what_caches_need(office: Office) -> None:
+    office.suspend(7)
+    crl = office.publish()
+    response = office.client.get("/crl/citizen.crl")
+    assert response.data == crl.complete
+    assert response.content_type == "application/pkix-crl"
+    assert response.headers["Cache-Control"] == "max-age=300, public"
+    assert response.headers["Last-Modified"] == http_date(crl.this_update)
+    assert response.headers["Expires"] == http_date(office.at + timedelta(minutes=5))
+    condition = {"If-None-Match": response.headers["ETag"]}
+    same = office.client.get("/crl/citizen.crl", headers=condition)
+    assert (same.status_code, same.data) == (304, b"")
+    office.restore(7)
+    office.publish()
+    newer = office.client.get("/crl/citizen.crl", headers=condition)
+    assert newer.status_code == 200
+    delta = office.client.get("/crl/citizen.delta.crl")
+    assert dict(entries_of(delta.data)) == {7: Removed(NOW)}
+    signer = office.client.get("/certs/crl-citizen.cer")
+    assert signer.data == SIGNER.der
