@@ -1,13 +1,24 @@
 """The HTTP headers of an OCSP answer (RFC 9919 section 5.2)."""
 
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 
-from werkzeug.http import http_date
+from werkzeug.http import http_date as werkzeug_date
 
 from webapi.pki.service import OcspAnswer
 
 RESPONSE_TYPE = "application/ocsp-response"
+
+
+@lru_cache(maxsize=1_024)
+def _date(seconds: int) -> str:
+    return werkzeug_date(seconds)
+
+
+def http_date(at: datetime) -> str:
+    """An HTTP date (RFC 9110 section 5.6.7); the same few are asked for again and again."""
+    return _date(int(at.timestamp()))
 
 
 def answer_headers(answer: OcspAnswer, at: datetime) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Engine,
     String,
     Table,
+    exists,
     insert,
     select,
     update,
@@ -59,6 +60,9 @@ answer_holds = Table(
 )
 
 _OPEN = answer_holds.c.released_at.is_(None)
+
+IS_ON_HOLD = exists().where(_OPEN).label("is_on_hold")
+"""A column of whoever asks for more in the same statement."""
 
 
 @dataclass(frozen=True, slots=True)

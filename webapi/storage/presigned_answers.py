@@ -17,19 +17,19 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
-    exists,
     insert,
     select,
     update,
 )
 
-from webapi.storage.answer_holds import AnswersOnHold, answer_holds, require_no_hold
+from webapi.storage.answer_holds import IS_ON_HOLD, AnswersOnHold, require_no_hold
 from webapi.storage.certificates import (
     CertificateRecord,
     issued_certificates,
     presigned_answers,
     record_of,
 )
+from webapi.storage.quick_look import QuickLook
 from webapi.storage.sqlite import reading
 from webapi.storage.times import from_unix, to_unix
 
@@ -94,12 +94,9 @@ _OF_ONE_REVISION = and_(
     _answers.serial == _records.serial,
     _answers.revision == _records.revision,
 )
-_ON_HOLD = exists().where(answer_holds.c.released_at.is_(None)).label("on_hold")
 # One statement, because it is asked with every request.
 _FINDING = {
-    hash_name: select(
-        _ON_HOLD, _answers.this_update, _answers.next_update, _answers[hash_name].label("der")
-    )
+    hash_name: select(IS_ON_HOLD, _answers.this_update, _answers.next_update, _answers[hash_name])
     .select_from(presigned_answers.join(issued_certificates, _OF_ONE_REVISION))
     .where(
         _answers.ca == bindparam("ca"),
@@ -126,6 +123,7 @@ class SqlPresignedAnswers:
         self._reading = reading(engine)
         self._ca = ca
         self._delegate = delegate
+        self._finding = {name: QuickLook(engine, query) for name, query in _FINDING.items()}
 
     def find(self, serial: int, hash_name: str, at: datetime) -> PresignedAnswer | None:
         """The answer to a CertID of this hash that is good at this time; None if there is none.
@@ -133,7 +131,7 @@ class SqlPresignedAnswers:
         Raises:
             AnswersOnHold: the records were restored, and nobody has compared them yet.
         """
-        finding = _FINDING.get(hash_name)
+        finding = self._finding.get(hash_name)
         if finding is None:
             return None
         values = {
@@ -142,13 +140,13 @@ class SqlPresignedAnswers:
             "delegate": self._delegate,
             "at": to_unix(at),
         }
-        with self._reading.connect() as connection:
-            row = connection.execute(finding, values).one_or_none()
+        row = finding.one(values)
         if row is None:
             return None
-        if row.on_hold:
+        is_on_hold, this_update, next_update, der = row
+        if is_on_hold:
             raise AnswersOnHold("the records of certificates were put back and not yet compared")
-        return PresignedAnswer(row.der, from_unix(row.this_update), from_unix(row.next_update))
+        return PresignedAnswer(der, from_unix(this_update), from_unix(next_update))
 
     def note_asked(self, serials: Iterable[int], at: datetime) -> None:
         """Remember that certificates were asked about: their answers are refreshed."""
