@@ -1,15 +1,25 @@
 """From the bytes of a certificate to a validated chain: steps 4 to 9 of the login check."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import InitVar, dataclass
 from datetime import datetime
 from typing import Never
 
 from cryptography import x509
 
-from ocsp.certificate import ReadCertificate, check_validity, policies_of, read_certificate
-from ocsp.config import IssuerProfile, TrustStore
-from ocsp.errors import CertificateNotTrusted, PathMember
+from ocsp.certificate import (
+    ReadCertificate,
+    check_key_strength,
+    check_validity,
+    policies_of,
+    read_certificate,
+)
+from ocsp.config import CA_CURVES, CA_MIN_RSA_BITS, IssuerProfile, TrustStore
+from ocsp.errors import CertificateNotTrusted, CertificateRefused, PathMember
 from ocsp.leaf import check_leaf, person_identifier
+
+MAX_OFFERED = 8
+"""Intermediates looked at of those that come with one certificate."""
 
 _SEAL = object()
 
@@ -57,16 +67,22 @@ class ValidatedChain:
 
 
 def validate_path(
-    unverified_certificate_der: bytes, store: TrustStore, at: datetime
+    unverified_certificate_der: bytes,
+    store: TrustStore,
+    at: datetime,
+    *,
+    unverified_intermediates: Sequence[bytes] = (),
 ) -> ValidatedChain:
     """Decide whether a certificate is a user's, in date, and issued below a root of ours.
 
     The caller still owes: proof that somebody holds the key, then the status (`establish_trust`).
 
     Args:
-        unverified_certificate_der: as the client sent it; clients' intermediates are never used.
+        unverified_certificate_der: as the client sent it.
         store: roots, intermediates and issuer profiles.
         at: the time of the check, in UTC.
+        unverified_intermediates: from the client's token: candidates, tried after the store's own;
+            a path still ends at a root of the store, and goes through an issuer with a profile.
 
     Raises:
         CertificateRefused: by its subclasses: the certificate is bad.
@@ -81,7 +97,8 @@ def validate_path(
         raise CertificateNotTrusted("no profile for the claimed issuer")
     # 8. RFC 5280 path over fixed certificates to a root, valid for a policy found in step 6.
     policies = policies_of(read.extensions) & claimed.required_policies
-    path = store.engine.find_path(read, policies=policies, at=at)
+    offered = _read_offered(unverified_intermediates)
+    path = store.engine.find_path(read, policies=policies, at=at, offered=offered)
     certificates = tuple(member.certificate for member in path)
     #    The issuer that signed must be the one whose rules were applied, by name and key.
     if store.profile_of(path[1]) is not claimed:
@@ -90,3 +107,17 @@ def validate_path(
     for authority in certificates[1:]:
         check_validity(authority, PathMember.AUTHORITY, at)
     return ValidatedChain(read=read, certificates=certificates, profile=claimed, at=at, seal=_SEAL)
+
+
+def _read_offered(unverified_intermediates: Sequence[bytes]) -> Iterable[ReadCertificate]:
+    """Those of the first MAX_OFFERED that are CA certificates; the others help nobody."""
+    for unverified in unverified_intermediates[:MAX_OFFERED]:
+        try:
+            read = read_certificate(unverified)
+            check_key_strength(
+                read.public_key, min_rsa_bits=CA_MIN_RSA_BITS, allowed_curves=CA_CURVES
+            )
+        except CertificateRefused:
+            continue
+        if read.is_ca:
+            yield read

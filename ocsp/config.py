@@ -17,6 +17,7 @@ from ocsp.certificate import ReadCertificate, check_key_strength, read_certifica
 from ocsp.errors import ConfigurationInvalid, TrustError
 from ocsp.known_issuers import ANY_POLICY
 from ocsp.path_engine import PathEngine
+from ocsp.path_judging import PathJudge, judge_here
 
 MAX_STORE = 64
 """Roots and intermediates, at most: path building is unbounded in the number of look-alikes."""
@@ -162,6 +163,7 @@ class TrustStore:
         issuers: one profile per issuing CA; their certificates are path candidates as well.
         max_depth: CA certificates in a path, the root included (the Mongolian PKI needs 6).
         path_budget: for one path decision.
+        judge: judges one path; a service gives a `JudgeProcess`, which can be ended.
     """
 
     roots: tuple[bytes, ...]
@@ -169,6 +171,7 @@ class TrustStore:
     issuers: tuple[IssuerProfile, ...]
     max_depth: int = 6
     path_budget: timedelta = timedelta(seconds=2)
+    judge: PathJudge = field(default=judge_here, repr=False, compare=False)
     read_roots: tuple[ReadCertificate, ...] = field(init=False, repr=False, compare=False)
     read_intermediates: tuple[ReadCertificate, ...] = field(init=False, repr=False, compare=False)
     engine: PathEngine = field(init=False, repr=False, compare=False)
@@ -196,6 +199,7 @@ class TrustStore:
                 intermediates=tuple(others),
                 max_depth=self.max_depth,
                 budget=self.path_budget,
+                judge=self.judge,
             ),
         )
         profiles = self._index(self.issuers)

@@ -178,11 +178,12 @@ def signed_with_sha1(issued: Issued, issuer: Issued) -> bytes:
     loaded = asn1_x509.Certificate.load(issued.der)
     tbs = loaded["tbs_certificate"].copy()
     tbs["signature"] = {"algorithm": "sha1_ecdsa"}
+    tbs_der = tbs.dump(force=True)
     assert isinstance(issuer.key, ec.EllipticCurvePrivateKey)
-    signature = issuer.key.sign(tbs.dump(force=True), ec.ECDSA(hashes.SHA1()))  # noqa: S303 -- the weak signature that the checks must refuse
+    signature = issuer.key.sign(tbs_der, ec.ECDSA(hashes.SHA1()))  # noqa: S303 -- the weak signature that the checks must refuse
     certificate = asn1_x509.Certificate(
         {
-            "tbs_certificate": tbs,
+            "tbs_certificate": asn1_x509.TbsCertificate.load(tbs_der),
             "signature_algorithm": {"algorithm": "sha1_ecdsa"},
             "signature_value": core.OctetBitString(signature),
         }

@@ -125,10 +125,10 @@ def test_the_authorities_validity_is_decided_alike() -> None:
 def test_a_known_authority_needs_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     store = seen(trust_store(PKI))
 
-    def forbidden(*_: object) -> None:
+    def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("the full decision was asked")
 
-    monkeypatch.setattr(PathEngine, "_find_in_full", forbidden)
+    monkeypatch.setattr(PathEngine, "find_in_full", forbidden)
     chain = validate_path(PKI.leaf_with(serial=4711).der, store, NOW)
     assert chain.leaf.serial_number == 4711
     with pytest.raises(AssertionError):
