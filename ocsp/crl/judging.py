@@ -1,0 +1,281 @@
+"""A certificate's status by CRLs, step by step: RFC 5280 section 6.3.3.
+
+Pure: a valid path, lists, rules and a time go in; what the lists say comes out, or a refusal that
+names the check. Fetching is others' business: step (a) is what is in the set.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from cryptography import x509
+
+from ocsp.certificate import ReadCertificate
+from ocsp.crl.errors import (
+    CrlAlgorithmRefused,
+    CrlFromFuture,
+    CrlMissing,
+    CrlReasonsIncomplete,
+    CrlRefused,
+    CrlSignatureInvalid,
+    CrlSignerNotAuthorised,
+    CrlStale,
+)
+from ocsp.crl.reading import CrlEntry, ReadCrl
+from ocsp.crl.scope import (
+    ALL_REASONS,
+    DistributionPoint,
+    completes,
+    distribution_points,
+    interim_reasons,
+)
+from ocsp.errors import CertificateRefused, PathUndecided
+from ocsp.names import comparable
+from ocsp.path_building import Path
+
+MAX_CRLS = 32
+"""Lists looked at for one certificate."""
+
+MAX_SIGNERS = 8
+"""Certificates tried as a CRL's signer, and signers of signers' CRLs in a row."""
+
+PathFinder = Callable[[ReadCertificate, datetime], Path]
+"""The valid path of a CRL signer; raises CertificateRefused or PathUndecided."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrlFreshness:
+    """How old a list may be.
+
+    Attributes:
+        skew: how far its issuer's clock may differ from ours.
+        max_age: oldest acceptable thisUpdate, whatever nextUpdate says.
+        hashes: hash names allowed in its signature.
+    """
+
+    skew: timedelta
+    max_age: timedelta
+    hashes: frozenset[str] = frozenset({"sha256", "sha384", "sha512"})
+
+
+@dataclass(frozen=True, slots=True)
+class CrlSet:
+    """The lists at hand, and who may have signed them.
+
+    Attributes:
+        crls: complete and delta CRLs, read.
+        signers: certificates of CRL signers other than the CAs of the path itself.
+        find_path: validates a signer's path.
+        freshness: how old the lists may be.
+    """
+
+    crls: tuple[ReadCrl, ...]
+    signers: tuple[ReadCertificate, ...]
+    find_path: PathFinder = field(repr=False)
+    freshness: CrlFreshness
+
+
+@dataclass(frozen=True, slots=True)
+class CrlFinding:
+    """What the lists say about one certificate.
+
+    Attributes:
+        entry: the entry that revokes or suspends it; None: not revoked for any reason.
+        used: the lists that said so, in the order of use.
+        signer_name: subject of the certificate that signed the last of them, RFC 4514.
+    """
+
+    entry: CrlEntry | None
+    used: tuple[ReadCrl, ...]
+    signer_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Usable:
+    """A complete CRL, with the delta that brings it up to date if there is one."""
+
+    base: ReadCrl
+    delta: ReadCrl | None
+    signer: ReadCertificate
+
+    def entry(self, certificate: x509.Certificate) -> CrlEntry | None:
+        # (i), (j). The delta's word first, then the complete list's.
+        changed = None if self.delta is None else self.delta.entry(certificate)
+        found = changed or self.base.entry(certificate)
+        # (k).
+        if found is not None and found.reason is x509.ReasonFlags.remove_from_crl:
+            return None
+        return found
+
+    @property
+    def lists(self) -> tuple[ReadCrl, ...]:
+        return (self.base,) if self.delta is None else (self.base, self.delta)
+
+
+def judge_by_crls(
+    path: Path, crls: CrlSet, at: datetime, *, assumed: frozenset[str] = frozenset()
+) -> CrlFinding:
+    """What the lists say about the first certificate of a valid path.
+
+    Args:
+        path: the certificate first, the root last; the CAs' own status is the caller's to check.
+        crls: the lists at hand.
+        at: the time of the check, in UTC.
+        assumed: SHA-256 of certificates whose status is being decided further up; a list that
+            lists its own signer cannot be judged otherwise.
+
+    Raises:
+        CrlRefused: by the subclass that names why the lists say nothing.
+    """
+    read = path[0]
+    refusal: CrlRefused = CrlMissing("no CRL for the certificate's issuer and distribution points")
+    covered: frozenset[x509.ReasonFlags] = frozenset()
+    used: tuple[ReadCrl, ...] = ()
+    signer_name = ""
+    # (a). Complete lists, the newest first.
+    complete = sorted(
+        (crl for crl in crls.crls[:MAX_CRLS] if not crl.is_delta),
+        key=lambda crl: crl.this_update,
+        reverse=True,
+    )
+    for point, base in _in_scope(read, complete):
+        # (b), (d). For which reasons it speaks; (e): only if that adds any.
+        interim = interim_reasons(base, read, point)
+        if not interim - covered:
+            continue
+        try:
+            usable = _make_usable(base, path, crls, at, assumed)
+        except CrlRefused as e:
+            refusal = e
+            continue
+        used = (*used, *usable.lists)
+        signer_name = usable.signer.certificate.subject.rfc4514_string()
+        found = usable.entry(read.certificate)
+        if found is not None:
+            return CrlFinding(found, used, signer_name)
+        # (l).
+        covered |= interim
+        if covered == ALL_REASONS:
+            return CrlFinding(None, used, signer_name)
+    if covered:
+        missing = ", ".join(sorted(str(reason.value) for reason in ALL_REASONS - covered))
+        refusal = CrlReasonsIncomplete(f"no CRL for the reasons {missing}")
+    raise refusal
+
+
+def _in_scope(
+    read: ReadCertificate, complete: list[ReadCrl]
+) -> Iterable[tuple[DistributionPoint, ReadCrl]]:
+    for point in distribution_points(read):
+        for base in complete:
+            yield point, base
+
+
+def _make_usable(
+    base: ReadCrl, path: Path, crls: CrlSet, at: datetime, assumed: frozenset[str]
+) -> _Usable:
+    # (f), (g). Signed by somebody who may.
+    signer = _signer_of(base, path, crls, at, assumed)
+    # (c), (h). The newest delta for it that the same key signed and that is current.
+    deltas = [crl for crl in crls.crls[:MAX_CRLS] if completes(crl, base)]
+    for delta in sorted(deltas, key=lambda crl: crl.this_update, reverse=True):
+        try:
+            check_freshness(delta, crls.freshness, at)
+            if not _is_signed_by(delta, signer, crls.freshness):
+                continue
+        except CrlRefused:
+            continue
+        # A current delta makes up for a complete list whose time is over (step (a)(1)(i)).
+        return _Usable(base, delta, signer)
+    check_freshness(base, crls.freshness, at)
+    return _Usable(base, None, signer)
+
+
+def check_freshness(crl: ReadCrl, freshness: CrlFreshness, at: datetime) -> None:
+    """Refuse a list that is not current.
+
+    Raises:
+        CrlFromFuture, CrlStale: with the instants.
+    """
+    latest, earliest = at + freshness.skew, at - freshness.skew
+    if crl.this_update > latest:
+        raise CrlFromFuture(f"thisUpdate {crl.this_update} is after {at}")
+    if crl.next_update < earliest:
+        raise CrlStale(f"nextUpdate {crl.next_update} has passed at {at}")
+    if at - crl.this_update > freshness.max_age:
+        raise CrlStale(f"thisUpdate {crl.this_update} is older than {freshness.max_age} at {at}")
+
+
+def _signer_of(
+    crl: ReadCrl, path: Path, crls: CrlSet, at: datetime, assumed: frozenset[str]
+) -> ReadCertificate:
+    refusal: CrlRefused = CrlSignerNotAuthorised("no certificate of the CRL's issuer at hand")
+    candidates = [m for m in (*path[1:], *crls.signers) if _is_subject(m, crl)]
+    for candidate in candidates[:MAX_SIGNERS]:
+        if not _is_signed_by(crl, candidate, crls.freshness):
+            refusal = CrlSignatureInvalid("not signed by a certificate of the CRL's issuer")
+            continue
+        try:
+            _check_crl_sign(candidate)
+            if candidate not in path[1:]:
+                _check_signer_path(candidate, path, crls, at, assumed)
+        except CrlSignerNotAuthorised as e:
+            refusal = e
+        else:
+            return candidate
+    raise refusal
+
+
+def _is_subject(candidate: ReadCertificate, crl: ReadCrl) -> bool:
+    return comparable(candidate.certificate.subject) == crl.issuer
+
+
+def _is_signed_by(crl: ReadCrl, signer: ReadCertificate, freshness: CrlFreshness) -> bool:
+    """The list's signature is the signer's.
+
+    Raises:
+        CrlAlgorithmRefused: its algorithm is not allowed.
+    """
+    used = crl.crl.signature_hash_algorithm
+    if used is None or used.name not in freshness.hashes:
+        oid = crl.crl.signature_algorithm_oid.dotted_string
+        raise CrlAlgorithmRefused(f"signature algorithm {oid}")
+    try:
+        return crl.crl.is_signature_valid(signer.public_key)
+    except (ValueError, TypeError):
+        # The algorithm is for another type of key.
+        return False
+
+
+def _check_crl_sign(signer: ReadCertificate) -> None:
+    """Step (f): if the key usage extension is present, it has cRLSign."""
+    try:
+        usage = signer.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return
+    if not usage.crl_sign:
+        raise CrlSignerNotAuthorised("the KeyUsage of the CRL's signer lacks cRLSign")
+
+
+def _check_signer_path(
+    signer: ReadCertificate, path: Path, crls: CrlSet, at: datetime, assumed: frozenset[str]
+) -> None:
+    """Step (f): a valid path to the same trust anchor, nobody on it revoked."""
+    known = assumed | {member.sha256 for member in path}
+    if len(assumed) > MAX_SIGNERS:
+        raise CrlSignerNotAuthorised("too many signers whose status hangs on each other's CRLs")
+    try:
+        found = crls.find_path(signer, at)
+    except (CertificateRefused, PathUndecided) as e:
+        raise CrlSignerNotAuthorised(f"the CRL's signer has no valid path: {e}") from e
+    if found[-1].authority != path[-1].authority:
+        raise CrlSignerNotAuthorised("the CRL's signer is below another root")
+    for index, member in enumerate(found[:-1]):
+        if member.sha256 in known:
+            continue
+        try:
+            own = judge_by_crls(found[index:], crls, at, assumed=known | {member.sha256})
+        except CrlRefused as e:
+            raise CrlSignerNotAuthorised(f"the signer's own status is not known: {e}") from e
+        if own.entry is not None:
+            raise CrlSignerNotAuthorised("the CRL's signer is revoked")

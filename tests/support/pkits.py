@@ -1,0 +1,127 @@
+"""The NIST path validation suite (PKITS): its cases, and the product's verdict on each."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ocsp.certificate import ReadCertificate, read_certificate
+from ocsp.crl.judging import CrlFreshness, CrlSet, judge_by_crls
+from ocsp.crl.reading import ReadCrl, read_crl
+from ocsp.errors import TrustError
+from ocsp.known_issuers import ANY_POLICY
+from ocsp.names import comparable
+from ocsp.path_building import Path as CertificatePath
+from ocsp.path_engine import PathEngine
+from ocsp.path_judging import PolicyInputs
+
+PKITS = Path(__file__).parents[3] / "shared" / "vectors" / "pkits"
+needs_pkits = pytest.mark.skipif(
+    not PKITS.exists(), reason="the NIST test vectors are not beside this checkout"
+)
+
+FRESHNESS = CrlFreshness(skew=timedelta(0), max_age=timedelta(days=3650))
+
+
+@dataclass(frozen=True)
+class PkitsCase:
+    """One sub-case; certificates and lists by name."""
+
+    number: str
+    certificates: tuple[str, ...]
+    crls: tuple[str, ...]
+    policies: PolicyInputs
+    at: datetime
+    should_validate: bool
+
+
+@cache
+def cases() -> tuple[PkitsCase, ...]:
+    if not PKITS.exists():
+        return ()
+    suite = json.loads((PKITS / "cases.json").read_bytes())
+    at = datetime.fromisoformat(suite["time"]).astimezone(UTC)
+    return tuple(_case(case, suite["oids"], at) for case in suite["cases"])
+
+
+def _case(case: dict[str, Any], oids: Mapping[str, str], at: datetime) -> PkitsCase:
+    return PkitsCase(
+        number=case["number"],
+        certificates=tuple(case["certs"]),
+        crls=tuple(case["crls"]),
+        policies=PolicyInputs(
+            frozenset(oids[name] for name in case["initial_policy_set"]),
+            explicit=case["initial_explicit_policy"],
+            inhibit_mapping=case["initial_policy_mapping_inhibit"],
+            inhibit_any=case["initial_inhibit_any_policy"],
+        ),
+        at=at,
+        should_validate=case["should_validate"],
+    )
+
+
+def certificate_der(name: str) -> bytes:
+    return (PKITS / "certs" / f"{name}.crt").read_bytes()
+
+
+@cache
+def _read(name: str) -> ReadCertificate:
+    return read_certificate(certificate_der(name))
+
+
+@cache
+def _read_crl(name: str) -> ReadCrl:
+    return read_crl((PKITS / "crls" / f"{name}.crl").read_bytes())
+
+
+@cache
+def _by_subject() -> Mapping[Any, tuple[ReadCertificate, ...]]:
+    """Every certificate of the suite that is readable here."""
+    found: dict[Any, tuple[ReadCertificate, ...]] = {}
+    for file in sorted((PKITS / "certs").glob("*.crt")):
+        try:
+            read = _read(file.stem)
+        except TrustError:
+            continue
+        name = comparable(read.certificate.subject)
+        found[name] = (*found.get(name, ()), read)
+    return found
+
+
+def validate(case: PkitsCase) -> CertificatePath:
+    """The case's path with the status of all its members; raises TrustError."""
+    *names, target = case.certificates
+    read = _read(target)
+    root, *intermediates = (_read(name) for name in names)
+    crls = tuple(_read_crl(name) for name in case.crls)
+    # Issuers of lists that are not on the path: separate CRL keys, indirect CRLs.
+    issuers = {c.der: c for crl in crls for c in _by_subject().get(crl.issuer, ())}
+    others = {c.der: c for c in intermediates} | issuers
+    others.pop(root.der, None)
+    engine = PathEngine(
+        roots=(root.der,),
+        intermediates=tuple(others),
+        max_depth=8,
+        budget=timedelta(seconds=60),
+    )
+
+    def find_signers_path(signer: ReadCertificate, at: datetime) -> CertificatePath:
+        anything = PolicyInputs(frozenset({ANY_POLICY}), explicit=False)
+        return engine.find_in_full(signer, anything, at, purposes=frozenset())
+
+    path = engine.find_in_full(read, case.policies, case.at, purposes=frozenset())
+    at_hand = CrlSet(crls, tuple(issuers.values()), find_signers_path, FRESHNESS)
+    for index in range(len(path) - 1):
+        finding = judge_by_crls(path[index:], at_hand, case.at)
+        if finding.entry is not None:
+            raise MemberRevoked(path[index].certificate.subject.rfc4514_string())
+    return path
+
+
+class MemberRevoked(TrustError):
+    """A member of the path is revoked."""

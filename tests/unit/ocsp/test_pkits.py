@@ -1,0 +1,34 @@
+"""All 249 sub-cases of NIST PKITS: path, policies and lists, status required below the root."""
+
+import pytest
+
+from ocsp.errors import CertificateMalformed, KeyTooWeak, PathUndecided, TrustError
+from tests.support.pkits import PkitsCase, cases, needs_pkits, validate
+
+pytestmark = needs_pkits
+
+DEVIATIONS: dict[str, tuple[type[TrustError], str]] = {
+    "4.1.4": (KeyTooWeak, "DSA-1024 with SHA-1 is no signature that anybody should still accept"),
+    "4.1.5": (CertificateMalformed, "the same, with parameters inherited, which no parser reads"),
+}
+"""Valid cases that are refused on purpose: by which class, and why."""
+
+
+def test_the_suite_is_whole() -> None:
+    assert len(cases()) == 249
+    assert sum(case.should_validate for case in cases()) == 114
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.number)
+def test_each_case_is_decided_as_the_suite_says(case: PkitsCase) -> None:
+    if case.number in DEVIATIONS:
+        assert case.should_validate
+        with pytest.raises(DEVIATIONS[case.number][0]):
+            validate(case)
+    elif case.should_validate:
+        assert len(validate(case)) >= 2
+    else:
+        with pytest.raises(TrustError) as caught:
+            validate(case)
+        # Refused for what was found, not because something here broke.
+        assert not isinstance(caught.value, PathUndecided)
