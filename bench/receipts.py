@@ -5,7 +5,6 @@ and all share one machine. Requests are signed before the clock runs, and every 
 verified offline after it has stopped.
 """
 
-import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from bench.rows import Row
 from bench.running import ELECTION, RunningService, running_service
 from signer.receipts.policy import Policy
 from signer.receipts.verify import verify_receipt
-from tests.support.softhsm import MODULE
+from tests.support.mischief import compile_mischief
 from webapi import clock
 from webapi.storage.ballot_log import log_checkpoints
 from webapi.storage.engine import opened_engine
@@ -193,10 +192,7 @@ def _checkpoints(service: RunningService) -> int:
 def _slow_module(folder: Path) -> Path:
     """SoftHSM behind a queue in which each signature takes its time, whoever asks for it."""
     module = folder / "slow.so"
-    source = Path(__file__).parents[1] / "tests" / "support" / "mischief.c"
-    subprocess.run(
-        ["gcc", "-shared", "-fPIC", f'-DSOFTHSM="{MODULE}"', "-o", module, source], check=True
-    )
+    compile_mischief(module)
     return module
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pkcs11_bridge import objects
+from pkcs11_bridge.capabilities import TokenCapabilities, read_capabilities
 from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.latch import LatchState, PinLatch
 from pkcs11_bridge.pin import Pin
@@ -22,10 +23,12 @@ class SeenToken:
     Attributes:
         description: which one.
         tries_left: PIN tries left where the token tells; None for unknown.
+        capabilities: what it says that it can sign with.
     """
 
     description: TokenDescription
     tries_left: int | None
+    capabilities: TokenCapabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,8 @@ def look_at_token(config: TokenConfig) -> SeenToken:
     with alone_on_module(config.module, config.latch_directory) as module:
         token = objects.find_token(module.library, config.uri)
         tries_left = objects.pin_tries_left(token, module.description)
-        return SeenToken(TokenDescription.of(token, module), tries_left)
+        described = TokenDescription.of(token, module)
+        return SeenToken(described, tries_left, read_capabilities(token))
 
 
 def look_at_latch(config: TokenConfig, pin: Pin) -> StandingLatch | None:

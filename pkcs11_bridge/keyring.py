@@ -7,13 +7,22 @@ import pkcs11
 from pkcs11 import Attribute, MechanismFlag
 
 from pkcs11_bridge import mechanisms, objects
+from pkcs11_bridge.capabilities import TokenCapabilities, mechanism_name, read_capabilities
 from pkcs11_bridge.encoding import HashName
-from pkcs11_bridge.errors import KeyExists, KeyNotFound, UriInvalid
-from pkcs11_bridge.mechanisms import KeyAlgorithm, PublicKey, SigningCall
+from pkcs11_bridge.errors import KeyExists, KeyNotFound, MechanismUnsupported, UriInvalid
+from pkcs11_bridge.mechanisms import KeyAlgorithm, PublicKey, SignatureAlgorithm, SigningCall
 from pkcs11_bridge.session import PooledSession, TokenSessions, count_signature
 from pkcs11_bridge.uri import Pkcs11Uri
 
-__all__ = ["HashName", "KeyAlgorithm", "PublicKey", "TokenKey", "generate_key", "open_key"]
+__all__ = [
+    "HashName",
+    "KeyAlgorithm",
+    "PublicKey",
+    "SignatureAlgorithm",
+    "TokenKey",
+    "generate_key",
+    "open_key",
+]
 
 _ID_BYTES = 16
 
@@ -25,22 +34,45 @@ class TokenKey:
     Safe for threads, through the pool of its sessions.
     """
 
-    def __init__(self, sessions: TokenSessions, uri: Pkcs11Uri, public_key: PublicKey) -> None:
+    def __init__(
+        self,
+        sessions: TokenSessions,
+        uri: Pkcs11Uri,
+        public_key: PublicKey,
+        capabilities: TokenCapabilities,
+    ) -> None:
         self._sessions = sessions
         self.uri = uri
         """Token label, key label and id: exactly this key."""
         self.public_key = public_key
         self.algorithm = mechanisms.algorithm_of(public_key)
+        self.signature_algorithms = capabilities.require(self.algorithm)
+        """What this key signs with on its token: at least one."""
+        self._mechanisms = {algorithm.mechanism for algorithm in self.signature_algorithms}
 
-    def sign_digest(self, digest: bytes, hash_name: HashName) -> bytes:
-        """Sign a digest.
+    def sign(self, algorithm: SignatureAlgorithm, message: bytes) -> bytes:
+        """Sign a message, hashed here where the algorithm hashes.
 
         Returns:
-            EC P-256: raw r || s, 64 bytes. RSA: PKCS#1 v1.5, as long as the modulus.
+            ECDSA: raw r || s, each as long as the curve's field (64, 96 or 132 bytes). RSA: as
+            long as the modulus. Ed25519: 64 bytes.
+
+        Raises:
+            MechanismUnsupported: the key, or its token, does not sign with this algorithm.
+            KeyNotFound, TokenError: as ``sign_digest``.
+        """
+        to_be_signed = algorithm.to_be_signed(message)
+        return self._sign(mechanisms.signing_call(self.algorithm, algorithm, to_be_signed))
+
+    def sign_digest(self, digest: bytes, hash_name: HashName) -> bytes:
+        """Sign a digest: ECDSA, or RSASSA-PKCS1-v1_5.
+
+        Returns:
+            As ``sign``.
 
         Raises:
             ValueError: the digest's length is not that of its hash.
-            MechanismUnsupported: an Ed25519 key, or P-256 with another hash than SHA-256.
+            MechanismUnsupported: an Ed25519 key, or a curve with another hash than its own.
             KeyNotFound: the key is gone, or another one has taken its place.
             TokenError: as ``TokenSessions.open`` and ``session``.
         """
@@ -56,6 +88,9 @@ class TokenKey:
         return self._sign(mechanisms.message_signing(self.algorithm, message))
 
     def _sign(self, call: SigningCall) -> bytes:
+        if call.mechanism not in self._mechanisms:
+            name = mechanism_name(call.mechanism)
+            raise MechanismUnsupported(f"the token offers no {name} for this key")
         with self._sessions.session() as pooled:
             key = pooled.keys.get(self.uri)
             if key is None:
@@ -76,6 +111,7 @@ def open_key(sessions: TokenSessions, uri: Pkcs11Uri) -> TokenKey:
         KeyNotFound, KeyAmbiguous: no key or no public half, or several.
         ExtractableKey: the key can leave the token, once could, or does not say.
         KeyUnsupported: a type, curve or size that is not used.
+        MechanismUnsupported: the token has no mechanism to sign with such a key.
         TokenError: as ``TokenSessions.open`` and ``session``.
     """
     token = sessions.config.uri
@@ -103,6 +139,7 @@ def generate_key(sessions: TokenSessions, label: str, algorithm: KeyAlgorithm) -
     with sessions.writing_session() as session:
         if objects.label_is_taken(session, label):
             raise KeyExists(f"a key labelled {label} exists already")
+        read_capabilities(session.token).require(algorithm)
         session.generate_keypair(
             plan.key_type,
             plan.bits,
@@ -130,7 +167,7 @@ def _token_key(sessions: TokenSessions, pooled: PooledSession, uri: Pkcs11Uri) -
         type="private",
     )
     pooled.keys[exact] = key
-    return TokenKey(sessions, exact, public_key)
+    return TokenKey(sessions, exact, public_key, read_capabilities(pooled.raw.token))
 
 
 def _load(session: pkcs11.Session, uri: Pkcs11Uri) -> tuple[pkcs11.Object, PublicKey]:

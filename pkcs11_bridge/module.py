@@ -5,6 +5,10 @@ every call: two threads crash SoftHSM. Here the module is initialised with CKF_O
 (PKCS#11 2.40 section 5.4) through its own function list, and the object is put into the binding's
 cache, so that every other user of the binding in this process gets the safe one.
 
+A client of a token in another process (p11-kit-client) makes a new state, with a connection of its
+own, for each list that C_GetFunctionList gives. There the binding's own list must be initialised,
+by the binding; such a client locks its connection itself.
+
 A module belongs to the process that loaded it: a forked child shares the parent's handles and
 must not touch them. Hence load after the fork; a child that inherits a loaded module is refused.
 """
@@ -18,7 +22,13 @@ from pathlib import Path
 
 import pkcs11
 import pkcs11._pkcs11
-from pkcs11.exceptions import PKCS11Error
+from pkcs11.exceptions import (
+    DeviceError,
+    DeviceMemory,
+    DeviceRemoved,
+    PKCS11Error,
+    TokenNotPresent,
+)
 
 from pkcs11_bridge.errors import DeviceUnavailable, ForkedProcess, ModuleUnusable, TokenError
 from pkcs11_bridge.gate import Gate
@@ -26,6 +36,8 @@ from pkcs11_bridge.gate import Gate
 _CKF_OS_LOCKING_OK = 0x00000002
 _CKR_OK = 0x00000000
 _CKR_CANT_LOCK = 0x0000000A
+_DEVICE_AWAY = frozenset({0x00000030, 0x00000031, 0x00000032, 0x000000E0})
+"""CKR_DEVICE_ERROR, _MEMORY and _REMOVED, CKR_TOKEN_NOT_PRESENT: only the driver is there."""
 _CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x00000191
 
 _EXIT_WAIT_SECONDS = 2.0
@@ -59,19 +71,41 @@ class ThreadSafeLibrary(pkcs11._pkcs11.lib):  # noqa: SLF001 - the binding's onl
 
     def __init__(self, so: str) -> None:
         # The binding's __cinit__ has loaded the module and found its function list by now.
-        table = ctypes.POINTER(_FunctionList)()
-        ctypes.CDLL(so).C_GetFunctionList(ctypes.byref(table))
+        table, another = _function_list(so), _function_list(so)
         prototype = ctypes.CFUNCTYPE(ctypes.c_ulong, ctypes.c_void_p)
         self._c_initialize = prototype(table.contents.C_Initialize)
         self._c_finalize = prototype(table.contents.C_Finalize)
+        self._has_state_per_list = ctypes.addressof(table.contents) != ctypes.addressof(
+            another.contents
+        )
         self._up = False
         self.can_lock = True
         super().__init__(so)  # calls initialize()
 
     def initialize(self) -> None:
-        """C_Initialize; the binding calls it each time the library is asked for."""
+        """C_Initialize; the binding calls it each time the library is asked for.
+
+        Raises:
+            ModuleUnusable: it refuses.
+            DeviceUnavailable: its device, or the server that it speaks to, is away.
+        """
         if self._up:
             return
+        if self._has_state_per_list:
+            self._initialize_by_binding()
+        else:
+            self._initialize_with_locks()
+        self._up = True
+
+    def _initialize_by_binding(self) -> None:
+        try:
+            super().initialize()
+        except (DeviceError, DeviceMemory, DeviceRemoved, TokenNotPresent) as e:
+            raise DeviceUnavailable(f"C_Initialize answered {type(e).__name__}") from e
+        except PKCS11Error as e:
+            raise ModuleUnusable(f"C_Initialize answered {type(e).__name__}") from e
+
+    def _initialize_with_locks(self) -> None:
         arguments = _InitializeArguments(flags=_CKF_OS_LOCKING_OK)
         code = self._c_initialize(ctypes.addressof(arguments))
         if code == _CKR_CANT_LOCK:
@@ -79,18 +113,32 @@ class ThreadSafeLibrary(pkcs11._pkcs11.lib):  # noqa: SLF001 - the binding's onl
             code = self._c_initialize(None)
         if code == _CKR_CRYPTOKI_ALREADY_INITIALIZED:
             raise ModuleUnusable("somebody else initialised the module, perhaps without locks")
+        if code in _DEVICE_AWAY:
+            raise DeviceUnavailable(f"C_Initialize answered 0x{code:08X}")
         if code != _CKR_OK:
             raise ModuleUnusable(f"C_Initialize answered 0x{code:08X}")
-        self._up = True
 
     def finalize(self) -> None:
-        """C_Finalize; does nothing on a module that is down."""
+        """C_Finalize; does nothing on a module that is down. Raises DeviceUnavailable."""
         if not self._up:
             return
         self._up = False
+        if self._has_state_per_list:
+            try:
+                super().finalize()
+            except PKCS11Error as e:
+                raise DeviceUnavailable(f"C_Finalize answered {type(e).__name__}") from e
+            return
         code = self._c_finalize(None)
         if code != _CKR_OK:
             raise DeviceUnavailable(f"C_Finalize answered 0x{code:08X}")
+
+
+def _function_list(so: str) -> "ctypes._Pointer[_FunctionList]":
+    """C_GetFunctionList's answer, good for the life of the process."""
+    table = ctypes.POINTER(_FunctionList)()
+    ctypes.CDLL(so).C_GetFunctionList(ctypes.byref(table))
+    return table
 
 
 class Module:

@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.support.databases",
     "tests.support.backups",
     "tests.support.softhsm",
+    "tests.support.mischief",
 ]
 
 # These files sign with real tokens; a run that contains them must show signatures by both.

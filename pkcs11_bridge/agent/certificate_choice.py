@@ -31,6 +31,7 @@ from pkcs11_bridge.mechanisms import KeyAlgorithm, algorithm_of
 from pkcs11_bridge.objects import TokenCertificate
 
 _CLIENT_AUTH = "client_auth"
+_USED_KINDS = frozenset(kind for kind in KeyAlgorithm if kind.is_rsa) | {KeyAlgorithm.EC_P256}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def _suitable(stored: TokenCertificate) -> AuthenticationCertificate | None:
     except KeyUnsupported:
         return None
     key_usage, extended = usages
-    if "digital_signature" not in key_usage:
+    if key_algorithm not in _USED_KINDS or "digital_signature" not in key_usage:
         return None
     if extended is not None and _CLIENT_AUTH not in extended:
         return None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.support.faults import DEADLINE_SECONDS, await_fact
 from tests.support.home_database import often_on_sqlite
+from tests.support.mischief import Mischief
 from tests.support.processes import assert_none_left
 from webapi.cli.home import Home
 
@@ -30,7 +31,7 @@ def with_one_token_and_a_wrong_pin(home: Home) -> dict[str, str]:
     return {
         **os.environ,
         "TAMGA_CONFIG": str(home.config),
-        "MISCHIEF_LOG": str(home.directory / "calls"),
+        **Mischief(home.directory).environment,
     }
 
 
@@ -80,7 +81,7 @@ def test_of_all_processes_together_one_tries_a_wrong_pin_once(home: Home) -> Non
         await_fact(lambda: log_of(home, "ocsp").read_text().count("PinLatched") >= 2)
     for name in processes:
         assert REFUSED.search(log_of(home, name).read_text()), log_of(home, name).read_text()
-    calls = (home.directory / "calls").read_text().splitlines()
-    assert calls.count("LOGIN") == 1
-    assert "SIGN" not in calls
+    calls = Mischief(home.directory).calls()
+    assert calls["C_Login"] == 1
+    assert calls["C_Sign"] == 0
     assert_none_left(str(home.directory))

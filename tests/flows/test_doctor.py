@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.support.card import CardRig
 from tests.support.installation import Installation, serving
+from tests.support.mischief import Mischief, Trick
 from tests.support.processes import assert_none_left, free_ports, processes_naming
 from webapi.doctor.tokens import zone_check
 from webapi.operations.checks import CheckState, run_check
@@ -99,10 +100,6 @@ def patient(healthy: Patient, tmp_path: Path) -> Patient:
     text = configuration.read_text()
     configuration.write_text(text.replace(str(healthy.directory), str(directory)))
     return Patient(directory, healthy.ports)
-
-
-def _logins(log: Path) -> int:
-    return log.read_text().split().count("LOGIN") if log.exists() else 0
 
 
 def test_without_a_configuration_it_says_so_and_ends_with_2(tmp_path: Path) -> None:
@@ -213,26 +210,28 @@ def test_a_tls_key_that_is_none(patient: Patient) -> None:
 
 
 def test_a_wrong_pin_reaches_the_token_once_however_often_the_doctor_comes(
-    patient: Patient, mischief_module: Path, tmp_path: Path
+    patient: Patient, mischief_module: Path, mischief: Mischief
 ) -> None:
     patient.keep_one_zone("login", str(mischief_module))
     patient.pin_file("login").write_text("00000000\n")
-    log = tmp_path / "calls"
-    first = patient.examine(MISCHIEF_LOG=str(log))
+    first = patient.examine()
     assert (first.code, first.failed) == (1, {"login.login"})
     for _ in range(2):
-        again = patient.examine(MISCHIEF_LOG=str(log))
+        again = patient.examine()
         assert again.failed == {"pin-latch.login"}
         assert again.state("login.login") == "skipped"
         assert "a changed PIN clears the latch" in again.checks["pin-latch.login"]["remedy"]
-    assert _logins(log) == 1
+    assert mischief.calls()["C_Login"] == 1
 
 
 @pytest.mark.long
-def test_a_hung_module_does_not_hang_the_doctor(patient: Patient, mischief_module: Path) -> None:
+def test_a_hung_module_does_not_hang_the_doctor(
+    patient: Patient, mischief_module: Path, mischief: Mischief
+) -> None:
     patient.keep_one_zone("login", str(mischief_module))
     began = time.monotonic()
-    found = patient.examine("--limit", "8", MISCHIEF_INITIALIZE="hang")
+    with mischief.hanging("C_Initialize"):
+        found = patient.examine("--limit", "8")
     assert time.monotonic() - began < 60
     assert found.failed == {"module.login"}
     assert found.seen("module.login") == "no answer within 8 s"
@@ -245,18 +244,19 @@ def test_a_hung_module_does_not_hang_the_doctor(patient: Patient, mischief_modul
 
 @pytest.mark.long
 def test_a_module_that_takes_its_process_down(
-    patient: Patient, mischief_module: Path, tmp_path: Path
+    patient: Patient, mischief_module: Path, mischief: Mischief
 ) -> None:
     patient.keep_one_zone("login", str(mischief_module))
-    log = tmp_path / "calls"
-    found = patient.examine(MISCHIEF_LOGIN="kill", MISCHIEF_LOG=str(log))
+    mischief.order("C_Login", Trick.KILL)
+    found = patient.examine()
+    mischief.calm("C_Login")
     assert found.failed == {"login.login"}
     assert found.seen("login.login") == "the process that looked was ended by SIGKILL"
     # Nobody knows what became of that try, so the doctor spends no other one.
-    again = patient.examine(MISCHIEF_LOG=str(log))
+    again = patient.examine()
     assert again.failed == {"pin-latch.login"}
     assert "never ended" in again.seen("pin-latch.login")
-    assert _logins(log) == 1
+    assert mischief.calls()["C_Login"] == 1
 
 
 def test_a_latch_folder_that_cannot_be_made_is_shown(patient: Patient) -> None:

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from signer.receipts.election import Manifest
 from signer.receipts.registration import sign_close, sign_receipt_request, sign_registration
+from tests.support.mischief import Mischief
 from tests.support.softhsm import MODULE
 from webapi.cli.home import Home
 
@@ -91,7 +92,7 @@ class Service:
         program = [sys.executable, "-m", "tests.support.fault_service", json.dumps(arguments)]
         # In the command line and not only around it: sudo passes no environment on.
         environment = {
-            "MISCHIEF_LOG": str(home.directory / "calls"),
+            **Mischief(home.directory).environment,
             "PYTHONPATH": str(Path(__file__).parents[2]),
         }
         assignments = [f"{name}={value}" for name, value in environment.items()]
@@ -304,8 +305,7 @@ class Scene:
 
     def sign_calls(self) -> int:
         """How often C_Sign was called on the home's tokens, by whatever process."""
-        calls = self.home.directory / "calls"
-        return calls.read_text().splitlines().count("SIGN") if calls.exists() else 0
+        return Mischief(self.home.directory).calls()["C_Sign"]
 
 
 @contextmanager

@@ -115,16 +115,6 @@ def token(softhsm: SoftHsm) -> TokenConfig:
     return softhsm.make_token()
 
 
-@pytest.fixture(scope="session")
-def mischief_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SoftHSM with a bad character (mischief.c), compiled for this run."""
-    module = tmp_path_factory.mktemp("mischief") / "mischief.so"
-    source = Path(__file__).with_name("mischief.c")
-    options = ["-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", f'-DSOFTHSM="{MODULE}"']
-    subprocess.run(["gcc", *options, "-o", str(module), str(source)], check=True)
-    return module
-
-
 def start_worker(
     softhsm: SoftHsm,
     config: TokenConfig,

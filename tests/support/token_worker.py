@@ -20,6 +20,7 @@ from pkcs11_bridge.keyring import open_key
 from pkcs11_bridge.pin import FilePinSource
 from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.uri import Pkcs11Uri
+from tests.support.mischief import FOLDER_VARIABLE, Mischief, Trick
 from tests.support.signatures import counts_by_label
 
 DIGEST = hashlib.sha256(b"text").digest()
@@ -91,11 +92,10 @@ def signed_with_mischief(sessions: TokenSessions, order: dict[str, Any]) -> dict
     """Sign; again under each mischief; and once more without it."""
     key = open_key(sessions, Pkcs11Uri(object=order["key"]))
     told = [outcome(lambda: key.sign_digest(DIGEST, "sha256"))]
-    for mischief in order["mischief"]:
-        os.environ["MISCHIEF_SIGN"] = mischief
-        told.append(outcome(lambda: key.sign_digest(DIGEST, "sha256")))
-        del os.environ["MISCHIEF_SIGN"]
-        told.append(outcome(lambda: key.sign_digest(DIGEST, "sha256")))
+    mischief = Mischief(Path(os.environ[FOLDER_VARIABLE]))
+    for trick, argument in order["mischief"]:
+        mischief.order("C_Sign", Trick(trick), argument, times=1)
+        told += [outcome(lambda: key.sign_digest(DIGEST, "sha256")) for _ in range(2)]
     sessions.close()
     return {"told": told, "counts": counts_by_label()}
 

@@ -8,13 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pkcs11 import Attribute, KeyType, MechanismFlag, ObjectClass
+from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 from pkcs11.util.ec import encode_named_curve_parameters
 
+from pkcs11_bridge import inspection, keyring
+from pkcs11_bridge.capabilities import MechanismDetails, TokenCapabilities
 from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.errors import PinIncorrect
 from pkcs11_bridge.inspection import SeenToken, look_at_token
-from pkcs11_bridge.keyring import KeyAlgorithm, generate_key
+from pkcs11_bridge.keyring import KeyAlgorithm, SignatureAlgorithm, generate_key
 from pkcs11_bridge.pin import FilePinSource
 from pkcs11_bridge.session import TokenSessions
 from signer.payload import Purpose
@@ -136,6 +138,7 @@ def test_a_pin_file_that_others_may_read_hides_only_what_needs_the_pin(
         ("pin-file.login", CheckState.FAILED),
         ("module.login", CheckState.OK),
         ("token.login", CheckState.OK),
+        ("algorithms.login", CheckState.OK),
     ]
     assert "chmod 600" in found[0].remedy
 
@@ -175,6 +178,39 @@ def test_a_deleted_token(wiring: Wiring, keyed: TokenConfig, softhsm: SoftHsm) -
     found = last(wiring)
     assert (found.name, found.state) == ("token.login", CheckState.FAILED)
     assert "initialise the token" in found.remedy
+
+
+def test_what_the_token_signs_with_is_shown_as_a_table(wiring: Wiring) -> None:
+    found = {result.name: result for result in look_at_zone(wiring, "login")}["algorithms.login"]
+    assert found.state is CheckState.OK
+    rows = {row["algorithm"]: row for row in found.table}
+    assert list(rows) == list(SignatureAlgorithm)
+    assert rows["ES256"] == {
+        "algorithm": "ES256",
+        "mechanism": "CKM_ECDSA",
+        "keys": "ec-p256",
+        "where": "software",
+    }
+    assert rows["PS384"]["keys"] == "rsa-2048, rsa-3072, rsa-4096"
+
+
+def test_a_key_of_a_kind_that_the_token_cannot_sign_with(
+    wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_rsa = TokenCapabilities(
+        {Mechanism.RSA_PKCS: MechanismDetails(True, False, min_bits=1024, max_bits=4096)}
+    )
+    monkeypatch.setattr(keyring, "read_capabilities", lambda _token: only_rsa)
+    found = last(wiring)
+    assert (found.name, found.state) == (KEY, CheckState.FAILED)
+    assert "no CKM_ECDSA for 256 bits" in found.seen
+    assert "algorithms.login" in found.remedy
+
+
+def test_a_token_that_signs_nothing(wiring: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "read_capabilities", lambda _token: TokenCapabilities({}))
+    found = {result.name: result for result in look_at_zone(wiring, "login")}["algorithms.login"]
+    assert (found.state, found.table) == (CheckState.FAILED, ())
 
 
 def test_a_software_token_in_production(tmp_path: Path, keyed: TokenConfig) -> None:

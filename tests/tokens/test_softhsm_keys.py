@@ -7,11 +7,13 @@ from dataclasses import replace
 import pkcs11
 import pytest
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from pkcs11 import Attribute, KeyType, MechanismFlag, ObjectClass
+from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 
-from pkcs11_bridge import objects
+from pkcs11_bridge import keyring, objects
+from pkcs11_bridge.capabilities import MechanismDetails, TokenCapabilities
 from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.encoding import HashName, raw_to_der
 from pkcs11_bridge.errors import (
@@ -24,21 +26,22 @@ from pkcs11_bridge.errors import (
     MechanismUnsupported,
     UriInvalid,
 )
-from pkcs11_bridge.keyring import KeyAlgorithm, TokenKey, generate_key, open_key
-from pkcs11_bridge.mechanisms import P256_PARAMETERS
+from pkcs11_bridge.keyring import (
+    KeyAlgorithm,
+    SignatureAlgorithm,
+    TokenKey,
+    generate_key,
+    open_key,
+)
+from pkcs11_bridge.mechanisms import P256_PARAMETERS, algorithms_of_kind
 from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.signing_keys import ec_signing_key, rsa_signing_key
 from pkcs11_bridge.uri import Pkcs11Uri
 from tests.support.certificates import NOW, citizen_spec, development_like_pki
-from tests.support.signatures import counts_by_label
+from tests.support.signatures import HASHES, counts_by_label, verify_signature
 from tests.support.softhsm import PIN
 
 DIGEST = hashlib.sha256(b"text").digest()
-HASHES: dict[HashName, hashes.HashAlgorithm] = {
-    "sha256": hashes.SHA256(),
-    "sha384": hashes.SHA384(),
-    "sha512": hashes.SHA512(),
-}
 
 
 @pytest.fixture
@@ -165,9 +168,9 @@ def test_a_serial_number_of_another_token(token: TokenConfig) -> None:
 
 
 def test_kinds_that_are_not_used(sessions: TokenSessions) -> None:
-    make_pair(sessions, "p384", b"\1", curve=bytes.fromhex("06052b81040022"))
+    make_pair(sessions, "p224", b"\1", curve=bytes.fromhex("06052b81040021"))
     make_pair(sessions, "small", b"\2", key_type=KeyType.RSA, bits=1024)
-    for label in ("p384", "small"):
+    for label in ("p224", "small"):
         with pytest.raises(KeyUnsupported):
             open_key(sessions, Pkcs11Uri(object=label))
 
@@ -241,6 +244,48 @@ def test_messages_are_signed_by_ed25519(sessions: TokenSessions) -> None:
     assert isinstance(key.public_key, ed25519.Ed25519PublicKey)
     for message in (b"", b"text", bytes(100_000)):
         key.public_key.verify(key.sign_message(message), message)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        KeyAlgorithm.EC_P256,
+        KeyAlgorithm.EC_P384,
+        KeyAlgorithm.EC_P521,
+        KeyAlgorithm.ED25519,
+        KeyAlgorithm.RSA_2048,
+    ],
+)
+def test_every_algorithm_of_a_kind(sessions: TokenSessions, kind: KeyAlgorithm) -> None:
+    key = generate_key(sessions, "key", kind)
+    assert key.signature_algorithms == set(algorithms_of_kind(kind))
+    for algorithm in SignatureAlgorithm:
+        if algorithm in key.signature_algorithms:
+            signature = key.sign(algorithm, b"text")
+            verify_signature(key.public_key, algorithm, signature, b"text")
+            with pytest.raises(InvalidSignature):
+                verify_signature(key.public_key, algorithm, signature, b"other text")
+        else:
+            with pytest.raises(MechanismUnsupported):
+                key.sign(algorithm, b"text")
+    assert counts_by_label()[sessions.label] == len(key.signature_algorithms)
+
+
+def test_a_mechanism_that_the_token_does_not_offer(
+    sessions: TokenSessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate_key(sessions, "key", KeyAlgorithm.RSA_2048)
+    without_pss = TokenCapabilities(
+        {Mechanism.RSA_PKCS: MechanismDetails(True, False, min_bits=1024, max_bits=4096)}
+    )
+    monkeypatch.setattr(keyring, "read_capabilities", lambda _token: without_pss)
+    key = open_key(sessions, Pkcs11Uri(object="key"))
+    with pytest.raises(MechanismUnsupported, match="CKM_RSA_PKCS_PSS"):
+        key.sign(SignatureAlgorithm.PS256, b"text")
+    with pytest.raises(MechanismUnsupported):
+        generate_key(sessions, "other", KeyAlgorithm.EC_P256)
+    with pytest.raises(KeyNotFound):
+        open_key(sessions, Pkcs11Uri(object="other"))
 
 
 @pytest.mark.parametrize("algorithm", [KeyAlgorithm.EC_P256, KeyAlgorithm.RSA_2048])

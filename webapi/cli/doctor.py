@@ -1,12 +1,14 @@
 """`tamga doctor`: what is missing or wrong, in plain words, and how to mend it."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from webapi import clock
@@ -79,9 +81,18 @@ def _shown(results: Iterable[CheckResult]) -> list[CheckResult]:
         mark, style = _MARKS[result.state]
         line = Text.assemble((f"{mark:<9}", style), (result.name, "bold"), f"  {result.seen}")
         console.print(line)
+        if result.table:
+            console.print(Padding(_as_table(result.table), (0, 0, 0, len(_INDENT))))
         if result.remedy:
             console.print(Text(f"{_INDENT}-> {result.remedy}"))
     counts = {state: sum(result.state is state for result in every) for state in CheckState}
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     console.print(Text(f"\n{told}"))
     return every
+
+
+def _as_table(rows: Sequence[Mapping[str, str]]) -> Table:
+    table = Table(*rows[0], box=None, header_style="dim", pad_edge=False)
+    for row in rows:
+        table.add_row(*row.values())
+    return table

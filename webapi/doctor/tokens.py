@@ -24,6 +24,7 @@ from pkcs11_bridge.errors import (
     ExtractableKey,
     KeyAmbiguous,
     KeyNotFound,
+    MechanismUnsupported,
     Misconfigured,
     ModuleUnusable,
     PinIncorrect,
@@ -45,6 +46,7 @@ from pkcs11_bridge.latch import LatchState
 from pkcs11_bridge.pin import Pin
 from signer.payload import Purpose
 from webapi.config import CONFIG_VARIABLE, load_settings
+from webapi.doctor.algorithms import algorithms_result
 from webapi.operations.checks import Check, CheckBroken, CheckResult, no_answer
 from webapi.settings_model import Settings, Zone
 from webapi.supervisor import die_with_parent, protect_memory
@@ -74,6 +76,7 @@ _REMEDIES: Mapping[type[TokenError], str] = {
     KeyAmbiguous: "Leave one key with this label; find out first which one others have pinned.",
     Misconfigured: "Correct the section [tokens.<zone>] of the settings.",
     UriInvalid: "Correct `token`, the label, in the section [tokens.<zone>] of the settings.",
+    MechanismUnsupported: "Make a key of a kind that algorithms.<zone> shows, and pin it anew.",
     ExtractableKey: "Make a new key in the token, sensitive and never extractable; pin it anew.",
 }
 _TROUBLE = (TokenError, OSError)
@@ -110,7 +113,7 @@ def purposes_of(zone: Zone) -> list[Purpose]:
 
 def result_names(zone: Zone) -> tuple[str, ...]:
     """What is looked at, in this order."""
-    parts = ("pin-file", "module", "token", "pin-latch", "login")
+    parts = ("pin-file", "module", "token", "algorithms", "pin-latch", "login")
     return (*(f"{part}.{zone}" for part in parts), *map(_key_name, purposes_of(zone)))
 
 
@@ -158,7 +161,7 @@ def look_at_zone(wiring: Wiring, zone: Zone) -> Iterator[CheckResult]:
 
     A PIN is tried at most once, and not at all while something stands against it.
     """
-    pin_file, module, token, *_ = result_names(zone)
+    pin_file, module, token, algorithms, *_ = result_names(zone)
     try:
         config = wiring.keys.token_config(zone)
     except TokenError as e:
@@ -191,6 +194,7 @@ def look_at_zone(wiring: Wiring, zone: Zone) -> Iterator[CheckResult]:
         yield CheckResult.failed(token, "it is a software token", remedy.format(zone=zone))
         return
     yield CheckResult.ok(token, f"{described.label}, {described.model}, {described.serial}")
+    yield algorithms_result(algorithms, seen_token.capabilities)
     if pin is not None:
         yield from _look_behind_pin(wiring, zone, config, pin, seen_token.tries_left)
 

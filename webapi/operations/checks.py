@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 
 class CheckState(StrEnum):
@@ -31,12 +31,14 @@ class CheckResult:
         state: how it is.
         seen: what was found, for people; never a PIN or another secret.
         remedy: how to mend it; empty unless there is something to mend.
+        table: rows with the same columns, for what is no sentence; mostly none.
     """
 
     name: str
     state: CheckState
     seen: str
     remedy: str = ""
+    table: tuple[Mapping[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         """Raises ValueError when what is wrong has no remedy, or what is well has one."""
@@ -45,9 +47,9 @@ class CheckResult:
             raise ValueError(f"{self.name}: {self.state} with the remedy {self.remedy!r}")
 
     @classmethod
-    def ok(cls, name: str, seen: str) -> Self:
+    def ok(cls, name: str, seen: str, table: Iterable[Mapping[str, str]] = ()) -> Self:
         """All is well."""
-        return cls(name, CheckState.OK, seen)
+        return cls(name, CheckState.OK, seen, table=tuple(table))
 
     @classmethod
     def warning(cls, name: str, seen: str, remedy: str) -> Self:
@@ -65,14 +67,18 @@ class CheckResult:
         return cls(name, CheckState.SKIPPED, seen)
 
     @classmethod
-    def of_members(cls, members: Mapping[str, str]) -> Self:
+    def of_members(cls, members: Mapping[str, Any]) -> Self:
         """The inverse of `members`; raises KeyError or ValueError."""
         state = CheckState(members["state"])
-        return cls(members["name"], state, members["seen"], members["remedy"])
+        table = tuple(members.get("table", ()))
+        return cls(members["name"], state, members["seen"], members["remedy"], table)
 
-    def members(self) -> dict[str, str]:
-        """As a JSON object's members."""
-        return asdict(self)
+    def members(self) -> dict[str, object]:
+        """As a JSON object's members; `table` only where there is one."""
+        members = asdict(self)
+        if not self.table:
+            del members["table"]
+        return members
 
 
 class CheckBroken(Exception):

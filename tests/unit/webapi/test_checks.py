@@ -1,5 +1,6 @@
 """The runner of checks: no check stops the others, and none shows a secret."""
 
+import json
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -93,5 +94,10 @@ def test_what_was_not_reached_is_skipped_and_says_why() -> None:
 def test_members_go_and_come_back() -> None:
     warning = CheckResult.warning("disk", "little is left", "make room")
     assert CheckResult.of_members(warning.members()) == warning
+    assert "table" not in warning.members()
+    rows = [{"algorithm": "ES256", "keys": "ec-p256"}, {"algorithm": "PS256", "keys": "-"}]
+    with_table = CheckResult.ok("algorithms", "it signs with ES256", rows)
+    assert with_table.members()["table"] == tuple(rows)
+    assert CheckResult.of_members(json.loads(json.dumps(with_table.members()))) == with_table
     with pytest.raises(ValueError, match="perhaps"):
         CheckResult.of_members({**warning.members(), "state": "perhaps"})
