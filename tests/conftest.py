@@ -18,10 +18,12 @@ pytest_plugins = [
     "tests.support.backups",
     "tests.support.softhsm",
     "tests.support.mischief",
+    "tests.support.modules",
 ]
 
-# These files sign with real tokens; a run that contains them must show signatures by both.
+# These tests sign with real tokens; a run that contains them must show signatures by their modules.
 _NEEDS = {"test_softhsm_keys.py": "libsofthsm2", "test_agent_card.py": "opensc-pkcs11"}
+_SUITES_OF_MODULES = {"test_modules.py", "test_module_loads.py"}
 _needed: set[str] = set()
 _engines_needed: set[str] = set()
 
@@ -41,6 +43,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     files = {item.path.name for item in session.items}
     _needed.update(module for file, module in _NEEDS.items() if file in files)
+    _needed.update(
+        item.callspec.params["rig"]
+        for item in session.items
+        if isinstance(item, pytest.Function) and item.path.name in _SUITES_OF_MODULES
+    )
     if any(_wants_postgresql(item) for item in session.items):
         _engines_needed.add("PostgreSQL")
 
