@@ -7,7 +7,9 @@ cache, so that every other user of the binding in this process gets the safe one
 
 A client of a token in another process (p11-kit-client) makes a new state, with a connection of its
 own, for each list that C_GetFunctionList gives. There the binding's own list must be initialised,
-by the binding; such a client locks its connection itself.
+by the binding. Such a client locks its connection itself, but one thread at a time is let into it:
+when the server dies with several calls under way on the one connection, some of them never return
+(seen with p11-kit 0.24), and more threads would sign no faster.
 
 A module belongs to the process that loaded it: a forked child shares the parent's handles and
 must not touch them. Hence load after the fork; a child that inherits a loaded module is refused.
@@ -79,7 +81,7 @@ class ThreadSafeLibrary(pkcs11._pkcs11.lib):  # noqa: SLF001 - the binding's onl
             another.contents
         )
         self._up = False
-        self.can_lock = True
+        self.can_lock = not self._has_state_per_list
         super().__init__(so)  # calls initialize()
 
     def initialize(self) -> None:

@@ -107,9 +107,10 @@ class PermitLoad:
             self._backend.sign(permit, payload, at=NOW)
         except PermitAlreadySpent:
             return
-        except TokenError:
-            pass
-        self._faults.append("SpentAgain")
+        except Exception as e:  # noqa: BLE001 - whatever it is, it must not happen
+            self._faults.append(f"then {type(e).__name__}")
+        else:
+            self._faults.append("SignedAgain")
 
 
 def _new_challenge() -> Payload:

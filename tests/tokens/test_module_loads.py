@@ -13,6 +13,7 @@ from tests.support.modules import ModuleRig, ModuleWorker, worker
 
 LOAD_SECONDS, AWAY_SECONDS = 0.3, 0.1
 PATIENCE_SECONDS = 30.0
+RECOVERY_SECONDS = 2.0
 AWAY = {"DeviceUnavailable", "TokenNotFound", "TokenBusy"}
 """What a token may say while its server is away."""
 
@@ -59,6 +60,12 @@ def slowest_recovery(rig: ModuleRig, *, processes: int, threads: int, kills: int
 @pytest.mark.parametrize("rig", ["p11-kit-client"], indirect=True)
 def test_a_server_that_is_killed_under_load(rig: ModuleRig) -> None:
     assert slowest_recovery(rig, processes=1, threads=2, kills=1) < PATIENCE_SECONDS
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rig", ["p11-kit-client"], indirect=True)
+def test_a_server_that_is_killed_ten_times(rig: ModuleRig) -> None:
+    assert slowest_recovery(rig, processes=2, threads=8, kills=10) < RECOVERY_SECONDS
 
 
 @pytest.mark.long
