@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
 
-from bench import log_growth, login_verify, receipt_verify, receipts
+from bench import log_growth, login_verify, receipt_verify, receipts, sign_modules
 
 OUTPUT = Path("var/bench.json")
 
@@ -26,7 +26,9 @@ def main() -> None:
     found = [
         row
         for measurement in track(
-            (login_verify, receipt_verify, log_growth, receipts), "measuring", console=console
+            (login_verify, receipt_verify, log_growth, sign_modules, receipts),
+            "measuring",
+            console=console,
         )
         for row in measurement.rows()
     ]

@@ -44,7 +44,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     files = {item.path.name for item in session.items}
     _needed.update(module for file, module in _NEEDS.items() if file in files)
     _needed.update(
-        item.callspec.params["rig"]
+        str(item.callspec.params["rig"])
         for item in session.items
         if isinstance(item, pytest.Function) and item.path.name in _SUITES_OF_MODULES
     )

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +83,16 @@ class Worker:
 
         run_in_threads(work, threads)
         return {"ok": told.count("ok"), "others": sorted(set(told) - {"ok"})}
+
+    def rate(self, uri: str, algorithm: str, seconds: float) -> float:
+        """Signatures per second of one thread."""
+        key = open_key(self.sessions, Pkcs11Uri.parse(uri))
+        wanted = SignatureAlgorithm(algorithm)
+        count, began = 0, time.perf_counter()
+        while (passed := time.perf_counter() - began) < seconds:
+            key.sign(wanted, b"message")
+            count += 1
+        return count / passed
 
     def begin_load(self, uri: str, threads: int) -> None:
         """Sign under permits until `end_load`."""

@@ -220,7 +220,7 @@ def tpm_rig(folder: Path) -> Iterator[ModuleRig]:
             tpm.make_key(kind, key_type, f"{number:02}")
         keys = {kind: f"pkcs11:token={TPM_TOKEN};object={kind}" for kind in kinds}
         yield ModuleRig(
-            "TPM 2.0",
+            "TPM",
             tpm.module,
             TPM_TOKEN,
             TPM_PIN,
