@@ -15,13 +15,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
-from urllib.parse import SplitResult, unquote, urlsplit
 
+from ocsp.destination import PORTS, Address, Destination, check_address, split_url
 from ocsp.errors import (
-    AddressRefused,
     BodyTooLarge,
     ConfigurationInvalid,
     ConnectionFailed,
@@ -31,43 +30,16 @@ from ocsp.errors import (
     RedirectRefused,
 )
 
-_PORTS = {"http": 80, "https": 443}
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], list[str]]
 
+MAX_HEADER_VALUE = 256
+"""Longer values of an answer's headers count as absent."""
 
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """A place that one purpose may post to.
-
-    Attributes:
-        url: scheme, host, port and path; requests may go to this path or below it.
-        allow_loopback: its address may be this machine (development, tests).
-        allow_private: its address may be in a private network (an operator's own responder).
-    """
-
-    url: str
-    allow_loopback: bool = False
-    allow_private: bool = False
-    parts: tuple[str, str, int, str] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        try:
-            scheme, host, port, path, query = _split(self.url)
-        except DestinationNotRegistered as e:
-            raise ConfigurationInvalid(f"{self.url!r} cannot be a destination: {e}") from e
-        if query:
-            raise ConfigurationInvalid(f"{self.url!r}: a destination has no query")
-        object.__setattr__(self, "parts", (scheme, host, port, path))
-
-    def covers(self, unverified_url: str) -> bool:
-        """Same scheme, host and port, and this path or one below it."""
-        scheme, host, port, path, _ = _split(unverified_url)
-        own = self.parts
-        below = path == own[3] or path.startswith(own[3].rstrip("/") + "/")
-        return (scheme, host, port) == own[:3] and below
+_EVERY_REQUEST = {
+    "Accept-Encoding": "identity",
+    "Connection": "close",
+    "User-Agent": "tamga",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +47,31 @@ class HttpAnswer:
     """What came back: any status but a redirect.
 
     Attributes:
-        status: HTTP status.
+        status: HTTP status; 304 only where the request named a version.
         content_type: media type in lower case without parameters, "" if absent.
         body: at most the caller's cap.
+        etag: as it came, for the next request's If-None-Match; "" if absent or too long.
+        last_modified: likewise, for If-Modified-Since.
     """
 
     status: int
     content_type: str
     body: bytes
+    etag: str = ""
+    last_modified: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownVersion:
+    """What the caller has already, from an earlier `HttpAnswer` (RFC 9110 section 13.1).
+
+    Attributes:
+        etag: "" if it had none.
+        last_modified: "" if it had none.
+    """
+
+    etag: str = ""
+    last_modified: str = ""
 
 
 class Poster(Protocol):
@@ -103,6 +92,27 @@ class Poster(Protocol):
         ...
 
 
+class Getter(Protocol):
+    """Likewise, for what is fetched; `Egress` is the real one."""
+
+    def get(
+        self,
+        purpose: str,
+        url: str,
+        *,
+        accept: str,
+        max_bytes: int,
+        timeout: timedelta,
+        known: KnownVersion | None = None,
+    ) -> HttpAnswer:
+        """Fetch and return the answer; raises TransportRefused or TransportFailed."""
+        ...
+
+
+class HttpClient(Poster, Getter, Protocol):
+    """Both ways of asking; `Egress` is the real one."""
+
+
 def system_resolver(host: str, port: int) -> list[str]:
     """All addresses of a host name, as the operating system has them; raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -110,7 +120,7 @@ def system_resolver(host: str, port: int) -> list[str]:
 
 
 class Egress:
-    """Posts to registered destinations only."""
+    """Posts to, and fetches from, registered destinations only."""
 
     def __init__(
         self,
@@ -161,23 +171,50 @@ class Egress:
             DestinationNotRegistered, AddressRefused, RedirectRefused, BodyTooLarge: refused.
             DeadlineExceeded, NameUnresolved, ConnectionFailed: no answer.
         """
+        headers = {"Content-Type": content_type, "Content-Length": str(len(body)), "Accept": accept}
+        return self._send(purpose, url, _Request("POST", body, headers, max_bytes), timeout)
+
+    def get(
+        self,
+        purpose: str,
+        url: str,
+        *,
+        accept: str,
+        max_bytes: int,
+        timeout: timedelta,
+        known: KnownVersion | None = None,
+    ) -> HttpAnswer:
+        """Fetch; only if it changed, where a known version is given.
+
+        Args:
+            purpose: under which the URL is registered.
+            url: http or https, without user information or fragment.
+            accept: media type that is wanted.
+            max_bytes: cap of the answer's body.
+            timeout: for everything, from the resolution to the last byte.
+            known: what need not be sent again; the answer's status is then 304.
+
+        Raises:
+            DestinationNotRegistered, AddressRefused, RedirectRefused, BodyTooLarge: refused.
+            DeadlineExceeded, NameUnresolved, ConnectionFailed: no answer.
+        """
+        headers = {"Accept": accept}
+        if known is not None and known.etag:
+            headers["If-None-Match"] = known.etag
+        if known is not None and known.last_modified:
+            headers["If-Modified-Since"] = known.last_modified
+        return self._send(purpose, url, _Request("GET", None, headers, max_bytes), timeout)
+
+    def _send(self, purpose: str, url: str, request: "_Request", timeout: timedelta) -> HttpAnswer:
         deadline = _Deadline(self._stopwatch, timeout.total_seconds())
         destination = self._destination(purpose, url)
-        scheme, host, port, path, query = _split(url)
+        scheme, host, port, path, query = split_url(url)
         address = self._address(destination, host, port, deadline)
-        headers = {
-            "Host": _host_header(scheme, host, port),
-            "Content-Type": content_type,
-            "Content-Length": str(len(body)),
-            "Accept": accept,
-            "Accept-Encoding": "identity",
-            "Connection": "close",
-            "User-Agent": "tamga",
-        }
-        request = _Request(path + (f"?{query}" if query else ""), body, headers)
+        target = path + (f"?{query}" if query else "")
+        request.headers["Host"] = _host_header(scheme, host, port)
         try:
             with self._opened(scheme, host, address, port, deadline) as opened:
-                answer = _exchange(opened, request, max_bytes)
+                answer = _exchange(opened, target, request)
         except (OSError, http.client.HTTPException, ValueError) as e:
             if deadline.passed():
                 raise DeadlineExceeded(f"no whole answer within {timeout}") from e
@@ -191,7 +228,7 @@ class Egress:
         for destination in self._registered.get(purpose, ()):
             if destination.covers(url):
                 return destination
-        raise DestinationNotRegistered(f"{purpose} may not post to {url[:200]!r}")
+        raise DestinationNotRegistered(f"{purpose} may not ask {url[:200]!r}")
 
     def _address(
         self, destination: Destination, host: str, port: int, deadline: "_Deadline"
@@ -233,41 +270,6 @@ class Egress:
                 watchdog.join()
 
 
-def check_address(address: Address, destination: Destination) -> None:
-    """Refuse an address that the destination does not allow.
-
-    Raises:
-        AddressRefused: loopback or private without leave; link-local, multicast, reserved,
-            unspecified or tunnelling addresses always.
-    """
-    plain = _unwrapped(address)
-    if plain.is_loopback:
-        if not destination.allow_loopback:
-            raise AddressRefused(f"{address} is this machine")
-        return
-    never = plain.is_link_local or plain.is_multicast or plain.is_unspecified or plain.is_reserved
-    if never or _is_tunnel(plain):
-        raise AddressRefused(f"{address} is no place to post to")
-    if not plain.is_global and not destination.allow_private:
-        raise AddressRefused(f"{address} is in a private network")
-
-
-def _unwrapped(address: Address) -> Address:
-    """The IPv4 address inside a mapped (RFC 4291) or NAT64 (RFC 6052) IPv6 address."""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return address.ipv4_mapped
-        if address in _NAT64:
-            return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-    return address
-
-
-def _is_tunnel(address: Address) -> bool:
-    return isinstance(address, ipaddress.IPv6Address) and (
-        address.sixtofour is not None or address.teredo is not None
-    )
-
-
 class _Deadline:
     """Seconds left of one exchange."""
 
@@ -285,28 +287,9 @@ class _Deadline:
         return self._stopwatch() >= self._end
 
 
-def _split(unverified_url: str) -> tuple[str, str, int, str, str]:
-    """Scheme, host, port, path and query of a URL that holds nothing else."""
-    if not unverified_url.isascii() or not unverified_url.isprintable() or " " in unverified_url:
-        raise DestinationNotRegistered("the URL has a character that no URL has")
-    try:
-        parts: SplitResult = urlsplit(unverified_url)
-        port = parts.port
-    except ValueError as e:
-        raise DestinationNotRegistered("not a URL") from e
-    if parts.scheme not in _PORTS or not parts.hostname:
-        raise DestinationNotRegistered("not an http or https URL")
-    if "@" in parts.netloc or "#" in unverified_url or "\\" in unverified_url:
-        raise DestinationNotRegistered("user information, fragment or backslash in the URL")
-    path = parts.path or "/"
-    if {".", ".."} & set(unquote(path).split("/")):
-        raise DestinationNotRegistered("the path has dot segments")
-    return parts.scheme, parts.hostname, port or _PORTS[parts.scheme], path, parts.query
-
-
 def _host_header(scheme: str, host: str, port: int) -> str:
     name = f"[{host}]" if ":" in host else host
-    return name if port == _PORTS[scheme] else f"{name}:{port}"
+    return name if port == PORTS[scheme] else f"{name}:{port}"
 
 
 def _resolve(resolver: Resolver, host: str, port: int, deadline: _Deadline) -> list[str]:
@@ -331,29 +314,47 @@ def _resolve(resolver: Resolver, host: str, port: int, deadline: _Deadline) -> l
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    target: str
-    body: bytes
-    headers: Mapping[str, str]
+    method: str
+    body: bytes | None
+    headers: dict[str, str]
+    max_bytes: int
 
 
-def _exchange(opened: socket.socket, request: _Request, max_bytes: int) -> HttpAnswer:
+def _exchange(opened: socket.socket, target: str, request: _Request) -> HttpAnswer:
     # The host only fills in a Host header, which is given; the socket is already connected.
     connection = http.client.HTTPConnection("given")
     connection.sock = opened
-    connection.request("POST", request.target, body=request.body, headers=request.headers)
+    headers = request.headers | _EVERY_REQUEST
+    connection.request(request.method, target, body=request.body, headers=headers)
     response = connection.getresponse()
     try:
-        if 300 <= response.status < 400:
+        if 300 <= response.status < 400 and not _says_unchanged(request, response.status):
             raise RedirectRefused(f"status {response.status}")
-        content = response.read(max_bytes + 1)
-        if len(content) > max_bytes:
-            raise BodyTooLarge(f"more than {max_bytes} bytes")
+        content = response.read(request.max_bytes + 1)
+        if len(content) > request.max_bytes:
+            raise BodyTooLarge(f"more than {request.max_bytes} bytes")
         if response.length:
             raise ConnectionFailed("the body ended early")
     finally:
         response.close()
-    media_type = (response.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
-    return HttpAnswer(response.status, media_type, content)
+    media_type = _header(response, "Content-Type").partition(";")[0].strip().lower()
+    return HttpAnswer(
+        response.status,
+        media_type,
+        content,
+        _header(response, "ETag"),
+        _header(response, "Last-Modified"),
+    )
+
+
+def _says_unchanged(request: _Request, status: int) -> bool:
+    return status == 304 and not {"If-None-Match", "If-Modified-Since"}.isdisjoint(request.headers)
+
+
+def _header(response: http.client.HTTPResponse, name: str) -> str:
+    """A header's value, "" where there is none or none that could be sent back."""
+    value = response.headers.get(name) or ""
+    return value if len(value) <= MAX_HEADER_VALUE and value.isprintable() else ""
 
 
 def _shut(opened: socket.socket) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from ocsp.destination import Destination
 from ocsp.errors import TransportFailed, TransportRefused
-from ocsp.transport import Destination, Egress
+from ocsp.transport import Egress
 from webapi.operations.checks import CheckResult
 from webapi.settings_model import ServiceSettings, Settings
 from webapi.settings_responder import OcspListenerSettings

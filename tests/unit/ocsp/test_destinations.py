@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocsp.destination import Destination, check_address
 from ocsp.errors import (
     AddressRefused,
     ConfigurationInvalid,
     DestinationNotRegistered,
     NameUnresolved,
 )
-from ocsp.transport import Destination, Egress, check_address, system_resolver
+from ocsp.transport import Egress, system_resolver
 
 
 def _dial(url: str, *, addresses: list[str] | None = None, registered: str | None = None) -> None:

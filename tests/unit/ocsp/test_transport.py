@@ -5,8 +5,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,13 +13,14 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from ocsp.destination import Destination
 from ocsp.errors import (
     BodyTooLarge,
     ConnectionFailed,
     DeadlineExceeded,
     RedirectRefused,
 )
-from ocsp.transport import Destination, Egress, HttpAnswer, _shut
+from ocsp.transport import Egress, HttpAnswer, _shut
 from tests.support.certificates import (
     CertificateSpec,
     distinguished_name,
@@ -28,33 +28,9 @@ from tests.support.certificates import (
     key_usage,
     private_key,
 )
+from tests.support.sockets import listener
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: Text/Plain; charset=x\r\nContent-Length: 2\r\n\r\nhi"
-
-
-@contextmanager
-def listener(serve: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A one-connection server on a loopback port that treats its client as `serve` says."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def run() -> None:
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                return
-            with connection:
-                try:
-                    serve(connection)
-                except OSError:
-                    return
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        yield server.getsockname()[1]
-        # Closing does not wake accept() up; a connection does.
-        with socket.socket() as waker:
-            waker.connect_ex(server.getsockname())
-        thread.join(5)
 
 
 def receive(connection: socket.socket) -> bytes:
