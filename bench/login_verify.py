@@ -16,6 +16,7 @@ from cryptography.x509 import ocsp as x509_ocsp
 
 from bench.rows import Row, seconds_each
 from ocsp.chain import validate_path
+from ocsp.client import OcspClient
 from ocsp.config import NonceMode
 from ocsp.trust import TrustedCertificate, establish_trust
 from signer.login.challenge import (
@@ -72,13 +73,13 @@ def _row(kind: KeyKind, algorithm: str) -> Row:
         """Nonces are off, so that each request is the same and has one answer."""
         return answer(standard_spec(pki, request))
 
-    egress = CannedPoster(signed_before)
+    source = OcspClient(CannedPoster(signed_before))
 
     def login() -> TrustedCertificate:
         token = parse_token(unverified_token)
         chain = validate_path(token.unverified_certificate, store, NOW)
         prove_possession(token, chain.leaf, spent)
-        return establish_trust(chain, egress=egress, at=NOW)
+        return establish_trust(chain, source=source, at=NOW)
 
     trusted = login()
     raw = _raw_verifications(pki, algorithm, spent, trusted.evidence.response_der)

@@ -16,7 +16,7 @@ from ocsp.certificate import (
 )
 from ocsp.config import CA_CURVES, CA_MIN_RSA_BITS, IssuerProfile, TrustStore
 from ocsp.errors import CertificateNotTrusted, CertificateRefused, PathMember
-from ocsp.leaf import check_leaf, person_identifier
+from ocsp.leaf import check_leaf, display_name, person_identifier
 
 MAX_OFFERED = 8
 """Intermediates looked at of those that come with one certificate."""
@@ -61,6 +61,11 @@ class ValidatedChain:
         return self.certificates[1]
 
     @property
+    def display_name(self) -> str:
+        """What the subject is greeted by, by the issuer's rule; "" if it has no such name."""
+        return display_name(self.leaf, self.profile)
+
+    @property
     def person(self) -> str:
         """Who the subject is by the issuer's rule; raises CertificatePersonMissing."""
         return person_identifier(self.leaf, self.profile)
@@ -103,6 +108,9 @@ def validate_path(
     #    The issuer that signed must be the one whose rules were applied, by name and key.
     if store.profile_of(path[1]) is not claimed:
         raise CertificateNotTrusted("the issuer found has no profile, or another one")
+    #    And the root one of those that the issuer's profile names, if it names any.
+    if claimed.anchors and path[-1].der not in claimed.anchors:
+        raise CertificateNotTrusted("the path ends at a root that is not the issuer's")
     # 9. Every CA certificate used is valid now, the root included.
     for authority in certificates[1:]:
         check_validity(authority, PathMember.AUTHORITY, at)

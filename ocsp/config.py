@@ -5,7 +5,7 @@ the fixed intermediates and the profiles. Certificates never come from a client.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum, StrEnum
@@ -21,6 +21,9 @@ from ocsp.path_judging import PathJudge, judge_here
 
 MAX_STORE = 64
 """Roots and intermediates, at most: path building is unbounded in the number of look-alikes."""
+
+MAX_ATTEMPTS = 5
+"""Questions to one responder in one decision."""
 
 CA_MIN_RSA_BITS = 2048
 CA_CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
@@ -56,6 +59,29 @@ class CertIdHash(Enum):
         return hashes.SHA256() if self is CertIdHash.SHA256 else hashes.SHA1()  # noqa: S303 -- names a certificate; it protects nothing
 
 
+class CacheUse(StrEnum):
+    """When an answer that was verified before may serve another login (ADR 0021)."""
+
+    OFF = "off"
+    """Never: every login asks."""
+
+    OUTAGE = "outage"
+    """When nobody gives an acceptable answer."""
+
+    FIRST = "first"
+    """Before anybody is asked. Contradicts a nonce that is required."""
+
+
+class RequestMethod(StrEnum):
+    """How an issuer's responders are asked (RFC 6960 appendix A.1)."""
+
+    AUTO = "auto"
+    """GET where the whole URL is short enough, else POST."""
+
+    POST = "post"
+    """POST always: for responders that know nothing else."""
+
+
 @dataclass(frozen=True, slots=True)
 class PersonAttribute:
     """Which subject attribute names the person.
@@ -78,6 +104,45 @@ class PersonAttribute:
             raise ConfigurationInvalid("the person pattern accepts an empty value")
 
 
+@dataclass(frozen=True, slots=True)
+class PersonRegister:
+    """Who holds a certificate, by its serial number: for issuers whose subjects name no number.
+
+    Attributes:
+        people: serial number to the person's identifier.
+        pattern: regular expression that each identifier must match whole.
+    """
+
+    people: Mapping[int, str] = field(repr=False, hash=False)
+    pattern: str
+
+    def __post_init__(self) -> None:
+        # The same rules for the pattern, and none of the values may fall short of it.
+        PersonAttribute("2.5.4.5", self.pattern)
+        if not all(re.fullmatch(self.pattern, person) for person in self.people.values()):
+            raise ConfigurationInvalid("a person of the register has another form")
+
+
+class DisplayName(StrEnum):
+    """What a person is greeted by."""
+
+    COMMON_NAME = "commonName"
+    """The commonName."""
+
+    GIVEN_NAME_AND_SURNAME = "givenName surname"
+    """Where the commonName holds a number, too."""
+
+
+class ClientAuth(StrEnum):
+    """Whether a user's certificate must say that it is for signing in."""
+
+    IF_STATED = "if-stated"
+    """An ExtendedKeyUsage, if there is one, holds clientAuth."""
+
+    REQUIRED = "required"
+    """There is one, and it does."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuerProfile:
     """The rules for the certificates of one issuing CA, in all its generations.
@@ -85,11 +150,15 @@ class IssuerProfile:
     Attributes:
         name: for logs and evidence.
         certificates: DER of the CA's certificates, one per generation.
-        responder_url: where its responder answers; the certificate's own AIA is never dialled.
+        responders: where its responders answer, in the order in which they are asked; the
+            certificate's own AIA is never dialled.
         required_policies: at least one must be named by the certificate and valid for the path;
             never empty, never anyPolicy.
         disallowed_policies: each refuses a certificate that has it, by exact match.
-        person_attribute: how a subject names the person.
+        person: how a certificate names its holder.
+        display_name: what the holder is greeted by.
+        client_auth: whether a certificate must say that it is for signing in.
+        anchors: DER of the roots at which paths may end; empty: any root of the store.
         certid_hash: of the CertID in requests.
         nonce: what the responder does with nonces.
         skew: how far its clock may differ from ours.
@@ -99,14 +168,22 @@ class IssuerProfile:
         allowed_curves: of a user's EC key, by `cryptography`'s names.
         answer_hashes: hash names allowed in the signatures of answers and delegates.
         answer_max_bytes: cap of an answer's body.
-        answer_timeout: for one whole exchange with the responder.
+        method: how the responders are asked.
+        cache: when an answer verified before may serve another login.
+        cache_max_age: oldest thisUpdate of an answer from the cache, if nextUpdate is not earlier.
+        attempts: questions to one responder that is in trouble, the first included.
+        answer_timeout: for one whole exchange with a responder.
+        status_timeout: for all attempts at all responders together.
     """
 
     name: str
     certificates: tuple[bytes, ...]
-    responder_url: str
+    responders: tuple[str, ...]
     required_policies: frozenset[str]
-    person_attribute: PersonAttribute
+    person: PersonAttribute | PersonRegister
+    display_name: DisplayName = DisplayName.COMMON_NAME
+    client_auth: ClientAuth = ClientAuth.IF_STATED
+    anchors: frozenset[bytes] = frozenset()
     disallowed_policies: frozenset[str] = frozenset()
     certid_hash: CertIdHash = CertIdHash.SHA256
     nonce: NonceMode = NonceMode.REQUIRE
@@ -117,7 +194,12 @@ class IssuerProfile:
     allowed_curves: frozenset[str] = CA_CURVES
     answer_hashes: frozenset[str] = frozenset({"sha256", "sha384", "sha512"})
     answer_max_bytes: int = 65_536
+    method: RequestMethod = RequestMethod.AUTO
+    cache: CacheUse = CacheUse.OFF
+    cache_max_age: timedelta = timedelta(hours=1)
+    attempts: int = 2
     answer_timeout: timedelta = timedelta(seconds=5)
+    status_timeout: timedelta = timedelta(seconds=15)
 
     def __post_init__(self) -> None:
         if not self.name or not self.certificates:
@@ -138,15 +220,35 @@ class IssuerProfile:
         if self.required_policies & self.disallowed_policies:
             raise ConfigurationInvalid(f"{self.name}: a policy is required and refused")
         self._check_numbers()
-        url = urlsplit(self.responder_url)
-        if url.scheme not in {"http", "https"} or not url.hostname:
-            raise ConfigurationInvalid(f"{self.name}: the responder needs an http(s) URL")
+        self._check_cache()
+        self._check_responders()
+
+    def _check_cache(self) -> None:
+        if self.cache is CacheUse.FIRST and self.nonce is NonceMode.REQUIRE:
+            raise ConfigurationInvalid(
+                f"{self.name}: a nonce that is required is in no answer of the cache"
+            )
+        if self.cache_max_age <= timedelta(0):
+            raise ConfigurationInvalid(f"{self.name}: cache_max_age must be > 0")
+
+    def _check_responders(self) -> None:
+        if not self.responders or len(set(self.responders)) < len(self.responders):
+            raise ConfigurationInvalid(f"{self.name}: no responder, or one twice")
+        for responder in self.responders:
+            url = urlsplit(responder)
+            if url.scheme not in {"http", "https"} or not url.hostname:
+                raise ConfigurationInvalid(f"{self.name}: a responder needs an http(s) URL")
 
     def _check_numbers(self) -> None:
         if self.skew < timedelta(0):
             raise ConfigurationInvalid(f"{self.name}: skew is negative")
         if self.max_age <= timedelta(0) or self.answer_timeout <= timedelta(0):
             raise ConfigurationInvalid(f"{self.name}: max_age and answer_timeout must be > 0")
+        if self.status_timeout < self.answer_timeout or not 1 <= self.attempts <= MAX_ATTEMPTS:
+            raise ConfigurationInvalid(
+                f"{self.name}: status_timeout is below answer_timeout, or attempts not in "
+                f"1 to {MAX_ATTEMPTS}"
+            )
         if self.min_rsa_bits < CA_MIN_RSA_BITS or self.answer_max_bytes < 1:
             raise ConfigurationInvalid(
                 f"{self.name}: min_rsa_bits below {CA_MIN_RSA_BITS}, or no room for an answer"
@@ -183,6 +285,9 @@ class TrustStore:
             raise ConfigurationInvalid("a trust store needs a root and an issuer")
         if self.max_depth < 1 or self.path_budget <= timedelta(0):
             raise ConfigurationInvalid("max_depth and path_budget must be > 0")
+        for profile in self.issuers:
+            if not profile.anchors <= set(self.roots):
+                raise ConfigurationInvalid(f"{profile.name}: an anchor is no root of the store")
         issuing = [der for profile in self.issuers for der in profile.certificates]
         root_set = dict.fromkeys(self.roots)
         others = [d for d in dict.fromkeys([*self.intermediates, *issuing]) if d not in root_set]

@@ -168,12 +168,16 @@ class CertificateStatusUnavailable(Undecided):
     """No acceptable answer about the status was had.
 
     Attributes:
-        cause: the `AnswerRefused` or `TransportError` that says why.
+        cause: the `AnswerRefused` or `TransportError` that says why; of several, the last.
     """
 
-    def __init__(self, cause: "AnswerRefused | TransportError") -> None:
-        super().__init__(f"{type(cause).__name__}: {cause}")
+    def __init__(self, cause: "AnswerRefused | TransportError", attempts: str = "") -> None:
+        super().__init__(attempts or f"{type(cause).__name__}: {cause}")
         self.cause = cause
+
+
+class QuestionWrong(TrustError):
+    """The recorded question of a decision is not one that the decision can rest on."""
 
 
 # --- an OCSP answer is refused ----------------------------------------------------------------
@@ -184,7 +188,15 @@ class AnswerRefused(TrustError):
 
 
 class AnswerHttpWrong(AnswerRefused):
-    """HTTP status other than 200, or a content type other than application/ocsp-response."""
+    """HTTP status other than 200, or a content type other than application/ocsp-response.
+
+    Attributes:
+        status: the HTTP status.
+    """
+
+    def __init__(self, status: int, content_type: str) -> None:
+        super().__init__(f"status {status}, type {content_type[:80]!r}")
+        self.status = status
 
 
 class AnswerMalformed(AnswerRefused):
@@ -215,6 +227,18 @@ class ResponderNotAuthorised(AnswerRefused):
     """Signed by somebody who may not speak for this issuer (RFC 6960 section 4.2.2.2)."""
 
 
+class ResponderNotNamed(ResponderNotAuthorised):
+    """No certificate in the answer is the one that its ResponderID names."""
+
+
+class ResponderKeyTooWeak(ResponderNotAuthorised):
+    """The key of a certificate in the answer is below the floor."""
+
+
+class DelegateStatusUnknown(ResponderNotAuthorised):
+    """The delegate lacks id-pkix-ocsp-nocheck, and its own status is not known."""
+
+
 class ResponderExpired(ResponderNotAuthorised):
     """The delegate's certificate is not valid at this time."""
 
@@ -229,6 +253,14 @@ class AnswerExtensionUnknown(AnswerRefused):
     def __init__(self, oid: str) -> None:
         super().__init__(f"critical extension {oid} is not processed")
         self.oid = oid
+
+
+class AnswerStatementWrong(AnswerRefused):
+    """A certHash extension that cannot be read, or is of another certificate."""
+
+
+class KeptTooLong(AnswerRefused):
+    """An answer from the cache, and the issuer's profile does not allow it, or not any more."""
 
 
 class AnswerAboutAnother(AnswerRefused):
@@ -288,6 +320,18 @@ class TransportFailed(TransportError):
 
 class DeadlineExceeded(TransportFailed):
     """The whole exchange did not end in time."""
+
+
+class ResponderResting(TransportFailed):
+    """It failed several times in a row and is not asked for a while (`ocsp.breaker`).
+
+    Attributes:
+        until: when it is tried again.
+    """
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__(f"left alone until {until.isoformat()}")
+        self.until = until
 
 
 class NameUnresolved(TransportFailed):

@@ -8,7 +8,7 @@ import re
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from ocsp.certificate import (
     ReadCertificate,
@@ -16,7 +16,7 @@ from ocsp.certificate import (
     check_validity,
     policies_of,
 )
-from ocsp.config import IssuerProfile
+from ocsp.config import ClientAuth, DisplayName, IssuerProfile, PersonRegister
 from ocsp.errors import (
     CertificateExtensionUnknown,
     CertificatePersonMissing,
@@ -69,6 +69,18 @@ def check_purpose(read: ReadCertificate) -> None:
             raise CertificateExtensionUnknown(extension.oid.dotted_string)
 
 
+def check_client_auth(read: ReadCertificate) -> None:
+    """Step 5 where the issuer's profile is strict: the certificate says that it is for signing in.
+
+    Raises:
+        CertificatePurposeMissing: no ExtendedKeyUsage; one without clientAuth was refused before.
+    """
+    try:
+        read.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+    except x509.ExtensionNotFound as e:
+        raise CertificatePurposeMissing("no ExtendedKeyUsage") from e
+
+
 def check_policies(read: ReadCertificate, profile: IssuerProfile) -> None:
     """Step 6: no refused policy, and a required one in so many words.
 
@@ -103,6 +115,8 @@ def check_leaf(read: ReadCertificate, profile: IssuerProfile | None, at: datetim
     check_purpose(read)
     if profile is not None:
         # 6. Policies by the issuer's lists, and the key by its floor.
+        if profile.client_auth is ClientAuth.REQUIRED:
+            check_client_auth(read)
         check_policies(read, profile)
         check_key_strength(
             read.public_key,
@@ -114,7 +128,7 @@ def check_leaf(read: ReadCertificate, profile: IssuerProfile | None, at: datetim
 
 
 def person_identifier(certificate: x509.Certificate, profile: IssuerProfile) -> str:
-    """Who the subject is, by the issuer's attribute rule.
+    """Who the subject is, by the issuer's rule.
 
     Args:
         certificate: of a ValidatedChain's leaf.
@@ -124,9 +138,15 @@ def person_identifier(certificate: x509.Certificate, profile: IssuerProfile) -> 
         The whole attribute value, such as "PNOMN-123456789012".
 
     Raises:
-        CertificatePersonMissing: not exactly one such attribute, or another form of value.
+        CertificatePersonMissing: not exactly one such attribute, another form of value, or a
+            certificate that is not in the issuer's register.
     """
-    rule = profile.person_attribute
+    rule = profile.person
+    if isinstance(rule, PersonRegister):
+        person = rule.people.get(certificate.serial_number)
+        if person is None:
+            raise CertificatePersonMissing("the issuer's register does not name the certificate")
+        return person
     values = certificate.subject.get_attributes_for_oid(x509.ObjectIdentifier(rule.oid))
     if len(values) != 1:
         raise CertificatePersonMissing(f"{len(values)} attributes {rule.oid}, expected one")
@@ -134,3 +154,20 @@ def person_identifier(certificate: x509.Certificate, profile: IssuerProfile) -> 
     if not isinstance(value, str) or not re.fullmatch(rule.pattern, value):
         raise CertificatePersonMissing(f"attribute {rule.oid} has another form")
     return value
+
+
+_DISPLAY_NAMES = {
+    DisplayName.COMMON_NAME: ((NameOID.COMMON_NAME,), ", "),
+    DisplayName.GIVEN_NAME_AND_SURNAME: ((NameOID.GIVEN_NAME, NameOID.SURNAME), " "),
+}
+
+
+def display_name(certificate: x509.Certificate, profile: IssuerProfile) -> str:
+    """What the subject is greeted by, by the issuer's rule; "" if it has no such attribute."""
+    oids, between = _DISPLAY_NAMES[profile.display_name]
+    values = [
+        str(attribute.value)
+        for oid in oids
+        for attribute in certificate.subject.get_attributes_for_oid(oid)
+    ]
+    return between.join(values)

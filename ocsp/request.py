@@ -4,8 +4,10 @@ RFC 6960 section 4.1, RFC 9919 section 3.1 (one Request, no singleRequestExtensi
 requestorName), RFC 9654 (nonce).
 """
 
+from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -17,6 +19,9 @@ NONCE_BYTES = 32
 """RFC 9654 section 2.1: clients use at least 32 octets."""
 
 CONTENT_TYPE = "application/ocsp-request"
+
+MAX_GET_URL = 255
+"""Characters of a whole URL up to which GET is used (RFC 6960 appendix A.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +49,13 @@ class OcspQuery:
         der: the encoded OCSPRequest.
         cert_id: of the one certificate asked about.
         nonce: the nonce sent, None if the issuer's profile says off.
+        certificate_der: the certificate asked about.
     """
 
     der: bytes
     cert_id: CertId
     nonce: bytes | None
+    certificate_der: bytes = field(repr=False)
 
 
 def cert_id_of(holder: x509_ocsp.OCSPRequest | x509_ocsp.OCSPSingleResponse) -> CertId:
@@ -59,6 +66,14 @@ def cert_id_of(holder: x509_ocsp.OCSPRequest | x509_ocsp.OCSPSingleResponse) -> 
         holder.issuer_key_hash,
         holder.serial_number,
     )
+
+
+def nonce_of(request: x509_ocsp.OCSPRequest) -> bytes | None:
+    """The nonce of a parsed request, None if it has none."""
+    try:
+        return request.extensions.get_extension_for_class(x509.OCSPNonce).value.nonce
+    except x509.ExtensionNotFound:
+        return None
 
 
 def build_query(
@@ -90,4 +105,15 @@ def build_query(
         der=request.public_bytes(serialization.Encoding.DER),
         cert_id=cert_id_of(request),
         nonce=sent,
+        certificate_der=certificate.public_bytes(serialization.Encoding.DER),
     )
+
+
+def get_url(responder_url: str, request_der: bytes) -> str | None:
+    """The URL of a GET with this request, None if it is too long for one.
+
+    RFC 6960 appendix A.1: base64 without line breaks, then URL-escaped.
+    """
+    escaped = quote(b64encode(request_der), safe="")
+    url = f"{responder_url.rstrip('/')}/{escaped}"
+    return url if len(url) <= MAX_GET_URL else None

@@ -26,9 +26,13 @@ from ocsp.errors import (
     CertificateExpired,
     CertificateNotYetValid,
     CertificateRefused,
+    DelegateStatusUnknown,
+    KeyTooWeak,
     PathMember,
     ResponderExpired,
+    ResponderKeyTooWeak,
     ResponderNotAuthorised,
+    ResponderNotNamed,
 )
 
 MAX_CERTIFICATES = 8
@@ -125,7 +129,7 @@ def find_responder(
     if responder_id.names(own):
         # The issuer itself: same subject and same key, and its path is already validated.
         return AuthorisedResponder(issuer, own.read.public_key, own.name)
-    refusal = ResponderNotAuthorised("no certificate of the named responder")
+    refusal: ResponderNotAuthorised = ResponderNotNamed("no certificate of the named responder")
     for unverified in unverified_certificates:
         try:
             found = _read(unverified)
@@ -186,7 +190,7 @@ def _check_delegation(
     try:
         extensions.get_extension_for_class(x509.OCSPNoCheck)
     except x509.ExtensionNotFound as e:
-        raise ResponderNotAuthorised("the delegate lacks id-pkix-ocsp-nocheck") from e
+        raise DelegateStatusUnknown("the delegate lacks id-pkix-ocsp-nocheck") from e
     # e. Nothing critical that is not understood here.
     for extension in extensions:
         if extension.critical and extension.oid not in _PROCESSED_CRITICAL:
@@ -208,6 +212,8 @@ def read_candidate(unverified_der: bytes) -> Candidate:
     try:
         read = read_certificate(unverified_der)
         check_key_strength(read.public_key, min_rsa_bits=CA_MIN_RSA_BITS, allowed_curves=CA_CURVES)
+    except KeyTooWeak as e:
+        raise ResponderKeyTooWeak(f"a certificate in the answer is refused: {e}") from e
     except CertificateRefused as e:
         raise ResponderNotAuthorised(f"a certificate in the answer is refused: {e}") from e
     name = read.certificate.subject.rfc4514_string()

@@ -4,10 +4,12 @@ Pure: bytes, the question, the issuer, its profile and a time go in; a status wi
 out, or a refusal that names the check. Steps 1 to 4 are the request's, 17 on are for caches.
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from asn1crypto import algos
 from asn1crypto import ocsp as asn1_ocsp
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -26,6 +28,7 @@ from ocsp.errors import (
     AnswerMalformed,
     AnswerSignatureInvalid,
     AnswerStale,
+    AnswerStatementWrong,
     AnswerTimesContradict,
     NonceMismatch,
     NonceMissing,
@@ -44,6 +47,11 @@ MAX_SINGLE_RESPONSES = 16
 NEVER_ISSUED_AT = datetime(1970, 1, 1, tzinfo=UTC)
 """With certificateHold: the responder's way to say "never issued" (RFC 6960 section 2.2)."""
 
+CERT_HASH_OID = "1.3.36.8.3.13"
+"""id-isismtt-at-certHash: the responder knows this certificate, not only its number."""
+
+_HASH_NAMES = frozenset({"sha1", "sha256", "sha384", "sha512"})
+
 _ALGORITHMS: dict[x509.ObjectIdentifier, tuple[type, hashes.HashAlgorithm]] = {
     SignatureAlgorithmOID.RSA_WITH_SHA1: (rsa.RSAPublicKey, hashes.SHA1()),  # noqa: S303 -- refused unless the issuer's profile names it
     SignatureAlgorithmOID.RSA_WITH_SHA256: (rsa.RSAPublicKey, hashes.SHA256()),
@@ -59,6 +67,15 @@ _FOREIGN = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 
 
 @dataclass(frozen=True, slots=True)
+class _SingleExtension:
+    """An extension of a SingleResponse; `value` is the DER inside, empty where it is not needed."""
+
+    oid: str
+    critical: bool
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class _ReadAnswer:
     """A parsed, successful answer; nothing in it is verified."""
 
@@ -68,6 +85,7 @@ class _ReadAnswer:
     certificates: tuple[x509.Certificate, ...]
     responder_id: ResponderId
     extensions: x509.Extensions
+    single_extensions: tuple[tuple[_SingleExtension, ...], ...]
 
 
 def judge_answer(
@@ -76,6 +94,7 @@ def judge_answer(
     query: OcspQuery,
     issuer: x509.Certificate,
     profile: IssuerProfile,
+    responder_url: str,
     at: datetime,
 ) -> AnsweredStatus:
     """What the issuer's responder says about the certificate that was asked about.
@@ -85,19 +104,22 @@ def judge_answer(
         query: the question.
         issuer: the CA certificate of the validated path.
         profile: the issuer's rules.
+        responder_url: where it came from, for the evidence.
         at: the time of the check, in UTC.
 
     Raises:
         AnswerRefused: by the subclass that names the failed check.
     """
-    # 5. HTTP 200 and the right media type; size, time and redirects were the transport's.
+    # 5. HTTP 200 and the right media type (RFC 6960 appendix A.2); size, time and redirects were
+    #    the transport's.
     if unverified_answer.status != 200 or unverified_answer.content_type != CONTENT_TYPE:
-        raise AnswerHttpWrong(
-            f"status {unverified_answer.status}, type {unverified_answer.content_type[:80]!r}"
-        )
-    # 6, 7. A successful, basic response.
+        raise AnswerHttpWrong(unverified_answer.status, unverified_answer.content_type)
+    # 6. responseStatus successful (RFC 6960 section 4.2.2.3); the others are unsigned: no answer.
+    # 7. responseType id-pkix-ocsp-basic (section 4.2.1).
     answer = _read_answer(unverified_answer.body)
-    # 9, 10, 11. Signed by the issuer itself or by its own delegate.
+    # 9. Signed by the issuer itself or by its own delegate (section 4.2.2.2).
+    # 10. Whose own status nobody needs to ask for: id-pkix-ocsp-nocheck (section 4.2.2.2.1).
+    # 11. Named by key or by name (section 4.2.1, ResponderID).
     responder = find_responder(
         answer.responder_id,
         answer.certificates,
@@ -105,23 +127,51 @@ def judge_answer(
         allowed_hashes=profile.answer_hashes,
         at=at,
     )
-    # 8. The signature, under an allowed algorithm.
+    # 8. The signature, under an allowed algorithm and a key that is strong enough; only now, as 9
+    #    to 11 found the key (section 3.2 number 2).
     _check_signature(answer.response, responder, profile.answer_hashes)
-    # 12. About our certificate: all four CertID fields.
-    matching = [single for single in answer.singles if _is_about(single, query)]
+    return _judge_content(
+        answer, responder, query=query, profile=profile, responder_url=responder_url, at=at
+    )
+
+
+def _judge_content(
+    answer: _ReadAnswer,
+    responder: AuthorisedResponder,
+    *,
+    query: OcspQuery,
+    profile: IssuerProfile,
+    responder_url: str,
+    at: datetime,
+) -> AnsweredStatus:
+    """Checks 12 to 16, and 18: what an authorised responder has signed."""
+    # 12. About our certificate: all four CertID fields (section 3.2 number 1).
+    matching = [
+        (single, extensions)
+        for single, extensions in zip(answer.singles, answer.single_extensions, strict=True)
+        if _is_about(single, query)
+    ]
     if not matching:
         raise AnswerAboutAnother("no SingleResponse has the CertID that was asked for")
-    # 13. Fresh, and its times fit each other.
-    for single in matching:
+    # 13. Fresh, and its times fit each other (section 3.2 numbers 5 and 6, section 4.2.2.1).
+    for single, _ in matching:
         _check_times(single, answer.response.produced_at_utc, responder, profile, at)
-    # 14. No critical extension that is not processed here.
+    # 14. No critical extension that is not processed here (section 4.4), on either level.
+    _check_critical_singles(answer.single_extensions)
     _check_critical(answer.extensions)
-    # 15. The nonce.
+    # 15. The nonce (RFC 9654 section 2.1, RFC 9919 section 8.1).
     nonce_matched = _check_nonce(answer.extensions, query, profile.nonce)
-    # 16. The status; of contradictory answers the worst.
+    # 18. A positive statement, if there is one, is about this very certificate; archiveCutoff says
+    #     nothing that matters here.
+    for _, extensions in matching:
+        _check_certificate_hash(extensions, query.certificate_der)
+    # 16. The status (section 2.2); of contradictory answers the worst.
     found = [
-        _status(single, _evidence(single, answer, responder, profile, nonce_matched=nonce_matched))
-        for single in matching
+        _status(
+            single,
+            _evidence(single, answer, responder, responder_url, query, nonce_matched=nonce_matched),
+        )
+        for single, _ in matching
     ]
     return max(found, key=lambda status: _SEVERITY.index(type(status)))
 
@@ -145,16 +195,13 @@ def _read_answer(unverified_der: bytes) -> _ReadAnswer:
             certificates=tuple(response.certificates),
             responder_id=ResponderId(response.responder_key_hash, response.responder_name),
             extensions=response.extensions,
+            single_extensions=_single_extensions(response, singles, unverified_der),
         )
         _ = (response.produced_at_utc, response.tbs_response_bytes)
-        single_extensions = _single_extensions(response, singles, unverified_der)
     except (*_FOREIGN, x509.DuplicateExtension) as e:
         raise AnswerMalformed("a part of the basic response cannot be read") from e
     if len(singles) > MAX_SINGLE_RESPONSES:
         raise AnswerMalformed(f"more than {MAX_SINGLE_RESPONSES} single responses")
-    # 14 for the single level; no critical single extension is processed here at all.
-    for oid in single_extensions:
-        raise AnswerExtensionUnknown(oid)
     return read
 
 
@@ -162,19 +209,25 @@ def _single_extensions(
     response: x509_ocsp.OCSPResponse,
     singles: tuple[x509_ocsp.OCSPSingleResponse, ...],
     der: bytes,
-) -> list[str]:
-    """Dotted OIDs of the critical extensions of all SingleResponses."""
+) -> tuple[tuple[_SingleExtension, ...], ...]:
+    """The extensions of each SingleResponse."""
     if len(singles) == 1:
         found = response.single_extensions
-        return [e.oid.dotted_string for e in found if e.critical]
+        return (tuple(_SingleExtension(e.oid.dotted_string, e.critical, _raw(e)) for e in found),)
     # `cryptography` shows them for a lone SingleResponse only.
     parsed = asn1_ocsp.OCSPResponse.load(der).response_data
-    return [
-        extension["extn_id"].dotted
+    return tuple(
+        tuple(
+            _SingleExtension(e["extn_id"].dotted, e["critical"].native, bytes(e["extn_value"]))
+            for e in single["single_extensions"] or ()
+        )
         for single in parsed["responses"]
-        for extension in single["single_extensions"] or ()
-        if extension["critical"].native
-    ]
+    )
+
+
+def _raw(extension: x509.Extension[x509.ExtensionType]) -> bytes:
+    value = extension.value
+    return value.value if isinstance(value, x509.UnrecognizedExtension) else b""
 
 
 def _check_signature(
@@ -242,6 +295,30 @@ def _check_critical(extensions: Iterable[x509.Extension[x509.ExtensionType]]) ->
             raise AnswerExtensionUnknown(extension.oid.dotted_string)
 
 
+def _check_critical_singles(singles: Iterable[Iterable[_SingleExtension]]) -> None:
+    # None is processed here; certHash only restricts what the answer says anyway.
+    for extensions in singles:
+        for extension in extensions:
+            if extension.critical:
+                raise AnswerExtensionUnknown(extension.oid)
+
+
+def _check_certificate_hash(extensions: Iterable[_SingleExtension], certificate: bytes) -> None:
+    for extension in extensions:
+        if extension.oid != CERT_HASH_OID:
+            continue
+        try:
+            # CertHash (Common PKI 2.0 part 4 section 3.1.2) has the form of a DigestInfo.
+            stated = algos.DigestInfo.load(extension.value, strict=True)
+            name = str(stated["digest_algorithm"]["algorithm"].native)
+            digest = bytes(stated["digest"].native)
+        except _FOREIGN as e:
+            raise AnswerStatementWrong("certHash cannot be read") from e
+        # By an algorithm that nobody here knows it states nothing.
+        if name in _HASH_NAMES and hashlib.new(name, certificate).digest() != digest:
+            raise AnswerStatementWrong("certHash is of another certificate")
+
+
 def _check_nonce(extensions: x509.Extensions, query: OcspQuery, mode: NonceMode) -> bool:
     if query.nonce is None:
         # Not asked for: whatever came is ignored.
@@ -261,18 +338,20 @@ def _evidence(
     single: x509_ocsp.OCSPSingleResponse,
     answer: _ReadAnswer,
     responder: AuthorisedResponder,
-    profile: IssuerProfile,
+    responder_url: str,
+    query: OcspQuery,
     *,
     nonce_matched: bool,
 ) -> OcspEvidence:
     return OcspEvidence(
         response_der=answer.der,
         responder_name=responder.name,
-        responder_url=profile.responder_url,
+        responder_url=responder_url,
         this_update=single.this_update_utc,
         next_update=single.next_update_utc,
         produced_at=answer.response.produced_at_utc,
         nonce_matched=nonce_matched,
+        request_der=query.der,
     )
 
 

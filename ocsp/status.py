@@ -19,6 +19,8 @@ class OcspEvidence:
         next_update: newer information by then; None if the issuer's profile allows its absence.
         produced_at: when it was signed.
         nonce_matched: our nonce is in it, so it was made for this very question.
+        request_der: the question that it answers; None if it is from the cache.
+        from_cache: it was had for an earlier question, and judged again for this one.
     """
 
     response_der: bytes = field(repr=False)
@@ -28,6 +30,8 @@ class OcspEvidence:
     next_update: datetime | None
     produced_at: datetime
     nonce_matched: bool
+    request_der: bytes | None = field(repr=False)
+    from_cache: bool = False
 
     @property
     def sha256(self) -> str:
@@ -84,14 +88,32 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """A question that brought no acceptable answer.
+
+    Attributes:
+        source: URL of the responder.
+        cause: why not.
+    """
+
+    source: str
+    cause: AnswerRefused | TransportError
+
+    def __str__(self) -> str:
+        return f"{self.source}: {type(self.cause).__name__}: {self.cause}"
+
+
+@dataclass(frozen=True, slots=True)
 class Unavailable:
     """No acceptable answer was had.
 
     Attributes:
-        cause: why not.
+        cause: why not; of several reasons the last.
+        attempts: every reason, in the order of the attempts.
     """
 
     cause: AnswerRefused | TransportError
+    attempts: tuple[Attempt, ...] = ()
 
 
 CertificateStatus = Good | Revoked | Suspended | Unknown | Unavailable

@@ -1,24 +1,16 @@
-"""From a validated chain to a trusted certificate: asks the issuer's responder; fails closed."""
+"""From a validated chain to a trusted certificate: the status is good, or it is refused."""
 
-import secrets
-from collections.abc import Callable
 from dataclasses import InitVar, dataclass
 from datetime import datetime
-from typing import Never, assert_never
+from typing import Never, Protocol, assert_never
 
 from ocsp.chain import ValidatedChain
 from ocsp.errors import (
-    AnswerRefused,
     CertificateRevoked,
     CertificateStatusUnavailable,
     CertificateStatusUnknown,
     CertificateSuspended,
-    TransportError,
 )
-from ocsp.request import CONTENT_TYPE as REQUEST_TYPE
-from ocsp.request import build_query
-from ocsp.response import CONTENT_TYPE as RESPONSE_TYPE
-from ocsp.response import judge_answer
 from ocsp.status import (
     CertificateStatus,
     Good,
@@ -28,12 +20,24 @@ from ocsp.status import (
     Unavailable,
     Unknown,
 )
-from ocsp.transport import Poster
-
-PURPOSE = "ocsp"
-"""Under which responders are registered with the egress."""
 
 _SEAL = object()
+
+
+class StatusSource(Protocol):
+    """Where a certificate's status is learnt; `ocsp.client.OcspClient` is one."""
+
+    def status_of(self, chain: ValidatedChain, at: datetime) -> CertificateStatus:
+        """The status of the chain's leaf, by the issuer's own word.
+
+        Args:
+            chain: after proof of possession.
+            at: the time of the check, in UTC.
+
+        Raises:
+            CertificateExpired, CertificateNotYetValid: nobody is asked about such a certificate.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,70 +63,23 @@ class TrustedCertificate:
         raise TypeError("TrustedCertificate cannot be pickled")
 
 
-def query_status(
-    chain: ValidatedChain,
-    *,
-    egress: Poster,
-    at: datetime,
-    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
-) -> CertificateStatus:
-    """Ask the responder that the issuer's profile names, and judge its answer.
-
-    The caller has proved before that somebody holds the leaf's key: nobody without the card may
-    make us query a responder.
-
-    Args:
-        chain: whose leaf is asked about.
-        egress: with the profile's responder registered under PURPOSE.
-        at: the time of the check, in UTC.
-        random_bytes: source of the nonce.
-    """
-    profile = chain.profile
-    query = build_query(
-        chain.leaf,
-        chain.issuer,
-        certid_hash=profile.certid_hash,
-        nonce=profile.nonce,
-        random_bytes=random_bytes,
-    )
-    try:
-        unverified_answer = egress.post(
-            PURPOSE,
-            profile.responder_url,
-            query.der,
-            content_type=REQUEST_TYPE,
-            accept=RESPONSE_TYPE,
-            max_bytes=profile.answer_max_bytes,
-            timeout=profile.answer_timeout,
-        )
-        return judge_answer(
-            unverified_answer, query=query, issuer=chain.issuer, profile=profile, at=at
-        )
-    except (AnswerRefused, TransportError) as e:
-        return Unavailable(e)
-
-
 def establish_trust(
-    chain: ValidatedChain,
-    *,
-    egress: Poster,
-    at: datetime,
-    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    chain: ValidatedChain, *, source: StatusSource, at: datetime
 ) -> TrustedCertificate:
-    """The same chain, trusted: its leaf is good. Everything else refuses.
+    """The same chain, trusted: its leaf is good. Everything else refuses (hard fail, check 20).
 
     Args:
         chain: from `validate_path`, after proof of possession.
-        egress: with the profile's responder registered under PURPOSE.
+        source: where the status is learnt.
         at: the time of the check, in UTC.
-        random_bytes: source of the nonce.
 
     Raises:
         CertificateRevoked, CertificateSuspended: the CA says so.
         CertificateStatusUnknown: the responder does not know the certificate.
         CertificateStatusUnavailable: no acceptable answer; `cause` says why.
+        CertificateExpired, CertificateNotYetValid: out of date at `at`.
     """
-    status = query_status(chain, egress=egress, at=at, random_bytes=random_bytes)
+    status = source.status_of(chain, at)
     match status:
         case Good(evidence):
             return TrustedCertificate(chain, evidence, seal=_SEAL)
@@ -132,7 +89,8 @@ def establish_trust(
             raise CertificateSuspended(since)
         case Unknown(responder):
             raise CertificateStatusUnknown(responder)
-        case Unavailable(cause):
-            raise CertificateStatusUnavailable(cause) from cause
+        case Unavailable(cause, attempts):
+            told = "; ".join(str(attempt) for attempt in attempts)
+            raise CertificateStatusUnavailable(cause, told) from cause
         case _:
             assert_never(status)

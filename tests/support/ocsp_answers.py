@@ -6,7 +6,7 @@ whatever the spec says.
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from hashlib import sha1
+from hashlib import sha1, sha256
 from typing import Any, Literal
 
 from asn1crypto import algos, core, crl, ocsp
@@ -15,6 +15,7 @@ from asn1crypto.keys import PublicKeyInfo
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509 import ocsp as x509_ocsp
 
+from ocsp.response import CERT_HASH_OID
 from tests.support.certificates import NOW, Issued, Pki, sign_bytes
 
 Status = Literal["good", "revoked", "unknown"]
@@ -31,6 +32,8 @@ class SingleSpec:
     next_update: datetime | None = NOW + timedelta(minutes=10)
     cert_id: dict[str, Any] = field(default_factory=dict)
     critical_extension: str | None = None
+    cert_hash_of: bytes | None = None  # the certificate that a certHash extension is of
+    raw_cert_hash: bytes | None = None  # its value, whatever that is
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,30 @@ def _single(request: bytes, spec: SingleSpec) -> ocsp.SingleResponse:
     }
     if spec.next_update is not None:
         fields["next_update"] = spec.next_update
-    if spec.critical_extension is not None:
-        fields["single_extensions"] = [_unknown(spec.critical_extension)]
+    extensions = _single_extensions(spec)
+    if extensions:
+        fields["single_extensions"] = extensions
     return ocsp.SingleResponse(fields)
+
+
+def _single_extensions(spec: SingleSpec) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    if spec.critical_extension is not None:
+        found.append(_unknown(spec.critical_extension))
+    raw = spec.raw_cert_hash
+    if spec.cert_hash_of is not None:
+        digest = core.OctetString(sha256(spec.cert_hash_of).digest()).dump()
+        body = algos.DigestAlgorithm({"algorithm": "sha256"}).dump() + digest
+        raw = core.Sequence(contents=body).dump()
+    if raw is not None:
+        found.append(
+            {
+                "extn_id": CERT_HASH_OID,
+                "critical": False,
+                "extn_value": core.ParsableOctetString(raw),
+            }
+        )
+    return found
 
 
 def _reason(reason: str | int) -> crl.CRLReason:

@@ -10,7 +10,7 @@ from ocsp.status import AnsweredStatus
 from ocsp.transport import HttpAnswer
 from tests.support.certificates import NOW, Issued, development_like_pki
 from tests.support.ocsp_answers import AnswerSpec, answer, standard_spec
-from tests.support.trust import citizen_profile
+from tests.support.trust import RESPONDER_URL, citizen_profile
 
 PKI = development_like_pki()
 PROFILE = citizen_profile(PKI)
@@ -47,6 +47,7 @@ def judge(
         query=asked,
         issuer=PKI.citizen_ca.certificate,
         profile=profile,
+        responder_url=RESPONDER_URL,
         at=at,
     )
 

@@ -1,12 +1,15 @@
 """Trust stores over the test PKI, and posters that answer as they are told."""
 
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from urllib.parse import unquote
 
+from ocsp.client import OcspClient
 from ocsp.config import IssuerProfile, PersonAttribute, TrustStore
 from ocsp.errors import TransportError
-from ocsp.transport import HttpAnswer
+from ocsp.transport import HttpAnswer, HttpClient, KnownVersion
 from tests.support.certificates import CITIZEN_POLICY, Pki
 
 RESPONDER_URL = "http://127.0.0.1:8888/ocsp"
@@ -17,9 +20,9 @@ def citizen_profile(pki: Pki, **changes: object) -> IssuerProfile:
     profile = IssuerProfile(
         name="citizen",
         certificates=(pki.citizen_ca.der,),
-        responder_url=RESPONDER_URL,
+        responders=(RESPONDER_URL,),
         required_policies=frozenset({CITIZEN_POLICY}),
-        person_attribute=PersonAttribute("2.5.4.5", "PNOMN-[0-9]{12}"),
+        person=PersonAttribute("2.5.4.5", "PNOMN-[0-9]{12}"),
     )
     return replace(profile, **changes)  # type: ignore[arg-type]  # names and types are IssuerProfile's
 
@@ -33,9 +36,14 @@ def trust_store(pki: Pki, **changes: object) -> TrustStore:
     )
 
 
+def client(http: HttpClient, **changes: object) -> OcspClient:
+    """An `OcspClient` that waits for nothing."""
+    return replace(OcspClient(http, pause=lambda _seconds: None), **changes)  # type: ignore[arg-type]  # names and types are OcspClient's
+
+
 @dataclass
 class CannedPoster:
-    """A `Poster` that hands the request to a function and keeps what it was asked."""
+    """An `HttpClient` that hands the request to a function and keeps what it was asked."""
 
     reply: Callable[[bytes], bytes | HttpAnswer | TransportError]
     posted: list[tuple[str, str, int]] = field(default_factory=list)
@@ -51,10 +59,27 @@ class CannedPoster:
         max_bytes: int,
         timeout: timedelta,
     ) -> HttpAnswer:
-        self.posted.append((purpose, url, max_bytes))
         assert content_type == "application/ocsp-request"
-        assert accept == "application/ocsp-response"
-        assert timeout > timedelta(0)
+        assert (accept, timeout > timedelta(0)) == ("application/ocsp-response", True)
+        return self._answer(purpose, url, body, max_bytes)
+
+    def get(
+        self,
+        purpose: str,
+        url: str,
+        *,
+        accept: str,
+        max_bytes: int,
+        timeout: timedelta,
+        known: KnownVersion | None = None,
+    ) -> HttpAnswer:
+        base, _, escaped = url.rpartition("/")
+        body = b64decode(unquote(escaped), validate=True)
+        assert (accept, timeout > timedelta(0)) == ("application/ocsp-response", True)
+        return self._answer(purpose, base, body, max_bytes)
+
+    def _answer(self, purpose: str, url: str, body: bytes, max_bytes: int) -> HttpAnswer:
+        self.posted.append((purpose, url, max_bytes))
         match self.reply(body):
             case TransportError() as error:
                 raise error

@@ -39,8 +39,10 @@ PKI = development_like_pki()
         {"answer_timeout": timedelta(0)},
         {"min_rsa_bits": 1024},
         {"answer_max_bytes": 0},
-        {"responder_url": "ftp://ocsp.example/"},
-        {"responder_url": "http:///ocsp"},
+        {"responders": ()},
+        {"responders": ("http://ocsp.example/", "http://ocsp.example/")},
+        {"responders": ("ftp://ocsp.example/",)},
+        {"responders": ("http:///ocsp",)},
     ],
 )
 def test_a_profile_that_would_check_nothing_is_refused(changes: dict[str, object]) -> None:

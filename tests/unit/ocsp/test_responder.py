@@ -45,7 +45,7 @@ from tests.support.certificates import (
     issue,
     private_key,
 )
-from tests.support.trust import CannedPoster, trust_store
+from tests.support.trust import CannedPoster, client, trust_store
 
 PKI = development_like_pki()
 NONCE = b"\x80" + bytes(31)
@@ -307,15 +307,15 @@ def test_our_client_believes_our_responder(kind: str) -> None:
     with pytest.raises(CertificateRevoked) as revoked:
         establish_trust(
             chain,
-            egress=poster(IssuedRevoked(BEFORE, RevocationReason.SUPERSEDED)),
+            source=client(poster(IssuedRevoked(BEFORE, RevocationReason.SUPERSEDED))),
             at=NOW,
         )
     assert revoked.value.reason == "superseded"
     with pytest.raises(CertificateSuspended):
-        establish_trust(chain, egress=poster(IssuedSuspended(BEFORE)), at=NOW)
+        establish_trust(chain, source=client(poster(IssuedSuspended(BEFORE))), at=NOW)
     with pytest.raises(CertificateStatusUnknown):
-        establish_trust(chain, egress=poster(NotIssued()), at=NOW)
-    trusted = establish_trust(chain, egress=poster(IssuedGood()), at=NOW)
+        establish_trust(chain, source=client(poster(NotIssued())), at=NOW)
+    trusted = establish_trust(chain, source=client(poster(IssuedGood())), at=NOW)
     assert trusted.evidence.nonce_matched
 
 

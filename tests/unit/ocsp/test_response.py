@@ -46,7 +46,7 @@ from tests.support.ocsp_judging import (
     query,
     signed_by,
 )
-from tests.support.trust import citizen_profile
+from tests.support.trust import RESPONDER_URL, citizen_profile
 
 
 def _one(**changes: Any) -> AnswerSpec:
@@ -66,6 +66,7 @@ def test_another_http_status_or_content_type_is_refused(status: int, media_type:
             query=QUERY,
             issuer=PKI.citizen_ca.certificate,
             profile=PROFILE,
+            responder_url=RESPONDER_URL,
             at=NOW,
         )
 

@@ -1,0 +1,208 @@
+"""Answers that were believed once, kept for logins to come and judged again each time.
+
+What is kept are the bytes alone: the verdict, the times and the age come from what is signed in
+them, at each reading, so that whoever can write to the store can take an answer away but never
+invent one. A kept answer was made for another question: it never counts as nonce-fresh (check 17).
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Protocol
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ocsp.chain import ValidatedChain
+from ocsp.config import CacheUse, IssuerProfile, NonceMode
+from ocsp.errors import AnswerRefused, KeptTooLong
+from ocsp.request import build_query
+from ocsp.response import CONTENT_TYPE, judge_answer
+from ocsp.status import (
+    AnsweredStatus,
+    CertificateStatus,
+    Good,
+    OcspEvidence,
+    Unavailable,
+)
+from ocsp.transport import HttpAnswer
+from ocsp.trust import StatusSource
+
+WAIT_STEP = timedelta(milliseconds=50)
+"""Between two looks for the answer that somebody else is fetching."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """An answer as the store has it: unverified.
+
+    Attributes:
+        certificate_sha256: of the certificate that it is about, 32 bytes.
+        certificate_der: the certificate itself, to ask again without a login.
+        response_der: the OCSPResponse.
+        responder_url: where it came from.
+        this_update: aware UTC; like the next three, for the store's own order only.
+        produced_at: aware UTC.
+        is_good: what it said.
+        refresh_at: when it is worth another question, aware UTC.
+        useless_at: when no reader will believe it any more, aware UTC.
+    """
+
+    certificate_sha256: bytes
+    certificate_der: bytes = field(repr=False)
+    response_der: bytes = field(repr=False)
+    responder_url: str
+    this_update: datetime
+    produced_at: datetime
+    is_good: bool
+    refresh_at: datetime
+    useless_at: datetime
+
+
+class AnswerStore(Protocol):
+    """Where answers are kept for all processes; each call is one transaction."""
+
+    def find(self, certificate_sha256: bytes, *, at: datetime) -> KeptAnswer | None:
+        """The answer about a certificate; the reading is noted, now and then."""
+
+    def keep(self, answer: KeptAnswer, *, at: datetime) -> None:
+        """Keep an answer unless a newer one, or one as new that is not good, is there."""
+
+    def claim(self, certificate_sha256: bytes, *, until: datetime, at: datetime) -> bool:
+        """Whether the caller is the one that asks; of simultaneous callers one gets it."""
+
+    def release(self, certificate_sha256: bytes) -> None:
+        """The claimant has asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedStatus:
+    """`ocsp.trust.StatusSource`: another source, with its answers kept as the profile says.
+
+    Attributes:
+        inner: asks.
+        store: keeps.
+        pause: waits so many seconds.
+        stopwatch: monotonic seconds.
+    """
+
+    inner: StatusSource
+    store: AnswerStore
+    pause: Callable[[float], None] = time.sleep
+    stopwatch: Callable[[], float] = time.monotonic
+
+    def status_of(self, chain: ValidatedChain, at: datetime) -> CertificateStatus:
+        """As the source inside, or by an answer that is kept and still good enough."""
+        match chain.profile.cache:
+            case CacheUse.OFF:
+                return self.inner.status_of(chain, at)
+            case CacheUse.OUTAGE:
+                return self.ask_and_keep(chain, at)
+            case CacheUse.FIRST:
+                return self._kept_good(chain, at) or self._one_asks(chain, at)
+
+    def ask_and_keep(self, chain: ValidatedChain, at: datetime) -> CertificateStatus:
+        """Ask, whatever is kept; in an outage what is kept stands in."""
+        status = self.inner.status_of(chain, at)
+        if isinstance(status, Unavailable):
+            return self._kept(chain, at) or status
+        if isinstance(status.evidence, OcspEvidence):
+            self.store.keep(_to_keep(chain, status, status.evidence, at), at=at)
+        return status
+
+    def _one_asks(self, chain: ValidatedChain, at: datetime) -> CertificateStatus:
+        """Of many who want the same at once one asks; the others wait for what it keeps."""
+        key = _key(chain)
+        until = at + chain.profile.status_timeout
+        end = self.stopwatch() + chain.profile.answer_timeout.total_seconds()
+        while not self.store.claim(key, until=until, at=at):
+            if self.stopwatch() >= end:
+                # Whoever asks may be lost: nobody waits for it longer than for a responder.
+                return self.ask_and_keep(chain, at)
+            self.pause(WAIT_STEP.total_seconds())
+            kept = self._kept_good(chain, at)
+            if kept is not None:
+                return kept
+        try:
+            # It may have been kept between our look and our claim.
+            return self._kept_good(chain, at) or self.ask_and_keep(chain, at)
+        finally:
+            self.store.release(key)
+
+    def _kept_good(self, chain: ValidatedChain, at: datetime) -> Good | None:
+        """What is kept, if it is good: a refusal is never repeated while the CA can be asked."""
+        kept = self._kept(chain, at)
+        return kept if isinstance(kept, Good) else None
+
+    def _kept(self, chain: ValidatedChain, at: datetime) -> AnsweredStatus | None:
+        unverified_kept = self.store.find(_key(chain), at=at)
+        if unverified_kept is None:
+            return None
+        try:
+            return judge_kept(unverified_kept, chain, at)
+        except AnswerRefused:
+            return None
+
+
+def judge_kept(unverified_kept: KeptAnswer, chain: ValidatedChain, at: datetime) -> AnsweredStatus:
+    """What a kept answer says about the chain's leaf now.
+
+    Every check of `ocsp.response` is made again at this time, save the nonce, which was another
+    question's. Beyond them, nextUpdate gets no tolerance, and the profile's cap counts.
+
+    Raises:
+        AnswerRefused: it is not to be believed, or not any more.
+    """
+    profile = chain.profile
+    query = build_query(
+        chain.leaf,
+        chain.issuer,
+        certid_hash=profile.certid_hash,
+        nonce=NonceMode.OFF,
+        random_bytes=_no_random_bytes,
+    )
+    status = judge_answer(
+        HttpAnswer(200, CONTENT_TYPE, unverified_kept.response_der),
+        query=query,
+        issuer=chain.issuer,
+        profile=profile,
+        responder_url=unverified_kept.responder_url,
+        at=at,
+    )
+    end = useless_at(status.evidence, profile)
+    if at >= end:
+        raise KeptTooLong(f"kept, and of no use from {end.isoformat()} on")
+    return replace(status, evidence=replace(status.evidence, request_der=None, from_cache=True))
+
+
+def useless_at(evidence: OcspEvidence, profile: IssuerProfile) -> datetime:
+    """When an answer may not be used from the cache any more: nextUpdate or the profile's cap."""
+    cap = evidence.this_update + profile.cache_max_age
+    return cap if evidence.next_update is None else min(cap, evidence.next_update)
+
+
+def _to_keep(
+    chain: ValidatedChain, status: AnsweredStatus, evidence: OcspEvidence, at: datetime
+) -> KeptAnswer:
+    end = useless_at(evidence, chain.profile)
+    return KeptAnswer(
+        certificate_sha256=_key(chain),
+        certificate_der=chain.leaf.public_bytes(Encoding.DER),
+        response_der=evidence.response_der,
+        responder_url=evidence.responder_url,
+        this_update=evidence.this_update,
+        produced_at=evidence.produced_at,
+        is_good=isinstance(status, Good),
+        # Early, so that an outage begins with an answer that is at most half spent.
+        refresh_at=at + max(end - at, timedelta(0)) / 2,
+        useless_at=end,
+    )
+
+
+def _key(chain: ValidatedChain) -> bytes:
+    return sha256(chain.leaf.public_bytes(Encoding.DER)).digest()
+
+
+def _no_random_bytes(_size: int) -> bytes:
+    raise AssertionError("a question that is never sent has no nonce")
