@@ -1,13 +1,14 @@
-"""Whatever a person could still sign in, or be signed in, by."""
+"""Whatever a person could still sign in, or be signed in, by: kept answers about cards, too."""
 
 from sqlalchemy import Engine, delete
 
 from webapi.storage.challenges import challenge_stock, challenges
 from webapi.storage.sessions import sessions
+from webapi.storage.status_answers import status_answers, status_claims
 
 
 def remove_open_logins(engine: Engine) -> int:
-    """Remove all sessions, all issued challenges and the stock, in one transaction.
+    """Remove sessions, issued challenges, the stock and kept OCSP answers, in one transaction.
 
     Returns:
         How many rows there were.
@@ -15,5 +16,5 @@ def remove_open_logins(engine: Engine) -> int:
     with engine.begin() as connection:
         return sum(
             connection.execute(delete(table)).rowcount
-            for table in (challenge_stock, challenges, sessions)
+            for table in (challenge_stock, challenges, sessions, status_answers, status_claims)
         )
