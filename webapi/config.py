@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from webapi.settings_model import Settings
+from webapi.settings_trust import IssuerSettings
 
 PREFIX = "TAMGA_"
 CONFIG_VARIABLE = "TAMGA_CONFIG"
@@ -68,12 +69,49 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
     ]
     if findings:
         raise ConfigurationWrong(tuple(findings))
+    base = path.absolute().parent
+    _add_profiles(values, base)
     try:
-        return Settings.model_validate(values, context={"base": path.absolute().parent})
+        return Settings.model_validate(values, context={"base": base})
     except ValidationError as e:
-        details = e.errors(include_input=False, include_url=False)
         # `from None`: pydantic's own text would come along in a traceback.
-        raise ConfigurationWrong(tuple(map(_finding, _without_echoes(details)))) from None
+        raise ConfigurationWrong(tuple(map(_finding, _details(e)))) from None
+
+
+def _add_profiles(values: dict[str, Any], base: Path) -> None:
+    """Put the issuers of the profile files among those of the settings file.
+
+    Relative paths in a profile start at its own folder.
+    """
+    trust = values.get("trust")
+    profiles = trust.get("profiles") if isinstance(trust, dict) else None
+    if not isinstance(trust, dict) or not isinstance(profiles, list):
+        return
+    issuers = trust.setdefault("issuers", [])
+    for name in profiles:
+        # Anything else is refused with the other settings.
+        if isinstance(name, str) and isinstance(issuers, list):
+            issuers.append(read_issuer_profile(base / Path(name).expanduser()))
+
+
+def read_issuer_profile(path: Path) -> IssuerSettings:
+    """One issuer's profile from a file of its own (docs/issuer-profiles.md).
+
+    Raises:
+        ConfigurationWrong: with every finding, none of which repeats a value.
+    """
+    values = _read_file(path)
+    try:
+        return IssuerSettings.model_validate(values, context={"base": path.absolute().parent})
+    except ValidationError as e:
+        found = [_finding(detail, ("trust", "issuers", 0)) for detail in _details(e)]
+        raise ConfigurationWrong(
+            tuple(Finding(f"{path}: {f.key}", f.wrong, f.remedy) for f in found)
+        ) from None
+
+
+def _details(error: ValidationError) -> list[ErrorDetails]:
+    return _without_echoes(error.errors(include_input=False, include_url=False))
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -124,9 +162,9 @@ def _is_inside(location: tuple[int | str, ...], outer: tuple[int | str, ...]) ->
     return len(location) > len(outer) and location[: len(outer)] == outer
 
 
-def _finding(detail: ErrorDetails) -> Finding:
+def _finding(detail: ErrorDetails, within: tuple[int | str, ...] = ()) -> Finding:
     key = ".".join(str(part) for part in detail["loc"] if part != "[key]") or "configuration"
-    field = _describe(detail["loc"])
+    field = _describe(within + detail["loc"])
     match detail["type"]:
         case "missing":
             return Finding(key, "is missing", f"Add it: {field}.")

@@ -1,12 +1,13 @@
 """[trust]: the anchors, and how the cards of each issuing CA are judged."""
 
-from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from webapi.settings_base import ResolvedPath, Section
 
+ResponderUrl = Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{64}$")]
 Oid = Annotated[str, Field(pattern=r"^[0-2](\.(0|[1-9][0-9]*))+$")]
 
 
@@ -17,8 +18,23 @@ class IssuerSettings(Section):
     certificates: tuple[ResolvedPath, ...] = Field(
         min_length=1, description="certificates of the issuing CA, DER or PEM"
     )
-    responder_url: str = Field(
-        pattern=r"^https?://[^\s/@]+(/\S*)?$", description="the CA's OCSP responder"
+    anchors: tuple[ResolvedPath, ...] = Field(
+        default=(), description="roots at which its paths may end; empty: any of trust.roots"
+    )
+    intermediates: tuple[ResolvedPath, ...] = Field(
+        default=(), description="CA certificates between anchors and issuing CA"
+    )
+    certificate_sha256: tuple[Sha256, ...] = Field(
+        default=(),
+        description="fingerprints, one of which each certificate file named above must have",
+    )
+    responders: tuple[ResponderUrl, ...] = Field(
+        min_length=1,
+        max_length=8,
+        description="the CA's OCSP responders, in the order in which they are asked",
+    )
+    method: Literal["auto", "post"] = Field(
+        default="auto", description="auto asks by GET where the URL is short, post never does"
     )
     certid_hash: Literal["sha1", "sha256"] = Field(
         default="sha256",
@@ -32,6 +48,33 @@ class IssuerSettings(Section):
     )
     max_age_seconds: int = Field(
         default=86_400, ge=1, le=604_800, description="oldest thisUpdate that is believed"
+    )
+    cache: Literal["off", "outage", "first"] = Field(
+        default="off",
+        description="whether an answer verified before may serve a login: off; in an outage; first",
+    )
+    cache_max_age_seconds: int = Field(
+        default=3_600, ge=1, le=604_800, description="oldest thisUpdate of such an answer"
+    )
+    next_update_required: bool = Field(
+        default=True, description="false only where a responder leaves nextUpdate out"
+    )
+    attempts: int = Field(
+        default=2, ge=1, le=5, description="questions to a responder that is in trouble"
+    )
+    answer_timeout_seconds: float = Field(
+        default=5.0, gt=0, le=30, description="longest wait for one responder"
+    )
+    status_timeout_seconds: float = Field(
+        default=15.0, gt=0, le=60, description="longest wait for all of them together"
+    )
+    answer_max_bytes: int = Field(
+        default=65_536, ge=1_024, le=1_048_576, description="largest answer accepted"
+    )
+    answer_hashes: tuple[Literal["sha1", "sha256", "sha384", "sha512"], ...] = Field(
+        default=("sha256", "sha384", "sha512"),
+        min_length=1,
+        description="hashes accepted in signatures of answers and of responders' certificates",
     )
     required_policies: tuple[Oid, ...] = Field(
         min_length=1, description="certificate policies of which one must be valid"
@@ -47,33 +90,45 @@ class IssuerSettings(Section):
         min_length=1,
         description="curves accepted",
     )
+    client_auth: Literal["if-stated", "required"] = Field(
+        default="if-stated",
+        description="whether an ExtendedKeyUsage with clientAuth must be there, or fit if it is",
+    )
     person_attribute: str = Field(
         default="serialNumber",
         pattern=r"^(serialNumber|uid|[0-2](\.(0|[1-9][0-9]*))+)$",
         description="subject attribute that names the person: serialNumber, uid or a dotted OID",
     )
-    person_pattern: str = Field(
-        min_length=1, description="regular expression that the attribute matches whole"
+    person_register: ResolvedPath | None = Field(
+        default=None,
+        description="TOML file that names the person by the certificate's serial number instead",
     )
-
-    @property
-    def skew(self) -> timedelta:
-        """Clock difference borne."""
-        return timedelta(seconds=self.skew_seconds)
-
-    @property
-    def max_age(self) -> timedelta:
-        """Oldest thisUpdate that is believed."""
-        return timedelta(seconds=self.max_age_seconds)
+    person_pattern: str = Field(
+        min_length=1, description="regular expression that the person's identifier matches whole"
+    )
+    display_name: Literal["commonName", "givenName surname"] = Field(
+        default="commonName", description="what a person is greeted by; no identifier"
+    )
 
 
 class TrustSettings(Section):
     """[trust]: anchors, intermediates and issuers."""
 
-    roots: tuple[ResolvedPath, ...] = Field(min_length=1, description="root certificates")
+    roots: tuple[ResolvedPath, ...] = Field(
+        default=(), description="root certificates, besides the anchors of the issuers"
+    )
     intermediates: tuple[ResolvedPath, ...] = Field(
         default=(), description="CA certificates below them"
     )
-    issuers: tuple[IssuerSettings, ...] = Field(
-        min_length=1, description="one table [[trust.issuers]] for each issuing CA"
+    profiles: tuple[ResolvedPath, ...] = Field(
+        default=(), description="TOML files, each with what a table [[trust.issuers]] has"
     )
+    issuers: tuple[IssuerSettings, ...] = Field(
+        min_length=1, description="a table [[trust.issuers]] or a profile for each issuing CA"
+    )
+
+    @model_validator(mode="after")
+    def _have_roots(self) -> Self:
+        if not self.roots and not all(issuer.anchors for issuer in self.issuers):
+            raise ValueError("has no roots, and an issuer without anchors of its own")
+        return self

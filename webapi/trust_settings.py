@@ -1,13 +1,28 @@
 """From the settings' paths and texts to the checked values of `ocsp`."""
 
+import tomllib
+from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ocsp.config import CertIdHash, IssuerProfile, NonceMode, PersonAttribute, TrustStore
-from ocsp.transport import Destination, Egress
-from ocsp.trust import PURPOSE
+from ocsp.client import PURPOSE
+from ocsp.config import (
+    CacheUse,
+    CertIdHash,
+    ClientAuth,
+    DisplayName,
+    IssuerProfile,
+    NonceMode,
+    PersonAttribute,
+    PersonRegister,
+    RequestMethod,
+    TrustStore,
+)
+from ocsp.destination import Destination
+from ocsp.transport import Egress
 from webapi.settings_model import Settings
 from webapi.settings_trust import IssuerSettings
 
@@ -16,7 +31,11 @@ _ATTRIBUTE_OIDS = {"serialNumber": "2.5.4.5", "uid": "0.9.2342.19200300.100.1.1"
 
 
 class CertificateFileWrong(Exception):
-    """A certificate file of the settings holds no certificate."""
+    """A certificate file of the settings holds no certificate, or another one."""
+
+
+class PersonRegisterWrong(Exception):
+    """The file of an issuer's register cannot be used."""
 
 
 def read_certificate_file(path: Path) -> x509.Certificate:
@@ -38,19 +57,65 @@ def _der(path: Path) -> bytes:
     return read_certificate_file(path).public_bytes(Encoding.DER)
 
 
-def _profile(issuer: IssuerSettings) -> IssuerProfile:
+def _issuers_own(path: Path, issuer: IssuerSettings) -> bytes:
+    """The DER of a certificate file of an issuer, with one of its fingerprints if it has any."""
+    der = _der(path)
+    pinned = {fingerprint.lower() for fingerprint in issuer.certificate_sha256}
+    if pinned and sha256(der).hexdigest() not in pinned:
+        raise CertificateFileWrong(f"{path} has none of the fingerprints of issuer {issuer.name}")
+    return der
+
+
+def _person(issuer: IssuerSettings) -> PersonAttribute | PersonRegister:
+    if issuer.person_register is not None:
+        return PersonRegister(_read_register(issuer.person_register), issuer.person_pattern)
     oid = _ATTRIBUTE_OIDS.get(issuer.person_attribute, issuer.person_attribute)
+    return PersonAttribute(oid, issuer.person_pattern)
+
+
+def _read_register(path: Path) -> dict[int, str]:
+    """`"serial number in hexadecimal" = "identifier"`, one line for each certificate."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        people = {int(serial, 16): person for serial, person in values.items()}
+    except (OSError, ValueError) as error:
+        # `from None`: the parser's message could show a line of the register.
+        raise PersonRegisterWrong(f"{path} is no register: {type(error).__name__}") from None
+    if len(people) < len(values) or not all(isinstance(p, str) for p in people.values()):
+        raise PersonRegisterWrong(f"{path} names a certificate twice, or a person by no text")
+    return people
+
+
+def profile_of(issuer: IssuerSettings) -> IssuerProfile:
+    """The checked profile of an issuer's settings; reads its files.
+
+    Raises:
+        CertificateFileWrong, PersonRegisterWrong: a file is not what it must be.
+        ocsp.errors.ConfigurationInvalid: the values make no sense together.
+    """
     return IssuerProfile(
         name=issuer.name,
-        certificates=tuple(_der(path) for path in issuer.certificates),
-        responder_url=issuer.responder_url,
+        certificates=tuple(_issuers_own(path, issuer) for path in issuer.certificates),
+        anchors=frozenset(_issuers_own(path, issuer) for path in issuer.anchors),
+        responders=issuer.responders,
         required_policies=frozenset(issuer.required_policies),
         disallowed_policies=frozenset(issuer.disallowed_policies),
-        person_attribute=PersonAttribute(oid, issuer.person_pattern),
+        person=_person(issuer),
+        display_name=DisplayName(issuer.display_name),
+        client_auth=ClientAuth(issuer.client_auth),
         certid_hash=CertIdHash(issuer.certid_hash),
         nonce=NonceMode(issuer.nonce),
-        skew=issuer.skew,
-        max_age=issuer.max_age,
+        method=RequestMethod(issuer.method),
+        skew=timedelta(seconds=issuer.skew_seconds),
+        max_age=timedelta(seconds=issuer.max_age_seconds),
+        cache=CacheUse(issuer.cache),
+        cache_max_age=timedelta(seconds=issuer.cache_max_age_seconds),
+        next_update_required=issuer.next_update_required,
+        attempts=issuer.attempts,
+        answer_timeout=timedelta(seconds=issuer.answer_timeout_seconds),
+        status_timeout=timedelta(seconds=issuer.status_timeout_seconds),
+        answer_max_bytes=issuer.answer_max_bytes,
+        answer_hashes=frozenset(issuer.answer_hashes),
         min_rsa_bits=issuer.min_rsa_bits,
         allowed_curves=frozenset(issuer.allowed_curves),
     )
@@ -60,14 +125,18 @@ def trust_store_of(settings: Settings) -> TrustStore:
     """Roots, intermediates and issuer profiles.
 
     Raises:
-        CertificateFileWrong: a file holds no certificate.
+        CertificateFileWrong, PersonRegisterWrong: a file is not what it must be.
         ocsp.errors.ConfigurationInvalid: the certificates and rules make no sense together.
     """
-    return TrustStore(
-        roots=tuple(_der(path) for path in settings.trust.roots),
-        intermediates=tuple(_der(path) for path in settings.trust.intermediates),
-        issuers=tuple(_profile(issuer) for issuer in settings.trust.issuers),
-    )
+    trust = settings.trust
+    profiles = tuple(profile_of(issuer) for issuer in trust.issuers)
+    roots = dict.fromkeys(_der(path) for path in trust.roots)
+    for profile in profiles:
+        roots |= dict.fromkeys(sorted(profile.anchors))
+    intermediates = [_der(path) for path in trust.intermediates]
+    for issuer in trust.issuers:
+        intermediates += [_issuers_own(path, issuer) for path in issuer.intermediates]
+    return TrustStore(roots=tuple(roots), intermediates=tuple(intermediates), issuers=profiles)
 
 
 def egress_of(settings: Settings) -> Egress:
@@ -79,8 +148,9 @@ def egress_of(settings: Settings) -> Egress:
     return Egress(
         {
             PURPOSE: tuple(
-                Destination(issuer.responder_url, allow_loopback=loopback)
+                Destination(responder, allow_loopback=loopback)
                 for issuer in settings.trust.issuers
+                for responder in issuer.responders
             )
         }
     )

@@ -28,7 +28,7 @@ roots = ["pki/root.cer"]
 [[trust.issuers]]
 name = "citizen-ca"
 certificates = ["pki/citizen-ca.cer"]
-responder_url = "http://127.0.0.1:8480/ocsp/citizen-ca"
+responders = ["http://127.0.0.1:8480/ocsp/citizen-ca"]
 nonce = "require"
 required_policies = ["2.16.496.1.101.1.2.8"]
 person_pattern = "PNOMN-[0-9]{12}"

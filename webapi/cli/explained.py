@@ -8,7 +8,7 @@ from webapi.backup.errors import BackupError
 from webapi.config import ConfigurationWrong
 from webapi.storage.errors import StorageError
 from webapi.token_keys import SoftwareTokenInProduction, ZoneNotConfigured
-from webapi.trust_settings import CertificateFileWrong
+from webapi.trust_settings import CertificateFileWrong, PersonRegisterWrong
 
 EXPLAINED = (
     AuditError,
@@ -16,6 +16,7 @@ EXPLAINED = (
     CertificateFileWrong,
     ConfigurationInvalid,
     ConfigurationWrong,
+    PersonRegisterWrong,
     ReceiptsError,
     SoftwareTokenInProduction,
     StorageError,

@@ -185,7 +185,7 @@ def render_settings(facts: SettingsFacts) -> str:
         "[trust.issuers]": {
             "name": facts.ca_name,
             "certificates": [facts.citizen_ca],
-            "responder_url": responder,
+            "responders": [responder],
             "nonce": "require",
             "required_policies": [facts.policy],
             "person_attribute": "serialNumber",

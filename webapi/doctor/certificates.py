@@ -13,7 +13,12 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from ocsp.errors import ConfigurationInvalid
 from webapi.operations.checks import CheckResult
 from webapi.settings_model import Settings
-from webapi.trust_settings import CertificateFileWrong, read_certificate_file, trust_store_of
+from webapi.trust_settings import (
+    CertificateFileWrong,
+    PersonRegisterWrong,
+    read_certificate_file,
+    trust_store_of,
+)
 
 WARN_BELOW = timedelta(days=30)
 WARN_BELOW_FOR_DELEGATE = timedelta(hours=12)
@@ -59,6 +64,8 @@ def certificate_places(settings: Settings) -> tuple[CertificatePlace, ...]:
     places += _numbered("root", trust.roots) + _numbered("intermediate", trust.intermediates)
     for issuer in trust.issuers:
         places += _numbered(f"issuer.{issuer.name}", issuer.certificates)
+        places += _numbered(f"issuer.{issuer.name}.anchor", issuer.anchors)
+        places += _numbered(f"issuer.{issuer.name}.intermediate", issuer.intermediates)
     by_path: dict[Path, CertificatePlace] = {}
     for place in places:
         by_path.setdefault(place.path, place)
@@ -133,7 +140,7 @@ def check_trust(settings: Settings) -> Iterator[CheckResult]:
     """Roots, intermediates and issuers make sense together."""
     try:
         store = trust_store_of(settings)
-    except (CertificateFileWrong, ConfigurationInvalid) as e:
+    except (CertificateFileWrong, PersonRegisterWrong, ConfigurationInvalid) as e:
         yield CheckResult.failed(TRUST, str(e), "Correct the section [trust].")
     else:
         yield CheckResult.ok(TRUST, f"cards of {len(store.issuers)} issuing CA(s) are accepted")

@@ -96,10 +96,10 @@ def test_an_unknown_name_in_the_environment_is_refused(file: Path, name: str) ->
         ("sqlite:///login.db", "mysql://tamga:hunter2@db/tamga", "database.login.url"),
         ("sqlite:///pki.db", "sqlite:///:memory:", "database.pki.url"),
         ("sqlite:///login.db", "sqlite:///ballots.db", "database"),
-        ('roots = ["pki/root.cer"]', "roots = []", "trust.roots"),
+        ('roots = ["pki/root.cer"]', "roots = []", "trust"),
         ('["2.16.496.1.101.1.2.8"]', "[]", "trust.issuers.0.required_policies"),
         ('["2.16.496.1.101.1.2.8"]', '["any"]', "trust.issuers.0.required_policies.0"),
-        ("http://127.0.0.1:8480", "file://etc", "trust.issuers.0.responder_url"),
+        ("http://127.0.0.1:8480", "file://etc", "trust.issuers.0.responders.0"),
         ("[receipts]", "[receipts]\nepoch_seconds = 0", "receipts.epoch_seconds"),
         ("[receipts]", "[login]\nstock_target = 0\n[receipts]", "login.stock_target"),
         ("[receipts]", "[login]\nsession_idle_seconds = 30000\n[receipts]", "login"),
@@ -191,7 +191,7 @@ def test_a_good_file_gives_paths_beside_it_and_times_with_units(file: Path) -> N
         timedelta(minutes=15),
         timedelta(hours=8),
     )
-    assert (issuer.skew, issuer.max_age) == (timedelta(minutes=5), timedelta(days=1))
+    assert (issuer.skew_seconds, issuer.max_age_seconds) == (300, 86_400)
     assert issuer.person_attribute == "serialNumber"
     receipts = settings.receipts
     assert (receipts.batch_interval, receipts.epoch) == (

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ocsp.config import CertIdHash, NonceMode
+from ocsp.client import PURPOSE
+from ocsp.config import CertIdHash, NonceMode, PersonAttribute
 from ocsp.errors import AddressRefused, ConnectionFailed, DestinationNotRegistered
-from ocsp.trust import PURPOSE
 from tests.support.certificates import CITIZEN_POLICY, development_like_pki
 from webapi.cli.home import Ports, SettingsFacts, TokenFacts, render_settings
 from webapi.config import load_settings
@@ -64,9 +64,9 @@ def test_what_init_writes_is_a_trust_store(settings_file: Path) -> None:
     profile = store.issuers[0]
     assert profile.nonce is NonceMode.REQUIRE
     assert profile.certid_hash is CertIdHash.SHA256
-    assert profile.person_attribute.oid == "2.5.4.5"
+    assert profile.person == PersonAttribute("2.5.4.5", "PNOMN-[0-9]{12}")
     assert profile.required_policies == {CITIZEN_POLICY}
-    assert profile.responder_url == "http://127.0.0.1:8480/ocsp/citizen-ca"
+    assert profile.responders == ("http://127.0.0.1:8480/ocsp/citizen-ca",)
 
 
 def test_settings_name_files_relative_to_themselves(settings_file: Path) -> None:
