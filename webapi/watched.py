@@ -4,14 +4,17 @@ Each does what the part inside does, and tells `Metrics` of it; none changes an 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy import Engine
 
+from ocsp.errors import NonceMismatch
 from ocsp.responder.answering import Answer
-from ocsp.transport import HttpAnswer, Poster
+from ocsp.status import Attempt
+from ocsp.transport import HttpAnswer, HttpClient, KnownVersion
 from signer.backend import Signature, SigningBackend
 from signer.login.authenticate import AuthenticatedCitizen
 from signer.login.challenge import StockedNonce
@@ -38,6 +41,8 @@ from webapi.storage.registrations import SqlRegistrationStore
 _LOGIN_PROBLEMS = merge_problems([PROBLEMS, login_problems.PROBLEMS])
 _HTTP_OK = 200
 
+_log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class WatchedBackend:
@@ -57,10 +62,10 @@ class WatchedBackend:
 
 
 @dataclass(frozen=True, slots=True)
-class WatchedPoster:
-    """`ocsp.transport.Poster`: questions to responders by outcome."""
+class WatchedEgress:
+    """`ocsp.transport.HttpClient`: questions to responders by outcome."""
 
-    inner: Poster
+    inner: HttpClient
     metrics: Metrics
 
     def post(
@@ -75,10 +80,8 @@ class WatchedPoster:
         timeout: timedelta,
     ) -> HttpAnswer:
         """As the egress inside."""
-        began = time.monotonic()
-        outcome = "http_error"
-        try:
-            answer = self.inner.post(
+        return self._counted(
+            lambda: self.inner.post(
                 purpose,
                 url,
                 body,
@@ -87,6 +90,30 @@ class WatchedPoster:
                 max_bytes=max_bytes,
                 timeout=timeout,
             )
+        )
+
+    def get(
+        self,
+        purpose: str,
+        url: str,
+        *,
+        accept: str,
+        max_bytes: int,
+        timeout: timedelta,
+        known: KnownVersion | None = None,
+    ) -> HttpAnswer:
+        """As the egress inside."""
+        return self._counted(
+            lambda: self.inner.get(
+                purpose, url, accept=accept, max_bytes=max_bytes, timeout=timeout, known=known
+            )
+        )
+
+    def _counted(self, exchange: Callable[[], HttpAnswer]) -> HttpAnswer:
+        began = time.monotonic()
+        outcome = "http_error"
+        try:
+            answer = exchange()
             if answer.status == _HTTP_OK:
                 outcome = "answered"
         except Exception as error:
@@ -95,6 +122,20 @@ class WatchedPoster:
         finally:
             self.metrics.ocsp_asked(outcome, time.monotonic() - began)
         return answer
+
+
+def tell_attempt(attempt: Attempt) -> None:
+    """Log a question to a responder that brought no acceptable answer.
+
+    The class and the responder alone: nothing of the certificate, nor of what came back. Somebody
+    else's nonce is a replay, which is worth waking a person for.
+    """
+    told = _log.error if isinstance(attempt.cause, NonceMismatch) else _log.warning
+    told(
+        "status_not_learnt",
+        source=attempt.source,
+        error_class=type(attempt.cause).__qualname__,
+    )
 
 
 @dataclass(frozen=True, slots=True)

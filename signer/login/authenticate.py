@@ -11,13 +11,11 @@ from typing import Never
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 
 from ocsp.chain import ValidatedChain, validate_path
-from ocsp.config import TrustStore
+from ocsp.config import IssuerProfile, TrustStore
 from ocsp.status import OcspEvidence
-from ocsp.transport import Poster
-from ocsp.trust import TrustedCertificate, establish_trust
+from ocsp.trust import StatusSource, TrustedCertificate, establish_trust
 from signer.login.challenge import ChallengeStore, take_challenge
 from signer.login.token import ProofOfPossession, parse_token, prove_possession
 
@@ -45,7 +43,8 @@ class AuthenticatedCitizen:
         origin: `https://host[:port]`, signed.
         nonce: the challenge's text, signed.
         certificates: DER, leaf first, anchor last.
-        evidence: why the certificate's status was found good.
+        profile: the rules of the issuer by which the certificate was judged.
+        evidence: why its status was found good.
         authenticated_at: aware UTC.
     """
 
@@ -58,6 +57,7 @@ class AuthenticatedCitizen:
     origin: str
     nonce: str
     certificates: tuple[bytes, ...] = field(repr=False)
+    profile: IssuerProfile = field(repr=False)
     evidence: OcspEvidence = field(repr=False)
     authenticated_at: datetime
     seal: InitVar[object] = None
@@ -80,13 +80,13 @@ class LoginRules:
         origin: `https://host[:port]` of the site.
         challenges: issued challenges, each taken once.
         trust_store: anchors, intermediates and issuer profiles.
-        egress: the way out to registered responders.
+        statuses: where certificates' statuses are learnt.
     """
 
     origin: str
     challenges: ChallengeStore
     trust_store: TrustStore
-    egress: Poster
+    statuses: StatusSource
 
 
 def authenticate(
@@ -127,11 +127,11 @@ def authenticate(
     token = parse_token(unverified_token)
     chain = validate_path(token.unverified_certificate, rules.trust_store, at)
     proof = prove_possession(token, chain.leaf, challenge)
-    trusted = _status_of_proved(chain, proof, egress=rules.egress, at=at)
+    trusted = _status_of_proved(chain, proof, source=rules.statuses, at=at)
     subject = chain.person
     return AuthenticatedCitizen(
         subject=subject,
-        display_name=_common_name(chain) or subject,
+        display_name=chain.display_name or subject,
         certificate_sha256=proof.certificate_sha256,
         token_sha256=token.token_sha256,
         algorithm=proof.algorithm,
@@ -139,6 +139,7 @@ def authenticate(
         origin=challenge.origin,
         nonce=challenge.nonce,
         certificates=tuple(c.public_bytes(Encoding.DER) for c in chain.certificates),
+        profile=chain.profile,
         evidence=trusted.evidence,
         authenticated_at=at,
         seal=_SEAL,
@@ -146,16 +147,10 @@ def authenticate(
 
 
 def _status_of_proved(
-    chain: ValidatedChain, proof: ProofOfPossession, *, egress: Poster, at: datetime
+    chain: ValidatedChain, proof: ProofOfPossession, *, source: StatusSource, at: datetime
 ) -> TrustedCertificate:
     """Ask for the status of a certificate whose key was proved; for no other."""
     if proof.certificate_sha256 != chain.leaf.fingerprint(hashes.SHA256()):
         msg = "the proof is of another certificate"
         raise ValueError(msg)
-    return establish_trust(chain, egress=egress, at=at)
-
-
-def _common_name(chain: ValidatedChain) -> str:
-    """The commonName values, joined; empty if there is none."""
-    values = chain.leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return ", ".join(str(attribute.value) for attribute in values)
+    return establish_trust(chain, source=source, at=at)

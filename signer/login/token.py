@@ -171,39 +171,67 @@ def prove_possession(
         TokenAlgorithmUnsupported: the algorithm does not fit the certificate's key.
         TokenSignatureInvalid: the signature is not over this origin and challenge.
     """
-    message = signed_message(token.algorithm, challenge.origin, challenge.nonce)
-    algorithm_hash = _HASHES[token.algorithm[2:]]()
+    verify_card_signature(
+        certificate,
+        token.algorithm,
+        token.signature,
+        origin=challenge.origin,
+        nonce=challenge.nonce,
+    )
+    return ProofOfPossession(certificate.fingerprint(hashes.SHA256()), token.algorithm, _SEAL)
+
+
+def verify_card_signature(
+    certificate: x509.Certificate, algorithm: str, signature: bytes, *, origin: str, nonce: str
+) -> None:
+    """Verify what a card signed: H(origin) || H(nonce).
+
+    Args:
+        certificate: the card's.
+        algorithm: JOSE name, one of the nine.
+        signature: as in a token: raw r || s or RSA.
+        origin: `https://host[:port]`.
+        nonce: the challenge's base64 text.
+
+    Raises:
+        TokenAlgorithmUnsupported: the algorithm does not fit the certificate's key, or is unknown.
+        TokenSignatureInvalid: the signature is not over this origin and challenge.
+    """
+    if algorithm not in ALGORITHMS:
+        raise TokenAlgorithmUnsupported("the algorithm is none of the nine")
+    message = signed_message(algorithm, origin, nonce)
+    algorithm_hash = _HASHES[algorithm[2:]]()
     key = certificate.public_key()
     try:
-        if token.algorithm.startswith("ES") and isinstance(key, ec.EllipticCurvePublicKey):
-            _verify_ecdsa(key, token, message, algorithm_hash)
-        elif token.algorithm.startswith("RS") and isinstance(key, rsa.RSAPublicKey):
-            key.verify(token.signature, message, padding.PKCS1v15(), algorithm_hash)
-        elif token.algorithm.startswith("PS") and isinstance(key, rsa.RSAPublicKey):
+        if algorithm.startswith("ES") and isinstance(key, ec.EllipticCurvePublicKey):
+            _verify_ecdsa(key, algorithm, signature, message, algorithm_hash)
+        elif algorithm.startswith("RS") and isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, message, padding.PKCS1v15(), algorithm_hash)
+        elif algorithm.startswith("PS") and isinstance(key, rsa.RSAPublicKey):
             # RFC 7518, section 3.5: MGF1 with the same hash, salt as long as the hash.
             pss = padding.PSS(padding.MGF1(algorithm_hash), algorithm_hash.digest_size)
-            key.verify(token.signature, message, pss, algorithm_hash)
+            key.verify(signature, message, pss, algorithm_hash)
         else:
             raise TokenAlgorithmUnsupported("the algorithm does not fit the certificate's key")
     except InvalidSignature as error:
         raise TokenSignatureInvalid("the signature does not verify") from error
-    return ProofOfPossession(certificate.fingerprint(hashes.SHA256()), token.algorithm, _SEAL)
 
 
 def _verify_ecdsa(
     key: ec.EllipticCurvePublicKey,
-    token: UnverifiedToken,
+    algorithm: str,
+    signature: bytes,
     message: bytes,
     algorithm_hash: hashes.HashAlgorithm,
 ) -> None:
     """RFC 7518, section 3.4: raw r || s of the curve's fixed length; DER is refused."""
-    curve, width = _CURVES[token.algorithm]
+    curve, width = _CURVES[algorithm]
     if key.curve.name != curve:
-        raise TokenAlgorithmUnsupported(f"{token.algorithm} needs a key on {curve}")
-    if len(token.signature) != 2 * width:
-        raise TokenSignatureInvalid(f"an {token.algorithm} signature has {2 * width} bytes")
+        raise TokenAlgorithmUnsupported(f"{algorithm} needs a key on {curve}")
+    if len(signature) != 2 * width:
+        raise TokenSignatureInvalid(f"an {algorithm} signature has {2 * width} bytes")
     der = encode_dss_signature(
-        int.from_bytes(token.signature[:width], "big"),
-        int.from_bytes(token.signature[width:], "big"),
+        int.from_bytes(signature[:width], "big"),
+        int.from_bytes(signature[width:], "big"),
     )
     key.verify(der, message, ec.ECDSA(algorithm_hash))

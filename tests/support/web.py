@@ -13,7 +13,6 @@ from sqlalchemy import Engine
 from werkzeug.test import TestResponse
 
 from ocsp.config import IssuerProfile, PersonAttribute, TrustStore
-from ocsp.transport import HttpAnswer
 from signer.login.authenticate import LoginRules, authenticate
 from signer.login.challenge import refill_stock
 from tests.support.certificates import (
@@ -32,7 +31,9 @@ from tests.support.login import (
     web_eid_token,
 )
 from tests.support.ocsp_answers import AnswerSpec, answer, standard_spec
+from tests.support.trust import CannedPoster, client
 from webapi.app import Area, Services, create_app
+from webapi.decision_record import rules_of
 from webapi.limits import RateLimit, SourceLimiter
 from webapi.login.service import LoginService
 from webapi.login.sessions import SessionPolicy
@@ -48,28 +49,21 @@ from webapi.watched import WatchedDecision
 RESPONDER = "http://ocsp.example/citizen"
 
 
-class Responder:
+class Responder(CannedPoster):
     """Answers OCSP requests as the citizen CA's delegate; `change` bends what it says."""
 
     def __init__(self, pki: Pki) -> None:
+        super().__init__(self._say)
         self.pki = pki
-        self.asked = 0
         self.change: Callable[[AnswerSpec], AnswerSpec] = lambda spec: spec
 
-    def post(
-        self,
-        purpose: str,
-        url: str,
-        body: bytes,
-        *,
-        content_type: str,
-        accept: str,
-        max_bytes: int,
-        timeout: timedelta,
-    ) -> HttpAnswer:
-        self.asked += 1
-        spec = self.change(standard_spec(self.pki, body))
-        return HttpAnswer(200, "application/ocsp-response", answer(spec))
+    @property
+    def asked(self) -> int:
+        """How often."""
+        return len(self.posted)
+
+    def _say(self, request: bytes) -> bytes:
+        return answer(self.change(standard_spec(self.pki, request)))
 
 
 @dataclass
@@ -96,9 +90,9 @@ def trust_store(pki: Pki) -> TrustStore:
     profile = IssuerProfile(
         name="citizen-ca",
         certificates=(pki.citizen_ca.der,),
-        responder_url=RESPONDER,
+        responders=(RESPONDER,),
         required_policies=frozenset({CITIZEN_POLICY}),
-        person_attribute=PersonAttribute(oid="2.5.4.5", pattern="PNOMN-[0-9]{12}"),
+        person=PersonAttribute(oid="2.5.4.5", pattern="PNOMN-[0-9]{12}"),
     )
     return TrustStore(
         roots=(pki.root.der,), intermediates=(pki.national_ca.der,), issuers=(profile,)
@@ -136,12 +130,13 @@ def make_site(
             at=NOW,
             stopwatch=lambda: 0.0,
         )
-    rules = LoginRules(ORIGIN, challenges, trust_store(pki), responder)
+    rules = LoginRules(ORIGIN, challenges, trust_store(pki), client(responder))
     login = LoginService(
         origin=ORIGIN,
         challenges=challenges,
         stock_policy=POLICY,
         decide=WatchedDecision(partial(authenticate, rules), metrics),
+        rules_of=lambda citizen: rules_of(citizen.profile),
         sessions=SqlSessionStore(engine),
         session_policy=SessionPolicy(idle=timedelta(minutes=15), absolute=timedelta(hours=8)),
         challenge_limiter=SourceLimiter(RateLimit(burst, 60)),

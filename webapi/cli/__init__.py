@@ -23,6 +23,8 @@ _COMMANDS = {
     "election": "webapi.cli.elections:election",
     "init": "webapi.cli.development:init",
     "log": "webapi.cli.logs:log",
+    "login": "webapi.cli.logins:login",
+    "ocsp": "webapi.cli.ocsp:ocsp",
     "pki": "webapi.cli.pki:pki",
     "receipt": "webapi.cli.receipts:receipt",
     "serve": "webapi.cli.serve:serve",

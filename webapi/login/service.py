@@ -1,6 +1,7 @@
 """What the login routes do, without HTTP: begin, sign in, resume, sign out."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -64,6 +65,7 @@ class LoginService:
         challenges: stock and issued challenges.
         stock_policy: gives a challenge's life.
         decide: the whole decision.
+        rules_of: the issuer's rules by which a citizen was judged, in JSON, for the record.
         sessions: where sessions and evidence are kept.
         session_policy: when a session ends.
         challenge_limiter: how often a source may draw a challenge.
@@ -74,6 +76,7 @@ class LoginService:
     challenges: ChallengeStore
     stock_policy: StockPolicy
     decide: Decide
+    rules_of: Callable[[AuthenticatedCitizen], bytes]
     sessions: SessionStore
     session_policy: SessionPolicy
     challenge_limiter: SourceLimiter
@@ -119,7 +122,7 @@ class LoginService:
             at=at,
         )
         secret = new_secret()
-        evidence = _evidence_of(citizen)
+        evidence = _evidence_of(citizen, self.rules_of(citizen))
         session = Session(
             token_sha256=digest_of_secret(secret),
             subject=citizen.subject,
@@ -157,7 +160,7 @@ class LoginService:
             self.sessions.end(digest_of_secret(unverified_session_secret))
 
 
-def _evidence_of(citizen: AuthenticatedCitizen) -> LoginEvidence:
+def _evidence_of(citizen: AuthenticatedCitizen, rules: bytes) -> LoginEvidence:
     return LoginEvidence(
         evidence_id=secrets.token_hex(16),
         subject=citizen.subject,
@@ -167,9 +170,13 @@ def _evidence_of(citizen: AuthenticatedCitizen) -> LoginEvidence:
         origin=citizen.origin,
         nonce=citizen.nonce,
         certificates=citizen.certificates,
+        ocsp_request=citizen.evidence.request_der,
         ocsp_response=citizen.evidence.response_der,
         ocsp_nonce_matched=citizen.evidence.nonce_matched,
         responder=citizen.evidence.responder_name,
+        responder_url=citizen.evidence.responder_url,
+        from_cache=citizen.evidence.from_cache,
         this_update=citizen.evidence.this_update,
         decided_at=citizen.authenticated_at,
+        rules=rules,
     )

@@ -102,11 +102,15 @@ class LoginEvidence:
         origin: `https://host[:port]`, signed.
         nonce: the challenge's text, signed.
         certificates: DER, leaf first, anchor last.
+        ocsp_request: our question; None if the answer is from the cache.
         ocsp_response: the raw DER answer.
         ocsp_nonce_matched: the answer repeats the nonce of our request.
-        responder: who gave it.
+        responder: who signed it.
+        responder_url: where it came from.
+        from_cache: it was had for an earlier question.
         this_update: when the status was known to be good, aware UTC.
         decided_at: aware UTC.
+        rules: the issuer's rules then, in JSON.
     """
 
     evidence_id: str
@@ -117,11 +121,15 @@ class LoginEvidence:
     origin: str
     nonce: str
     certificates: tuple[bytes, ...] = field(repr=False)
+    ocsp_request: bytes | None = field(repr=False)
     ocsp_response: bytes = field(repr=False)
     ocsp_nonce_matched: bool
     responder: str
+    responder_url: str
+    from_cache: bool
     this_update: datetime
     decided_at: datetime
+    rules: bytes = field(repr=False)
 
 
 class SessionStore(Protocol):

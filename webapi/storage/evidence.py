@@ -17,6 +17,7 @@ from sqlalchemy import (
 from sqlalchemy import insert as sql_insert
 
 from webapi.login.sessions import LoginEvidence
+from webapi.storage.decisions import decision_rules, login_decisions
 from webapi.storage.schema import LOGIN, runtime_may
 from webapi.storage.times import from_unix, to_unix
 
@@ -72,8 +73,20 @@ class SqlEvidenceStore:
         self._engine = engine
 
     def find(self, evidence_id: str) -> LoginEvidence | None:
-        """The record of this id."""
-        query = select(login_evidence).where(login_evidence.c.evidence_id == evidence_id)
+        """The record of this id; None for one that is older than the records of decisions, too."""
+        decision, rules = login_decisions.c, decision_rules.c
+        query = (
+            select(
+                login_evidence,
+                decision.ocsp_request,
+                decision.responder_url,
+                decision.from_cache,
+                rules.rules,
+            )
+            .join(login_decisions, decision.evidence_id == login_evidence.c.evidence_id)
+            .join(decision_rules, rules.sha256 == decision.rules_sha256)
+            .where(login_evidence.c.evidence_id == evidence_id)
+        )
         with self._engine.begin() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
@@ -88,9 +101,13 @@ class SqlEvidenceStore:
             origin=row.origin,
             nonce=row.nonce,
             certificates=tuple(ssl.PEM_cert_to_DER_cert(pem + _END) for pem in certificates),
+            ocsp_request=None if row.ocsp_request is None else bytes(row.ocsp_request),
             ocsp_response=bytes(row.ocsp_response),
             ocsp_nonce_matched=row.ocsp_nonce_matched,
             responder=row.responder,
+            responder_url=row.responder_url,
+            from_cache=row.from_cache,
             this_update=from_unix(row.this_update),
             decided_at=from_unix(row.decided_at),
+            rules=bytes(row.rules),
         )

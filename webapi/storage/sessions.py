@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 
 from webapi.login.sessions import LoginEvidence, Session, SessionPolicy
+from webapi.storage.decisions import insert_decision
 from webapi.storage.evidence import insert_evidence
 from webapi.storage.schema import LOGIN, runtime_may
 from webapi.storage.times import from_unix, to_unix
@@ -65,6 +66,7 @@ class SqlSessionStore:
         )
         with self._engine.begin() as connection:
             insert_evidence(connection, evidence)
+            insert_decision(connection, evidence)
             connection.execute(statement)
 
     def resume(self, token_sha256: bytes, *, policy: SessionPolicy, at: datetime) -> Session | None:

@@ -13,12 +13,14 @@ from webapi.storage import (
     certificates,
     challenges,
     crls,
+    decisions,
     elections,
     evidence,
     log_holds,
     permits,
     registrations,
     sessions,
+    status_answers,
 )
 
 TABLE_MODULES: tuple[ModuleType, ...] = (
@@ -29,10 +31,12 @@ TABLE_MODULES: tuple[ModuleType, ...] = (
     certificates,
     challenges,
     crls,
+    decisions,
     elections,
     evidence,
     log_holds,
     permits,
     registrations,
     sessions,
+    status_answers,
 )

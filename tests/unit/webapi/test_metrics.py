@@ -40,9 +40,9 @@ from webapi.watched import (
     LogGauge,
     WatchedBackend,
     WatchedChallenges,
+    WatchedEgress,
     WatchedLogStore,
     WatchedOcspService,
-    WatchedPoster,
 )
 
 LABELS = {"endpoint", "status", "code", "outcome", "zone", "purpose", "state", "job", "le"}
@@ -162,6 +162,9 @@ class Responder:
     def post(self, *_args: object, **_named: object) -> HttpAnswer:
         return self.say()
 
+    def get(self, *_args: object, **_named: object) -> HttpAnswer:
+        return self.say()
+
 
 def fail() -> HttpAnswer:
     raise TransportFailed("timed out")
@@ -169,7 +172,7 @@ def fail() -> HttpAnswer:
 
 def test_questions_to_responders_are_counted_by_outcome(metrics: Metrics) -> None:
     def ask(say: Callable[[], HttpAnswer]) -> HttpAnswer:
-        return WatchedPoster(Responder(say), metrics).post(
+        return WatchedEgress(Responder(say), metrics).post(
             "ocsp",
             "http://x",
             b"",
@@ -179,7 +182,10 @@ def test_questions_to_responders_are_counted_by_outcome(metrics: Metrics) -> Non
             timeout=timedelta(seconds=1),
         )
 
-    assert ask(lambda: HttpAnswer(200, "a/b", b"")).status == 200
+    fetched = WatchedEgress(Responder(lambda: HttpAnswer(200, "a/b", b"")), metrics).get(
+        "ocsp", "http://x/y", accept="a/b", max_bytes=1, timeout=timedelta(seconds=1)
+    )
+    assert fetched.status == 200
     assert ask(lambda: HttpAnswer(500, "a/b", b"")).status == 500
     with pytest.raises(TransportFailed):
         ask(fail)

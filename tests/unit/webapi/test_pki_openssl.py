@@ -22,11 +22,13 @@ from prometheus_client import CollectorRegistry
 from werkzeug.serving import make_server
 
 from ocsp.chain import validate_path
+from ocsp.client import PURPOSE, OcspClient
 from ocsp.config import CertIdHash, IssuerProfile, PersonAttribute, TrustStore
+from ocsp.destination import Destination
 from ocsp.errors import CertificateRevoked, CertificateStatusUnavailable, CertificateSuspended
 from ocsp.responder.answering import ResponderCa
-from ocsp.transport import Destination, Egress
-from ocsp.trust import PURPOSE, establish_trust
+from ocsp.transport import Egress
+from ocsp.trust import establish_trust
 from tests.support.certificates import (
     CITIZEN_POLICY,
     CertificateSpec,
@@ -153,15 +155,15 @@ def we_ask(files: Files, url: str, certid_hash: CertIdHash = CertIdHash.SHA256) 
     profile = IssuerProfile(
         name="ca",
         certificates=(files.ca.der,),
-        responder_url=url,
+        responders=(url,),
         required_policies=frozenset({CITIZEN_POLICY}),
-        person_attribute=PersonAttribute("2.5.4.5", "PNOMN-[0-9]{12}"),
+        person=PersonAttribute("2.5.4.5", "PNOMN-[0-9]{12}"),
         certid_hash=certid_hash,
     )
     store = TrustStore(roots=(files.ca.der,), intermediates=(), issuers=(profile,))
     chain = validate_path(files.leaf.der, store, _now())
     egress = Egress({PURPOSE: (Destination(url, allow_loopback=True),)})
-    return establish_trust(chain, egress=egress, at=_now()).evidence.nonce_matched
+    return establish_trust(chain, source=OcspClient(egress), at=_now()).evidence.nonce_matched
 
 
 @pytest.mark.parametrize("options", [(), ("-no_nonce",), ("-sha256",)])

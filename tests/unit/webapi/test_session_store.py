@@ -32,11 +32,15 @@ EVIDENCE = LoginEvidence(
     origin="https://login.example",
     nonce="n" * 128,
     certificates=(b"\x30\x00",),
+    ocsp_request=b"\x30\x00",
     ocsp_response=b"\x30\x00",
     ocsp_nonce_matched=True,
     responder="CN=delegate",
+    responder_url="http://ocsp.example/",
+    from_cache=False,
     this_update=NOW,
     decided_at=NOW,
+    rules=b"{}",
 )
 
 

@@ -54,7 +54,7 @@ from tests.support.login import (
     web_eid_token,
 )
 from tests.support.ocsp_answers import SingleSpec, answer, standard_spec
-from tests.support.trust import CannedPoster, trust_store
+from tests.support.trust import CannedPoster, client, trust_store
 
 PKI = development_like_pki()
 
@@ -72,7 +72,7 @@ class Site:
         self.responder = CannedPoster(reply)
         self.store = MemoryChallenges()
         refill_stock(self.store, SoftwareSigner(), origin=ORIGIN, policy=POLICY, at=NOW)
-        self.rules = LoginRules(ORIGIN, self.store, trust_store(PKI), self.responder)
+        self.rules = LoginRules(ORIGIN, self.store, trust_store(PKI), client(self.responder))
 
     @property
     def queries(self) -> int:
@@ -204,5 +204,5 @@ def test_a_proof_does_not_pass_for_another_certificate() -> None:
     other = PKI.leaf_with(serial=77)
     chain = validate_path(other.der, site.rules.trust_store, NOW)
     with pytest.raises(ValueError, match="another certificate"):
-        _status_of_proved(chain, proof, egress=site.responder, at=NOW)
+        _status_of_proved(chain, proof, source=client(site.responder), at=NOW)
     assert site.queries == 0

@@ -1,0 +1,200 @@
+"""A decision made again from its record, at its own time: every check by name.
+
+Nothing in the record is believed. The path must lead to roots that the auditor brings along, the
+card's certificate and the answer are judged by the very code that judged them then, and what the
+record states beside them is compared with what comes out.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp as x509_ocsp
+
+from ocsp.cache import KeptAnswer, judge_kept
+from ocsp.chain import ValidatedChain, validate_path
+from ocsp.checks import IN_ORDER, Check, check_of
+from ocsp.config import CacheUse, IssuerProfile, NonceMode, TrustStore
+from ocsp.errors import (
+    CertificateNotTrusted,
+    CertificateRevoked,
+    CertificateStatusUnknown,
+    CertificateSuspended,
+    ConfigurationInvalid,
+    KeptTooLong,
+    QuestionWrong,
+    TrustError,
+)
+from ocsp.request import OcspQuery, build_query, cert_id_of, nonce_of
+from ocsp.response import CONTENT_TYPE, judge_answer
+from ocsp.status import AnsweredStatus, Good, Revoked, Suspended, Unknown
+from ocsp.transport import HttpAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedDecision:
+    """What is kept of a decision; nobody vouches for any of it.
+
+    Attributes:
+        certificates: DER, the card's first, the root last.
+        profile: the rules of the issuer then.
+        request_der: our question; None for an answer from the cache.
+        response_der: the OCSPResponse.
+        responder_url: where it came from.
+        from_cache: it was had for an earlier question.
+        decided_at: aware UTC.
+    """
+
+    certificates: tuple[bytes, ...]
+    profile: IssuerProfile
+    request_der: bytes | None
+    response_der: bytes
+    responder_url: str
+    from_cache: bool
+    decided_at: datetime
+
+
+class Outcome(StrEnum):
+    """Of one check."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_REACHED = "not reached"
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What came of a decision made again.
+
+    Attributes:
+        outcomes: every check that the record allows to be made.
+        chain: the path; None if it is not confirmed.
+        status: what the answer says; None if it says nothing that can be believed.
+        refusal: why the decision is not made today as it was then; None if it is.
+    """
+
+    outcomes: dict[Check, Outcome]
+    chain: ValidatedChain | None
+    status: AnsweredStatus | None
+    refusal: TrustError | None
+
+
+def replay(unverified: UnverifiedDecision, roots: tuple[bytes, ...]) -> Replay:
+    """Make the decision again.
+
+    Args:
+        unverified: the record.
+        roots: DER of the roots that the auditor trusts; never taken from the record.
+    """
+    checks = _order(unverified)
+    try:
+        # 1. The path, by the auditor's roots.
+        chain = _chain(unverified, roots)
+        status = _judge(unverified, chain)
+        _require_good(status)
+    except ConfigurationInvalid as wrong:
+        # Rules and certificates of the record that no store can be made of.
+        refusal = CertificateNotTrusted(f"the record's certificates: {wrong}")
+        return Replay(_outcomes(checks, Check.CHAIN), None, None, refusal)
+    except TrustError as refused:
+        return Replay(_outcomes(checks, check_of(refused)), None, None, refused)
+    return Replay(dict.fromkeys(checks, Outcome.PASSED), chain, status, None)
+
+
+def _order(unverified: UnverifiedDecision) -> tuple[Check, ...]:
+    if unverified.from_cache:
+        # Its question was another login's; the nonce in it says nothing here.
+        made = tuple(check for check in IN_ORDER if check is not Check.NONCE)
+        return (Check.CHAIN, Check.CACHE, *made)
+    return (Check.CHAIN, Check.REQUEST, Check.CERTID_HASH, *IN_ORDER)
+
+
+def _outcomes(checks: tuple[Check, ...], failed: Check) -> dict[Check, Outcome]:
+    position = checks.index(failed) if failed in checks else 0
+    found = dict.fromkeys(checks[:position], Outcome.PASSED)
+    found[failed] = Outcome.FAILED
+    return found | {check: Outcome.NOT_REACHED for check in checks if check not in found}
+
+
+def _judge(unverified: UnverifiedDecision, chain: ValidatedChain) -> AnsweredStatus:
+    if unverified.from_cache:
+        return _judge_kept(unverified, chain)
+    # 2, 3. The question was about this certificate, by the hash that the rules say.
+    query = _query(unverified, chain)
+    # 6 to 16, and 18.
+    return judge_answer(
+        HttpAnswer(200, CONTENT_TYPE, unverified.response_der),
+        query=query,
+        issuer=chain.issuer,
+        profile=chain.profile,
+        responder_url=unverified.responder_url,
+        at=unverified.decided_at,
+    )
+
+
+def _chain(unverified: UnverifiedDecision, roots: tuple[bytes, ...]) -> ValidatedChain:
+    if len(unverified.certificates) < 2:
+        raise CertificateNotTrusted("the record has no path")
+    leaf, *others = unverified.certificates
+    store = TrustStore(
+        roots=roots,
+        intermediates=tuple(der for der in others if der not in roots),
+        issuers=(replace(unverified.profile, anchors=frozenset()),),
+    )
+    chain = validate_path(leaf, store, unverified.decided_at)
+    found = tuple(c.public_bytes(Encoding.DER) for c in chain.certificates)
+    if found != unverified.certificates:
+        raise CertificateNotTrusted("the path is another one than the record says")
+    return chain
+
+
+def _query(unverified: UnverifiedDecision, chain: ValidatedChain) -> OcspQuery:
+    profile = chain.profile
+    expected = build_query(
+        chain.leaf,
+        chain.issuer,
+        certid_hash=profile.certid_hash,
+        nonce=NonceMode.OFF,
+        random_bytes=lambda _: b"",
+    )
+    try:
+        request = x509_ocsp.load_der_ocsp_request(unverified.request_der or b"")
+        cert_id, nonce = cert_id_of(request), nonce_of(request)
+    except (ValueError, TypeError, NotImplementedError) as e:
+        raise QuestionWrong("the recorded question is no OCSP request of ours") from e
+    if cert_id != expected.cert_id:
+        raise QuestionWrong("the recorded question is about another certificate")
+    if (nonce is None) is not (profile.nonce is NonceMode.OFF):
+        raise QuestionWrong("the recorded question has a nonce, or none, against the rules")
+    return replace(expected, der=unverified.request_der or b"", nonce=nonce)
+
+
+def _judge_kept(unverified: UnverifiedDecision, chain: ValidatedChain) -> AnsweredStatus:
+    if chain.profile.cache is CacheUse.OFF:
+        raise KeptTooLong("the rules allow no answer from the cache")
+    at = unverified.decided_at
+    kept = KeptAnswer(
+        certificate_sha256=b"",
+        certificate_der=unverified.certificates[0],
+        response_der=unverified.response_der,
+        responder_url=unverified.responder_url,
+        this_update=at,
+        produced_at=at,
+        is_good=True,
+        refresh_at=at,
+        useless_at=at,
+    )
+    return judge_kept(kept, chain, at)
+
+
+def _require_good(status: AnsweredStatus) -> None:
+    match status:
+        case Good():
+            return
+        case Revoked(at, reason):
+            raise CertificateRevoked(at, reason)
+        case Suspended(since):
+            raise CertificateSuspended(since)
+        case Unknown(responder):
+            raise CertificateStatusUnknown(responder)
