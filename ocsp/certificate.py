@@ -15,7 +15,6 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.utils import CryptographyDeprecationWarning
 
 from ocsp.errors import (
     CertificateExpired,
@@ -40,7 +39,7 @@ _UNREADABLE = (
     UnsupportedAlgorithm,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
-    CryptographyDeprecationWarning,  # a number that must be positive, where warnings are errors
+    UserWarning,  # a number that must be positive, a name of another length: where warnings are errors
 )
 """What a hostile certificate raises in `cryptography`."""
 

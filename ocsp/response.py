@@ -62,8 +62,8 @@ _ALGORITHMS: dict[x509.ObjectIdentifier, tuple[type, hashes.HashAlgorithm]] = {
     SignatureAlgorithmOID.ECDSA_WITH_SHA512: (ec.EllipticCurvePublicKey, hashes.SHA512()),
 }
 
-_FOREIGN = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
-"""What parsing hostile DER raises in `cryptography`."""
+_FOREIGN = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, UserWarning)
+"""What parsing hostile DER raises in `cryptography`; a warning where warnings are errors."""
 
 
 @dataclass(frozen=True, slots=True)

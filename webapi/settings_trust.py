@@ -33,6 +33,9 @@ class IssuerSettings(Section):
         max_length=8,
         description="the CA's OCSP responders, in the order in which they are asked",
     )
+    responders_in_private_network: bool = Field(
+        default=False, description="true where their addresses are in a network of your own"
+    )
     method: Literal["auto", "post"] = Field(
         default="auto", description="auto asks by GET where the URL is short, post never does"
     )

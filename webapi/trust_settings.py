@@ -140,7 +140,11 @@ def trust_store_of(settings: Settings) -> TrustStore:
 
 
 def egress_of(settings: Settings) -> Egress:
-    """The way out: the issuers' responders are registered, nothing else."""
+    """The way out: the issuers' responders are registered, nothing else.
+
+    An address in a private network is refused unless the issuer's settings say so, and this machine
+    unless it is a development service.
+    """
     development = settings.development
     loopback = (
         development is not None and development.dangerous_development_allow_loopback_responders
@@ -148,7 +152,11 @@ def egress_of(settings: Settings) -> Egress:
     return Egress(
         {
             PURPOSE: tuple(
-                Destination(responder, allow_loopback=loopback)
+                Destination(
+                    responder,
+                    allow_loopback=loopback,
+                    allow_private=issuer.responders_in_private_network,
+                )
                 for issuer in settings.trust.issuers
                 for responder in issuer.responders
             )

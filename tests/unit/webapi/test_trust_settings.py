@@ -116,3 +116,16 @@ def test_loopback_needs_the_development_switch(settings_file: Path) -> None:
     switch = "TAMGA_DEVELOPMENT__DANGEROUS_DEVELOPMENT_ALLOW_LOOPBACK_RESPONDERS"
     with pytest.raises(AddressRefused):
         post(loaded(settings_file, **{switch: "false"}), url)
+
+
+def test_a_private_address_needs_the_issuers_own_word(settings_file: Path) -> None:
+    url = "http://10.255.255.1:9/ocsp"
+    text = settings_file.read_text(encoding="utf-8").replace(
+        "http://127.0.0.1:8480/ocsp/citizen-ca", url
+    )
+    settings_file.write_text(text, encoding="utf-8")
+    with pytest.raises(AddressRefused, match="private network"):
+        post(loaded(settings_file), url)
+    settings_file.write_text(text + "responders_in_private_network = true\n", encoding="utf-8")
+    (destination,) = egress_of(loaded(settings_file))._registered[PURPOSE]
+    assert destination.allow_private
