@@ -39,7 +39,7 @@ _UNREADABLE = (
     UnsupportedAlgorithm,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
-    UserWarning,  # a number that must be positive, a name of another length: where warnings are errors
+    UserWarning,  # a number below one, a name of no length: where warnings are errors
 )
 """What a hostile certificate raises in `cryptography`."""
 

@@ -15,8 +15,6 @@ from flask import Flask
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
-from ocsp.cache import CachedStatus
-from ocsp.client import OcspClient
 from signer.backend import PayloadSigner
 from signer.errors import ChallengeStockEmpty
 from signer.login.authenticate import LoginRules, authenticate
@@ -46,7 +44,7 @@ from webapi.operations.metrics import JobAction, Metrics
 from webapi.operations.readiness import Check, Readiness
 from webapi.put_back import Containment, compare_audit_log
 from webapi.settings_model import Settings
-from webapi.status_refresh import StatusRefresh
+from webapi.statuses import STATUS_REFRESH_SECONDS, refresh_job, status_source
 from webapi.storage.audit_generations import SqlAuditGenerations
 from webapi.storage.audit_log import SqlAuditLog
 from webapi.storage.challenges import SqlChallengeStore
@@ -62,17 +60,15 @@ from webapi.storage.salt_keys import FileSaltVault
 from webapi.storage.sessions import SqlSessionStore
 from webapi.storage.status_answers import SqlAnswerStore
 from webapi.token_keys import TokenKeys, ZoneNotConfigured
-from webapi.trust_settings import egress_of, trust_store_of
+from webapi.trust_settings import trust_store_of
 from webapi.watched import (
     AuditGauge,
     BatchTimer,
     LogGauge,
     WatchedChallenges,
     WatchedDecision,
-    WatchedEgress,
     WatchedLogStore,
     WatchedPermitLedger,
-    tell_attempt,
 )
 
 _log = structlog.get_logger(__name__)
@@ -85,7 +81,6 @@ PURGE_SECONDS = 60.0
 LOG_GAUGE_SECONDS = 5.0
 SEAL_SECONDS = 1.0
 AUDIT_GAUGE_SECONDS = 5.0
-STATUS_REFRESH_SECONDS = 5.0
 _CLIENT_REPORT_LIMIT = RateLimit(burst=10, per_minute=10.0)
 REALM_OF: Mapping[Purpose, Realm] = {
     Purpose.LOGIN_CHALLENGE: Realm.LOGIN,
@@ -256,14 +251,13 @@ class Wiring:
             at = clock.now()
             challenges.purge(expired_before=at)
             SqlSessionStore(self.engine(Realm.LOGIN)).purge(policy=self.session_policy, at=at)
-            SqlAnswerStore(self.engine(Realm.LOGIN)).purge(useless_before=at)
+            self._kept_answers.purge(useless_before=at)
 
         logs = self._receipt_logs()
         yield "receipts", lambda: logs.run_once(at=clock.now()), self._batch_seconds
         yield "challenge-stock", refill, REFILL_SECONDS
         yield "purge", purge, PURGE_SECONDS
-        answers = SqlAnswerStore(self.engine(Realm.LOGIN))
-        refresh = StatusRefresh(self._statuses(), answers, trust_store_of(self.settings))
+        refresh = refresh_job(self.settings, self._kept_answers, self.metrics)
         yield "status-refresh", lambda: refresh.run_once(at=clock.now()), STATUS_REFRESH_SECONDS
         gauge = LogGauge(logs, self.engine(Realm.BALLOTS), self.metrics)
         yield "log-gauge", gauge, LOG_GAUGE_SECONDS
@@ -359,7 +353,7 @@ class Wiring:
             origin=settings.service.origin,
             challenges=challenges,
             trust_store=trust_store_of(settings),
-            statuses=self._statuses(),
+            statuses=status_source(settings, self._kept_answers, self.metrics),
         )
         return LoginService(
             origin=settings.service.origin,
@@ -376,11 +370,9 @@ class Wiring:
             report_limiter=SourceLimiter(_CLIENT_REPORT_LIMIT),
         )
 
-    def _statuses(self) -> CachedStatus:
-        """Where certificates' statuses are learnt: the issuers' responders, and the cache."""
-        egress = WatchedEgress(egress_of(self.settings), self.metrics)
-        asking = OcspClient(egress, tell=tell_attempt)
-        return CachedStatus(asking, SqlAnswerStore(self.engine(Realm.LOGIN)))
+    @property
+    def _kept_answers(self) -> SqlAnswerStore:
+        return SqlAnswerStore(self.engine(Realm.LOGIN))
 
     def readiness_checks(self) -> Mapping[str, Check]:
         """What a web worker needs before a citizen can be signed in; `tamga doctor` asks it too."""

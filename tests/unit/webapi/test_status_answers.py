@@ -14,7 +14,7 @@ from tests.support.certificates import NOW, Issued, development_like_pki
 from tests.support.databases import Database
 from tests.support.ocsp_answers import SingleSpec, answer, standard_spec
 from tests.support.trust import CannedPoster, client, trust_store
-from webapi.status_refresh import AFTER_FAILURE, BATCH, HOT, StatusRefresh
+from webapi.statuses import AFTER_FAILURE, BATCH, HOT, StatusRefresh
 from webapi.storage.open_logins import remove_open_logins
 from webapi.storage.realm import Realm
 from webapi.storage.status_answers import NOTED_EVERY, SqlAnswerStore

@@ -1,4 +1,7 @@
-"""A background job: answers that logins use are asked for again before they are of no use."""
+"""Where logins learn certificates' statuses, and the job that renews what they use.
+
+Part of the wiring: an answer in use is asked for again before it is of no use.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,8 +9,16 @@ from typing import Protocol
 
 from ocsp.cache import AnswerStore, CachedStatus, KeptAnswer
 from ocsp.chain import validate_path
+from ocsp.client import OcspClient
 from ocsp.config import CacheUse, TrustStore
 from ocsp.errors import TrustError
+from webapi.operations.metrics import Metrics
+from webapi.settings_model import Settings
+from webapi.trust_settings import egress_of, trust_store_of
+from webapi.watched import WatchedEgress, tell_attempt
+
+STATUS_REFRESH_SECONDS = 5.0
+"""Between two runs of the job."""
 
 HOT = timedelta(hours=1)
 """An answer that no login has used for so long is left to end."""
@@ -17,6 +28,12 @@ BATCH = 20
 
 AFTER_FAILURE = timedelta(minutes=1)
 """Before the next question about a certificate of which nothing new was learnt."""
+
+
+def status_source(settings: Settings, store: AnswerStore, metrics: Metrics) -> CachedStatus:
+    """The issuers' responders, by their profiles, and the answers that are kept."""
+    egress = WatchedEgress(egress_of(settings), metrics)
+    return CachedStatus(OcspClient(egress, tell=tell_attempt), store)
 
 
 class RefreshStore(AnswerStore, Protocol):
@@ -63,3 +80,9 @@ class StatusRefresh:
         except TrustError:
             # Expired, or of an issuer that is not trusted any more: it ends where it is.
             return
+
+
+def refresh_job(settings: Settings, store: RefreshStore, metrics: Metrics) -> StatusRefresh:
+    """The job over the same sources as a login has."""
+    source = status_source(settings, store, metrics)
+    return StatusRefresh(source, store, trust_store_of(settings))
