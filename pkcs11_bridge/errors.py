@@ -77,6 +77,10 @@ class CardRemoved(NeedsPerson):
     """The card or token was taken out."""
 
 
+class CanceledAtDevice(NeedsPerson):
+    """Somebody said no at the device, or did not answer it in time."""
+
+
 class CardMute(NeedsPerson):
     """A card is in the reader and does not answer."""
 
@@ -111,6 +115,10 @@ class TokenReadOnly(Misconfigured):
 
 class CardUnsupported(Misconfigured):
     """The module does not understand this card."""
+
+
+class CardProfilesInvalid(Misconfigured):
+    """The table that says which module speaks to which card cannot be relied on."""
 
 
 class KeyAmbiguous(Misconfigured):

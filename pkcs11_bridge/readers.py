@@ -7,7 +7,7 @@ meanwhile is no trouble.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -29,10 +29,20 @@ scard: Any = untyped_scard
 """pyscard ships no types; every value taken from it is given one where it is taken."""
 
 POLL_SECONDS = 0.2
+LOOK_SECONDS = 1.0
+"""The longest wait on PC/SC at a stretch: a reader that came just before it is seen after it."""
+GONE_SECONDS = 1.5
+_PLUG_AND_PLAY = "\\\\?PnP?\\Notification"
+"""Asked about like a reader, it reports readers that come and go (pcsc-lite, WinSCard)."""
 _PIV_AID = bytes.fromhex("A000000308")  # NIST SP 800-73-4 part 1, section 2.2
 _PIV_PIN_REFERENCE = 0x80
 _BLOCKED = 0x6983
 _NO_READERS = {scard.SCARD_E_NO_READERS_AVAILABLE & 0xFFFFFFFF}
+_NOTHING_NEW = {
+    code & 0xFFFFFFFF
+    for code in (scard.SCARD_E_TIMEOUT, scard.SCARD_E_CANCELLED, scard.SCARD_E_UNKNOWN_READER)
+}
+"""A reader that was unplugged meanwhile is no error: the list is read anew."""
 _GONE = {
     code & 0xFFFFFFFF
     for code in (
@@ -44,6 +54,7 @@ _GONE = {
 }
 _MUTE = {scard.SCARD_W_UNRESPONSIVE_CARD & 0xFFFFFFFF, scard.SCARD_W_UNPOWERED_CARD & 0xFFFFFFFF}
 _SHARED_OUT = scard.SCARD_E_SHARING_VIOLATION & 0xFFFFFFFF
+_SERVICE_GONE = {scard.SCARD_E_NO_SERVICE & 0xFFFFFFFF, scard.SCARD_E_SERVICE_STOPPED & 0xFFFFFFFF}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +66,18 @@ class Reader:
     """None: the reader is empty."""
     mute: bool = False
     """A card is in, and does not answer."""
+    changes: int = 0
+    """How often a card came or went since the reader was connected, as PC/SC counts (16 bits)."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Card:
     handle: int
     protocol: int
+
+
+Missing = NoReader | NoCard | CardMute
+"""What is still to be done before a card can be used."""
 
 
 def list_readers() -> tuple[Reader, ...]:
@@ -70,22 +87,49 @@ def list_readers() -> tuple[Reader, ...]:
         ReaderServiceDown: no PC/SC service, or it refuses this user.
     """
     with _context() as context:
-        code, names = scard.SCardListReaders(context, [])
-        if code & 0xFFFFFFFF in _NO_READERS or not names:
-            return ()
-        _check(code)
-        questions = [(name, scard.SCARD_STATE_UNAWARE) for name in names]
-        code, states = scard.SCardGetStatusChange(context, 0, questions)
-        _check(code)
-        return tuple(_reader(name, state, bytes(atr)) for name, state, atr in states)
+        return _readers(context)
 
 
-def wait_for_card(seconds: float, reader_name: str | None = None) -> Reader:
+def wait_for_change(seen: Sequence[Reader], seconds: float) -> tuple[Reader, ...]:
+    """All readers, once they or their cards differ from what was seen, or the time is over.
+
+    Args:
+        seen: an earlier answer of this function or of ``list_readers``.
+        seconds: how long to wait, at most ``LOOK_SECONDS`` of it at a stretch.
+
+    Raises:
+        ReaderServiceDown: no PC/SC service (any more).
+    """
+    with _context() as context:
+        now = _readers(context)
+        if now != tuple(seen) or seconds <= 0:
+            return now
+        questions = [(_PLUG_AND_PLAY, scard.SCARD_STATE_UNAWARE)]
+        questions += [(reader.name, _known_state(reader)) for reader in now]
+        milliseconds = int(min(seconds, LOOK_SECONDS) * 1000)
+        started = time.monotonic()
+        code, _ = scard.SCardGetStatusChange(context, milliseconds, questions)
+        if code & 0xFFFFFFFF not in _NOTHING_NEW:
+            _check(code)
+        now = _readers(context)
+        if now == tuple(seen):
+            # Woken by what is no change to us (a program that connects to the card): no spinning.
+            left = min(seconds, LOOK_SECONDS) - (time.monotonic() - started)
+            time.sleep(max(0.0, min(POLL_SECONDS, left)))
+        return now
+
+
+def wait_for_card(
+    seconds: float,
+    reader_name: str | None = None,
+    waiting: Callable[[Missing], None] = lambda _: None,
+) -> Reader:
     """The one reader that holds a card, waiting for reader and card.
 
     Args:
         seconds: how long to wait; 0 looks once.
         reader_name: look at this reader alone.
+        waiting: told what is missing, at the beginning and whenever that changes.
 
     Raises:
         ReaderServiceDown: no PC/SC service.
@@ -94,23 +138,44 @@ def wait_for_card(seconds: float, reader_name: str | None = None) -> Reader:
         TokenAmbiguous: several readers hold a card and none was named.
     """
     deadline = time.monotonic() + seconds
+    told: type[Missing] | None = None
+    everything = list_readers()
     while True:
-        readers = [
-            reader for reader in list_readers() if reader_name is None or reader.name == reader_name
-        ]
+        readers = [reader for reader in everything if reader_name in (None, reader.name)]
         holding = [reader for reader in readers if reader.atr is not None]
         if len(holding) > 1:
             raise TokenAmbiguous(len(holding))
         if holding:
             return holding[0]
+        missing = _why_none(readers)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise missing
+        if type(missing) is not told:
+            told = type(missing)
+            waiting(missing)
+        everything = wait_for_change(everything, left)
+
+
+def card_has_gone(card: Reader) -> bool:
+    """Whether the card that was seen is out by now, even if one is back in.
+
+    Looked for repeatedly, for ``GONE_SECONDS``: a module notices before the PC/SC service does,
+    which asks its readers a few times a second.
+
+    Args:
+        card: the reader as it was when the card was found.
+
+    Raises:
+        ReaderServiceDown, DeviceUnavailable.
+    """
+    deadline = time.monotonic() + GONE_SECONDS
+    while True:
+        if not any(_same_card(reader, card) for reader in list_readers()):
+            return True
         if time.monotonic() >= deadline:
-            raise _why_none(readers)
+            return False
         time.sleep(POLL_SECONDS)
-
-
-def card_is_present(reader_name: str) -> bool:
-    """Whether the reader is still there with a card in it; raises ReaderServiceDown."""
-    return any(reader.name == reader_name and reader.atr is not None for reader in list_readers())
 
 
 def pin_tries_left(reader_name: str) -> int | None:
@@ -143,20 +208,45 @@ def reset_card(reader_name: str) -> None:
 
     Raises:
         CardRemoved: it is out, and thus reset as well as it can be.
-        TokenBusy: another program holds it alone.
+        TokenBusy: another program holds it alone, or is in the middle of a transaction.
         CardMute, ReaderServiceDown, DeviceUnavailable.
     """
     with _connected(reader_name, scard.SCARD_RESET_CARD):
         pass
 
 
+def _readers(context: int) -> tuple[Reader, ...]:
+    code, names = scard.SCardListReaders(context, [])
+    if code & 0xFFFFFFFF in _NO_READERS or not names:
+        return ()
+    _check(code)
+    questions = [(name, scard.SCARD_STATE_UNAWARE) for name in names]
+    code, states = scard.SCardGetStatusChange(context, 0, questions)
+    _check(code)
+    return tuple(_reader(name, state, bytes(atr)) for name, state, atr in states)
+
+
 def _reader(name: str, state: int, atr: bytes) -> Reader:
-    mute = bool(state & scard.SCARD_STATE_MUTE)
+    # A card without an answer to reset: that cannot be powered, or that is out and not yet missed.
+    silent = bool(state & scard.SCARD_STATE_PRESENT) and not atr
+    mute = bool(state & scard.SCARD_STATE_MUTE) or silent
     present = bool(state & scard.SCARD_STATE_PRESENT) and not mute
-    return Reader(name=name, atr=atr if present else None, mute=mute)
+    changes = state >> 16 & 0xFFFF
+    return Reader(name=name, atr=atr if present else None, mute=mute, changes=changes)
 
 
-def _why_none(readers: list[Reader]) -> NoReader | NoCard | CardMute:
+def _same_card(reader: Reader, card: Reader) -> bool:
+    return reader.name == card.name and reader.atr is not None and reader.changes == card.changes
+
+
+def _known_state(reader: Reader) -> int:
+    """SCARD_READERSTATE.dwCurrentState of a reader as it was seen."""
+    present = reader.atr is not None or reader.mute
+    state = scard.SCARD_STATE_PRESENT if present else scard.SCARD_STATE_EMPTY
+    return int(state | (scard.SCARD_STATE_MUTE if reader.mute else 0) | reader.changes << 16)
+
+
+def _why_none(readers: Sequence[Reader]) -> Missing:
     if not readers:
         return NoReader("no card reader is connected")
     if any(reader.mute for reader in readers):
@@ -188,8 +278,11 @@ def _connected(reader_name: str, disposition: int) -> Iterator[_Card]:
         _check(code)
         try:
             yield _Card(handle, protocol)
-        finally:
+        except BaseException:
             scard.SCardDisconnect(handle, disposition)
+            raise
+        # A reset that was refused is no reset.
+        _check(scard.SCardDisconnect(handle, disposition))
 
 
 def _status_word(card: _Card, command: bytes) -> int:
@@ -204,6 +297,8 @@ def _check(code: int) -> None:
     if unsigned == scard.SCARD_S_SUCCESS:
         return
     told = f"PC/SC answered 0x{unsigned:08X}"
+    if unsigned in _SERVICE_GONE:
+        raise ReaderServiceDown(told)
     if unsigned in _GONE:
         raise CardRemoved(told)
     if unsigned in _MUTE:

@@ -1,5 +1,6 @@
 """What PC/SC says and what we make of it; conditions that no virtual reader can be put into."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,7 @@ class Service:
     codes: dict[str, int] = field(default_factory=dict)
     answers: list[str] = field(default_factory=list)
     calls: list[tuple[str, Any]] = field(default_factory=list)
+    while_waiting: Callable[[], None] = lambda: None
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("SCARD_"):
@@ -53,6 +55,10 @@ class Service:
     def SCardGetStatusChange(  # noqa: N802 - PC/SC's name
         self, context: int, timeout: int, questions: list[tuple[str, int]]
     ) -> tuple[int, list[tuple[str, int, list[int]]]]:
+        if timeout:
+            self.calls.append(("wait", questions))
+            self.while_waiting()
+            return self.codes.get("wait", signed(real.SCARD_E_TIMEOUT & 0xFFFFFFFF)), []
         return self._code("status"), [
             (name, state, ATR if state & PRESENT else []) for name, state in self.states.items()
         ]
@@ -77,6 +83,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Service:
     made = Service()
     monkeypatch.setattr(readers, "scard", made)
     monkeypatch.setattr(readers, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(readers, "GONE_SECONDS", 0.03)
     return made
 
 
@@ -113,7 +120,15 @@ def test_a_card_that_does_not_answer(service: Service) -> None:
     assert readers.list_readers() == (Reader("a", None, mute=True),)
     with pytest.raises(CardMute):
         readers.wait_for_card(0)
-    assert not readers.card_is_present("a")
+
+
+def test_a_card_without_an_answer_to_reset(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.unit.pkcs11_bridge.test_readers.ATR", [])
+    service.states = {"a": PRESENT}
+    with pytest.raises(CardMute):
+        readers.wait_for_card(0)
 
 
 def test_several_cards(service: Service) -> None:
@@ -122,7 +137,6 @@ def test_several_cards(service: Service) -> None:
         readers.wait_for_card(0)
     assert caught.value.count == 2
     assert readers.wait_for_card(0, "b").name == "b"
-    assert readers.card_is_present("b")
 
 
 @pytest.mark.parametrize("call", ["list", "status"])
@@ -189,3 +203,54 @@ def test_a_card_pulled_while_asked(service: Service) -> None:
 def test_a_reset_is_a_reset(service: Service) -> None:
     readers.reset_card("a")
     assert ("disconnect", real.SCARD_RESET_CARD) in service.calls
+
+
+@pytest.mark.parametrize("code", [real.SCARD_E_SHARING_VIOLATION, real.SCARD_F_INTERNAL_ERROR])
+def test_a_reset_that_is_refused_is_told(service: Service, code: int) -> None:
+    service.codes["disconnect"] = signed(code & 0xFFFFFFFF)
+    with pytest.raises((TokenBusy, DeviceUnavailable)):
+        readers.reset_card("a")
+
+
+def test_a_card_that_comes_while_waited_for(service: Service) -> None:
+    told: list[type[Exception]] = []
+    steps = [{"a": EMPTY}, {"a": EMPTY}, {"a": PRESENT | 1 << 16}]
+
+    def while_waiting() -> None:
+        service.states = steps.pop(0)
+
+    service.while_waiting = while_waiting
+    found = readers.wait_for_card(30, None, lambda missing: told.append(type(missing)))
+    assert found == Reader("a", bytes(ATR), changes=1)
+    assert told == [NoReader, NoCard]
+    asked = [detail for call, detail in service.calls if call == "wait"]
+    assert [name for name, _ in asked[-1]] == ["\\\\?PnP?\\Notification", "a"]
+    assert asked[-1][1][1] == EMPTY
+
+
+def test_a_service_that_ends_while_waited_for(service: Service) -> None:
+    service.states = {"a": EMPTY}
+    service.codes["wait"] = signed(real.SCARD_E_SERVICE_STOPPED & 0xFFFFFFFF)
+    with pytest.raises(ReaderServiceDown):
+        readers.wait_for_change(readers.list_readers(), 5)
+
+
+def test_what_was_seen_already_is_waited_for_and_news_are_not(service: Service) -> None:
+    service.states = {"a": PRESENT | 3 << 16}
+    seen = readers.list_readers()
+    assert readers.wait_for_change((), 5) == seen
+    assert not any(call == "wait" for call, _ in service.calls)
+    assert readers.wait_for_change(seen, 5) == seen
+    assert ("wait", [("\\\\?PnP?\\Notification", 0), ("a", PRESENT | 3 << 16)]) in service.calls
+
+
+def test_a_card_is_gone_also_when_another_is_in(service: Service) -> None:
+    service.states = {"a": PRESENT | 1 << 16}
+    found = readers.wait_for_card(0)
+    assert not readers.card_has_gone(found)
+    service.states = {"a": PRESENT | 3 << 16}
+    assert readers.card_has_gone(found)
+    service.states = {"a": EMPTY | 2 << 16}
+    assert readers.card_has_gone(found)
+    service.states = {}
+    assert readers.card_has_gone(found)
