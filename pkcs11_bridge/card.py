@@ -11,16 +11,27 @@ from pathlib import Path
 
 import pkcs11
 import pkcs11._pkcs11
-from pkcs11 import Attribute
-from pkcs11.exceptions import PKCS11Error, TokenNotPresent, TokenNotRecognised
+from pkcs11 import Attribute, TokenFlag
+from pkcs11.exceptions import (
+    FunctionCancelled,
+    PKCS11Error,
+    TokenNotPresent,
+    TokenNotRecognised,
+)
 
-from pkcs11_bridge import mechanisms, objects
+from pkcs11_bridge import mechanisms, objects, pin_pad
 from pkcs11_bridge.encoding import HashName
-from pkcs11_bridge.errors import CardUnsupported, PinIncorrect, TokenError, TokenNotFound
+from pkcs11_bridge.errors import (
+    CanceledAtDevice,
+    CardUnsupported,
+    PinIncorrect,
+    TokenError,
+    TokenNotFound,
+)
 from pkcs11_bridge.mechanisms import KeyAlgorithm
-from pkcs11_bridge.module import Module, load_module
+from pkcs11_bridge.module import Module, OneThreadLibrary, load_module
 from pkcs11_bridge.objects import TokenCertificate
-from pkcs11_bridge.pin import Pin
+from pkcs11_bridge.pin import Pin, PinpadEntry
 from pkcs11_bridge.session import count_signature
 from pkcs11_bridge.translation import translating
 from pkcs11_bridge.uri import Pkcs11Uri
@@ -56,24 +67,43 @@ class CardSession:
                 session.close()
         return tuple(found)
 
+    def slot_ids(self) -> tuple[int, ...]:
+        """The card's tokens, one for each of its PINs."""
+        return tuple(self._tokens)
+
     def tries_left(self, slot_id: int) -> int | None:
         """PIN tries left as the module tells it, None for unknown."""
         with translating():
             return objects.pin_tries_left(self._tokens[slot_id], self._module.description)
 
+    def has_pin_pad(self, slot_id: int) -> bool:
+        """Whether the PIN is typed on the reader (CKF_PROTECTED_AUTHENTICATION_PATH)."""
+        return bool(TokenFlag.PROTECTED_AUTHENTICATION_PATH & self._tokens[slot_id].flags)
+
     def login(self, slot_id: int, pin: Pin) -> None:
         """C_Login, once.
+
+        Args:
+            slot_id: of the token that the certificate belongs to.
+            pin: a ``PinpadEntry`` where the PIN is typed on the reader.
 
         Raises:
             PinIncorrect: with the tries left as the module tells it.
             PinLengthWrong, PinLocked, PinUnusable, CardRemoved, DeviceUnavailable.
+            CanceledAtDevice: on the reader, by the person or by its time limit.
+            Misconfigured: a ``PinpadEntry``, and the reader has no keys.
         """
         token = self._tokens[slot_id]
+        argument = pin.login_argument(int(token.flags))
         try:
             with translating():
-                self._logins[slot_id] = token.open(user_pin=pin.reveal())
+                self._logins[slot_id] = token.open(user_pin=argument)
         except PinIncorrect as e:
             raise objects.pin_refusal(token, self._module.description) from e
+        except TokenError as e:
+            if isinstance(e.__cause__, FunctionCancelled):
+                raise CanceledAtDevice("typing the PIN on the reader was cancelled") from e
+            raise
         self._pins[slot_id] = pin
 
     def sign_digest(
@@ -87,6 +117,7 @@ class CardSession:
         Raises:
             KeyNotFound, KeyAmbiguous, ExtractableKey, MechanismUnsupported.
             CardRemoved, DeviceUnavailable.
+            PinIncorrect, PinLocked, CanceledAtDevice: at a key that asks again.
         """
         call = mechanisms.digest_signing(algorithm, digest, hash_)
         with translating():
@@ -95,7 +126,10 @@ class CardSession:
             objects.require_unextractable(key)
             # Such a key (PIV 9C) asks for the PIN at each signature.
             again = self._pins[certificate.slot_id] if key[Attribute.ALWAYS_AUTHENTICATE] else None
-            signature = mechanisms.sign_once(key, call, again)
+            if isinstance(again, PinpadEntry):
+                signature = pin_pad.sign_typing_pin_on_pad(self._module.path, session, key, call)
+            else:
+                signature = mechanisms.sign_once(key, call, again)
         count_signature(self._module.path, session.token.label)
         return signature
 
@@ -121,7 +155,7 @@ def open_card(module_path: Path, reader_name: str) -> Iterator[CardSession]:
         CardUnsupported: it sees a card that it does not understand.
         CardRemoved, DeviceUnavailable, TokenBusy.
     """
-    module = load_module(module_path)
+    module = load_module(module_path, OneThreadLibrary)
     user = object()
     with module.gate.exclusive(_WAIT_SECONDS):
         try:

@@ -21,6 +21,7 @@ import threading
 from contextlib import suppress
 from multiprocessing.util import Finalize
 from pathlib import Path
+from typing import ClassVar
 
 import pkcs11
 import pkcs11._pkcs11
@@ -71,6 +72,8 @@ class _InitializeArguments(ctypes.Structure):
 class ThreadSafeLibrary(pkcs11._pkcs11.lib):  # noqa: SLF001 - the binding's only extension point
     """The binding's library object, initialised with operating-system locks."""
 
+    wants_locks: ClassVar[bool] = True
+
     def __init__(self, so: str) -> None:
         # The binding's __cinit__ has loaded the module and found its function list by now.
         table, another = _function_list(so), _function_list(so)
@@ -109,7 +112,9 @@ class ThreadSafeLibrary(pkcs11._pkcs11.lib):  # noqa: SLF001 - the binding's onl
 
     def _initialize_with_locks(self) -> None:
         arguments = _InitializeArguments(flags=_CKF_OS_LOCKING_OK)
-        code = self._c_initialize(ctypes.addressof(arguments))
+        code = _CKR_CANT_LOCK
+        if self.wants_locks:
+            code = self._c_initialize(ctypes.addressof(arguments))
         if code == _CKR_CANT_LOCK:
             self.can_lock = False
             code = self._c_initialize(None)
@@ -136,6 +141,15 @@ class ThreadSafeLibrary(pkcs11._pkcs11.lib):  # noqa: SLF001 - the binding's onl
             raise DeviceUnavailable(f"C_Finalize answered 0x{code:08X}")
 
 
+class OneThreadLibrary(ThreadSafeLibrary):
+    """A library object initialised without locks: its users pass the module's gate one by one.
+
+    For cards: after one was pulled, OpenSC 0.23 waits for ever for a lock of its own.
+    """
+
+    wants_locks = False
+
+
 def _function_list(so: str) -> "ctypes._Pointer[_FunctionList]":
     """C_GetFunctionList's answer, good for the life of the process."""
     table = ctypes.POINTER(_FunctionList)()
@@ -146,7 +160,7 @@ def _function_list(so: str) -> "ctypes._Pointer[_FunctionList]":
 class Module:
     """One loaded module in one process, shared by everybody there who uses one of its tokens."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, library: type[ThreadSafeLibrary] = ThreadSafeLibrary) -> None:
         self.path = path
         self.process_id = os.getpid()
         self.gate = Gate()
@@ -154,7 +168,7 @@ class Module:
         """Grows whenever the module is initialised anew: all older handles are dead then."""
         self._users: set[int] = set()
         try:
-            self.library = ThreadSafeLibrary(str(path))
+            self.library = library(str(path))
         except PKCS11Error as e:
             raise ModuleUnusable(f"{path} is not a PKCS#11 module that can be loaded") from e
         self.gate.one_by_one = not self.library.can_lock
@@ -210,8 +224,12 @@ _modules: dict[Path, Module] = {}
 _modules_lock = threading.Lock()
 
 
-def load_module(path: Path) -> Module:
+def load_module(path: Path, library: type[ThreadSafeLibrary] = ThreadSafeLibrary) -> Module:
     """The process's one Module for a path, loaded at the first call.
+
+    Args:
+        path: of the shared library.
+        library: how it is initialised if this is the first call.
 
     Raises:
         ModuleUnusable: no such file, not a PKCS#11 module, or C_Initialize fails.
@@ -220,7 +238,7 @@ def load_module(path: Path) -> Module:
     with _modules_lock:
         module = _modules.get(path)
         if module is None:
-            module = Module(path)
+            module = Module(path, library)
             _modules[path] = module
         module.require_own_process()
         return module

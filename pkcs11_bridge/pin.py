@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Never, Protocol
 
-from pkcs11_bridge.errors import PinSourceUnreadable, UnsafePinSource
+from pkcs11.types import PROTECTED_AUTH
+
+from pkcs11_bridge.errors import Misconfigured, PinSourceUnreadable, UnsafePinSource
 
 MAX_PIN_BYTES = 255
 
 # CK_TOKEN_INFO flags, PKCS#11 2.40 section 3.2
+_PROTECTED_AUTHENTICATION_PATH = 0x00000100
 _COUNT_LOW = 0x00010000
 _FINAL_TRY = 0x00020000
 _LOCKED = 0x00040000
@@ -37,11 +40,43 @@ class Pin:
         """The PIN itself, for the call that hands it to the token."""
         return self._value
 
+    def login_argument(self, token_flags: int) -> object:
+        """What C_Login gets, in the binding's terms: the PIN itself.
+
+        Args:
+            token_flags: CK_TOKEN_INFO.flags.
+        """
+        del token_flags
+        return self._value
+
     def __repr__(self) -> str:
         return "Pin(hidden)"
 
     def __reduce__(self) -> Never:
         raise TypeError("a PIN cannot be pickled")
+
+
+class PinpadEntry(Pin):
+    """A PIN that a person types on the token's own pinpad: no program ever sees it.
+
+    All entries are one PIN to the latch, which thus holds after a wrong one until a person
+    removes it: nothing here can tell that another PIN would be typed.
+    """
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__("typed on the pinpad")
+
+    def login_argument(self, token_flags: int) -> object:
+        """Have C_Login get no PIN (PKCS#11 2.40 section 5.6).
+
+        Raises:
+            Misconfigured: the token has no CKF_PROTECTED_AUTHENTICATION_PATH.
+        """
+        if not token_flags & _PROTECTED_AUTHENTICATION_PATH:
+            raise Misconfigured("the token has no pinpad of its own: name another PIN source")
+        return PROTECTED_AUTH
 
 
 class PinSource(Protocol):

@@ -1,7 +1,9 @@
 """The card's way through a module, on a SoftHSM token that holds a certificate."""
 
 import hashlib
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -11,7 +13,13 @@ from pkcs11 import Attribute, CertificateType, ObjectClass
 from pkcs11_bridge.card import CardSession, open_card
 from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.encoding import raw_to_der
-from pkcs11_bridge.errors import KeyNotFound, ModuleUnusable, PinIncorrect, TokenNotFound
+from pkcs11_bridge.errors import (
+    KeyNotFound,
+    ModuleUnusable,
+    PinIncorrect,
+    TokenBusy,
+    TokenNotFound,
+)
 from pkcs11_bridge.keyring import KeyAlgorithm, TokenKey, generate_key
 from pkcs11_bridge.module import load_module
 from pkcs11_bridge.objects import TokenCertificate
@@ -61,6 +69,16 @@ def test_no_module_and_no_such_reader(card: Issued, token: TokenConfig) -> None:
         pass
     with pytest.raises(TokenNotFound), open_card(token.module, "another reader"):
         pass
+
+
+def test_a_card_s_module_gets_no_locks_and_one_user_at_a_time(card: Issued, tmp_path: Path) -> None:
+    own = Path(shutil.copy(card.config.module, tmp_path / "own.so"))
+    with open_card(own, card.reader):
+        module = load_module(own)
+        assert not module.library.can_lock
+        assert module.gate.one_by_one
+        with pytest.raises(TokenBusy), module.gate.shared(0.01):
+            pass
 
 
 def test_a_wrong_pin(card: Issued) -> None:
