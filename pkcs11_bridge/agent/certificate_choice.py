@@ -3,13 +3,14 @@
 Suitable (Web eID validation, step 5): KeyUsage present with digitalSignature; extended key usage
 absent or with clientAuth; an RSA or P-256 key. A certificate for nonRepudiation alone is thus
 never used. Among several suitable ones, each preference is followed as long as any is left:
-clientAuth said outright; no nonRepudiation beside; valid now. Exactly one must remain.
+clientAuth said outright; no nonRepudiation beside; valid now. Of those that remain the person
+chooses. What is not valid now is refused here already, before a PIN is typed in vain.
 
 Extensions are read with asn1crypto: some national cards encode the default cA=FALSE, on which
 cryptography refuses to read any extension.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,7 +23,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from pkcs11_bridge.agent.errors import (
     CardSignatureInvalid,
     CertificateAmbiguous,
+    CertificateExpired,
     CertificateNotSuitable,
+    CertificateNotYetValid,
+    SigningCertificateOnly,
 )
 from pkcs11_bridge.agent.token import JoseAlgorithm
 from pkcs11_bridge.encoding import raw_to_der
@@ -44,10 +48,17 @@ class AuthenticationCertificate:
     algorithm: JoseAlgorithm
     holder: str
     """Common name, for the person to recognise the card; not verified by anybody yet."""
+    issuer: str
+    """The issuer's common name, as little verified."""
     says_client_auth: bool
     says_non_repudiation: bool
     not_before: datetime
     not_after: datetime
+
+    @property
+    def label(self) -> str:
+        """What the card calls it, fit to be shown."""
+        return printable(self.stored.label)
 
     def require_signature(self, signature: bytes, message: bytes) -> None:
         """Check the card's signature with the card's own certificate.
@@ -65,15 +76,36 @@ class AuthenticationCertificate:
             raise CardSignatureInvalid("the card's signature and certificate do not match") from e
 
 
-def choose(certificates: Iterable[TokenCertificate], at: datetime) -> AuthenticationCertificate:
+Choice = Callable[[Sequence[AuthenticationCertificate]], AuthenticationCertificate]
+"""Asks the person which of several certificates to use."""
+
+
+def refuse_ambiguity(candidates: Sequence[AuthenticationCertificate]) -> AuthenticationCertificate:
+    """The ``Choice`` where nobody can be asked; raises CertificateAmbiguous."""
+    raise CertificateAmbiguous(len(candidates))
+
+
+def choose(
+    certificates: Iterable[TokenCertificate], at: datetime, ask: Choice = refuse_ambiguity
+) -> AuthenticationCertificate:
     """The one authentication certificate.
 
+    Args:
+        certificates: everything on the card.
+        at: now, timezone-aware.
+        ask: called when several suit and no preference tells them apart.
+
     Raises:
-        CertificateNotSuitable: none suits.
-        CertificateAmbiguous: several do, and no preference tells them apart.
+        SigningCertificateOnly: nothing but certificates for nonRepudiation.
+        CertificateExpired, CertificateNotYetValid: one suits, and not now.
+        CertificateNotSuitable: none suits for another reason.
+        CertificateAmbiguous: several do, and nobody chose.
     """
+    certificates = tuple(certificates)
     suitable = [read for stored in certificates if (read := _suitable(stored)) is not None]
     if not suitable:
+        if any(is_for_signing_only(stored.unverified_der) for stored in certificates):
+            raise SigningCertificateOnly("the card holds certificates for signing documents only")
         raise CertificateNotSuitable("the card holds no authentication certificate")
     preferences: tuple[Callable[[AuthenticationCertificate], bool], ...] = (
         lambda candidate: candidate.says_client_auth,
@@ -82,9 +114,26 @@ def choose(certificates: Iterable[TokenCertificate], at: datetime) -> Authentica
     )
     for preferred in preferences:
         suitable = [candidate for candidate in suitable if preferred(candidate)] or suitable
-    if len(suitable) > 1:
-        raise CertificateAmbiguous(len(suitable))
-    return suitable[0]
+    chosen = suitable[0] if len(suitable) == 1 else ask(tuple(suitable))
+    if at > chosen.not_after:
+        raise CertificateExpired(chosen.not_after)
+    if at < chosen.not_before:
+        raise CertificateNotYetValid(chosen.not_before)
+    return chosen
+
+
+def is_for_authentication(stored: TokenCertificate) -> bool:
+    """Whether a person can authenticate with it, whenever it is valid."""
+    return _suitable(stored) is not None
+
+
+def is_for_signing_only(unverified_der: bytes) -> bool:
+    """Whether the key usage says nonRepudiation and nothing that authenticates."""
+    try:
+        key_usage, _ = usages(unverified_der)
+    except (ValueError, TypeError):
+        return False
+    return "non_repudiation" in key_usage and "digital_signature" not in key_usage
 
 
 def _suitable(stored: TokenCertificate) -> AuthenticationCertificate | None:
@@ -92,8 +141,8 @@ def _suitable(stored: TokenCertificate) -> AuthenticationCertificate | None:
     try:
         certificate = x509.load_der_x509_certificate(stored.unverified_der)
         public_key = certificate.public_key()
-        holder = _common_name(certificate)
-        usages = _usages(stored.unverified_der)
+        holder, issuer = common_name(certificate.subject), common_name(certificate.issuer)
+        key_usage, extended = usages(stored.unverified_der)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return None  # what cannot be read is not suitable; other certificates may be
     if not isinstance(public_key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
@@ -102,7 +151,6 @@ def _suitable(stored: TokenCertificate) -> AuthenticationCertificate | None:
         key_algorithm = algorithm_of(public_key)
     except KeyUnsupported:
         return None
-    key_usage, extended = usages
     if key_algorithm not in _USED_KINDS or "digital_signature" not in key_usage:
         return None
     if extended is not None and _CLIENT_AUTH not in extended:
@@ -113,6 +161,7 @@ def _suitable(stored: TokenCertificate) -> AuthenticationCertificate | None:
         key_algorithm=key_algorithm,
         algorithm="RS256" if key_algorithm.is_rsa else "ES256",
         holder=holder,
+        issuer=issuer,
         says_client_auth=extended is not None,
         says_non_repudiation="non_repudiation" in key_usage,
         not_before=certificate.not_valid_before_utc,
@@ -120,9 +169,15 @@ def _suitable(stored: TokenCertificate) -> AuthenticationCertificate | None:
     )
 
 
-def _usages(der: bytes) -> tuple[set[str], set[str] | None]:
-    """Key usage bits (empty if absent) and extended key usages (None if absent)."""
-    certificate = asn1_x509.Certificate.load(der)
+def usages(unverified_der: bytes) -> tuple[set[str], set[str] | None]:
+    """Key usage bits (empty if absent) and extended key usages (None if absent).
+
+    Both by asn1crypto's names.
+
+    Raises:
+        ValueError, TypeError: not a certificate.
+    """
+    certificate = asn1_x509.Certificate.load(unverified_der)
     key_usage = certificate.key_usage_value
     extended = certificate.extended_key_usage_value
     return (
@@ -131,8 +186,12 @@ def _usages(der: bytes) -> tuple[set[str], set[str] | None]:
     )
 
 
-def _common_name(certificate: x509.Certificate) -> str:
-    names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    name = str(names[0].value) if names else certificate.subject.rfc4514_string()
-    # It goes to a terminal or a window: control characters could rewrite what stands there.
-    return "".join(character if character.isprintable() else "?" for character in name)
+def common_name(name: x509.Name) -> str:
+    """The common name, or else the whole name, fit to be shown."""
+    found = name.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    return printable(str(found[0].value) if found else name.rfc4514_string())
+
+
+def printable(text: str) -> str:
+    """The text for a terminal or a window: control characters could rewrite what stands there."""
+    return "".join(character if character.isprintable() else "?" for character in text)

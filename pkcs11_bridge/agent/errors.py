@@ -68,6 +68,26 @@ class CertificateNotSuitable(AgentError):
     """The card holds no certificate with which a person may authenticate."""
 
 
+class SigningCertificateOnly(CertificateNotSuitable):
+    """The card holds certificates to sign documents with, and none to authenticate with."""
+
+
+class CertificateExpired(CertificateNotSuitable):
+    """The card's authentication certificate has ended, by this computer's clock."""
+
+    def __init__(self, ended_at: datetime) -> None:
+        super().__init__(f"the card's certificate ended on {ended_at:%Y-%m-%d}")
+        self.ended_at = ended_at
+
+
+class CertificateNotYetValid(CertificateNotSuitable):
+    """The card's authentication certificate has not begun yet, by this computer's clock."""
+
+    def __init__(self, begins_at: datetime) -> None:
+        super().__init__(f"the card's certificate begins on {begins_at:%Y-%m-%d}")
+        self.begins_at = begins_at
+
+
 class CertificateAmbiguous(AgentError):
     """The card holds several authentication certificates and nobody chose."""
 

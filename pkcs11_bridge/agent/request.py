@@ -16,6 +16,8 @@ class AuthenticateRequest:
 
     unverified_nonce: str
     unverified_origin: str
+    language: str | None = None
+    """The page's language, a tag; None if the page says nothing."""
 
     @classmethod
     def parse(cls, unverified_text: str) -> "AuthenticateRequest":
@@ -37,7 +39,11 @@ class AuthenticateRequest:
             raise RequestInvalid("the request has the members challengeNonce and origin")
         if not all(isinstance(value, str) for value in members.values()):
             raise RequestInvalid("the members of the request are text")
-        return cls(unverified_nonce=members["challengeNonce"], unverified_origin=members["origin"])
+        return cls(
+            unverified_nonce=members["challengeNonce"],
+            unverified_origin=members["origin"],
+            language=members.get("lang"),
+        )
 
 
 def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -23,19 +23,11 @@ class AuthenticationToken(TypedDict):
 
 
 def signed_message(origin: str, nonce: str) -> bytes:
-    """M = H(origin) || H(nonce) with SHA-256; the nonce is hashed as its base64 text."""
-    return b"".join(hashlib.sha256(text.encode("utf-8")).digest() for text in (origin, nonce))
+    """M = H(origin) || H(nonce) with SHA-256; the nonce is hashed as its base64 text.
 
-
-def message_hash(algorithm: JoseAlgorithm, origin: str, nonce: str) -> bytes:
-    """H(M), the digest that the card signs: 32 bytes for both algorithms.
-
-    Raises:
-        ValueError: another algorithm.
+    The card signs H(M), 32 bytes for both algorithms.
     """
-    if algorithm not in ("ES256", "RS256"):
-        raise ValueError("the agent signs ES256 and RS256")
-    return hashlib.sha256(signed_message(origin, nonce)).digest()
+    return b"".join(hashlib.sha256(text.encode("utf-8")).digest() for text in (origin, nonce))
 
 
 def build_token(

@@ -14,9 +14,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pkcs11_bridge import errors
 from pkcs11_bridge.agent import cli
 from pkcs11_bridge.agent import errors as agent_errors
-from pkcs11_bridge.agent.authenticate import PinQuestion, UnconfirmedOriginAccepted
+from pkcs11_bridge.agent.authenticate import UnconfirmedOriginAccepted
 from pkcs11_bridge.agent.origins import OriginPins, origins_document
-from pkcs11_bridge.pin import FilePinSource, PinSource
+from pkcs11_bridge.agent.person import Person
+from pkcs11_bridge.agent.terminal import Terminal
+from pkcs11_bridge.agent.words import advice
+from pkcs11_bridge.readers import Reader
 
 ORIGIN = "https://login.example.mn"
 REQUEST = json.dumps({"challengeNonce": "n" * 44, "origin": ORIGIN})
@@ -62,10 +65,11 @@ def test_refusals(
         raise error
 
     monkeypatch.setattr(cli, "authenticate", refuse)
-    result = CliRunner().invoke(cli.main, arguments)
+    result = CliRunner().invoke(cli.main, [*arguments, "--language", "mn"])
     assert result.exit_code == exit_code
     answer = json.loads(result.stdout)["error"]
-    assert answer == {**told, "message": str(error)}
+    assert answer == {**told, "message": str(error), "advice": advice(error, "mn")}
+    assert answer["advice"] in result.stderr
 
 
 @pytest.mark.parametrize("request_json", ["", "{}", '{"origin": "o"}'])
@@ -91,10 +95,10 @@ def test_what_is_handed_on(arguments: list[str], monkeypatch: pytest.MonkeyPatch
     seen: dict[str, Any] = {}
 
     def sign(
-        origin: str, nonce: str, origins: object, module: Path, pins: PinSource, **more: Any
+        origin: str, nonce: str, origins: object, module_for: Any, person: Person, **more: Any
     ) -> dict[str, str]:
-        more["show"](PinQuestion(origin, False, "Бат", None))
-        seen.update(more, module=module, pin=pins.read().reveal())
+        seen.update(more, module=module_for(Reader("R", b"")), person=person)
+        seen["pin"] = person.pin().reveal()
         return {"format": "web-eid:1.0"}
 
     monkeypatch.setattr(cli, "authenticate", sign)
@@ -102,15 +106,12 @@ def test_what_is_handed_on(arguments: list[str], monkeypatch: pytest.MonkeyPatch
     result = CliRunner().invoke(cli.main, [*arguments, *options], input="648219\n")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == {"format": "web-eid:1.0"}
-    assert f"Service: {ORIGIN} (NOT CONFIRMED)" in result.stderr
-    assert "tries left: unknown" in result.stderr
     assert "648219" not in result.output
     assert seen["accepted"] == UnconfirmedOriginAccepted(ORIGIN)
-    assert (seen["may_spend_final_try"], seen["wait_seconds"], seen["reader_name"]) == (
-        True,
-        3,
-        "R",
-    )
+    assert (seen["wait_seconds"], seen["reader_name"]) == (3, "R")
+    assert seen["module"] == Path("/usr/lib/module.so")
+    assert seen["person"].may_spend_final_try
+    assert not seen["person"].interactive
     assert seen["pin"] == "648219"
     assert seen["at"].tzinfo is not None
 
@@ -118,34 +119,68 @@ def test_what_is_handed_on(arguments: list[str], monkeypatch: pytest.MonkeyPatch
 def test_a_pin_file_is_read_by_its_rules(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    sources: list[PinSource] = []
+    people: list[Terminal] = []
 
     def sign(*arguments: Any, **_: Any) -> dict[str, str]:
-        sources.append(arguments[4])
+        people.append(arguments[4])
         return {}
 
     monkeypatch.setattr(cli, "authenticate", sign)
     path = tmp_path / "pin"
     result = CliRunner().invoke(cli.main, [*arguments, "--pin-file", str(path)])
     assert result.exit_code == 0
-    assert sources == [FilePinSource(path)]
+    assert people[0].pin_file == path
 
 
-def test_the_process_leaves_no_core_and_ends_on_a_signal() -> None:
-    program = """
+@pytest.mark.parametrize(
+    ("options", "page", "spoken"),
+    [((), "en", "en"), ((), "mn", "mn"), (("--language", "mn"), "en", "mn")],
+)
+def test_the_page_s_language_is_spoken_unless_another_is_chosen(
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    page: str,
+    spoken: str,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise errors.NoCard("none")
+
+    monkeypatch.setattr(cli, "authenticate", refuse)
+    arguments[1] = json.dumps({**json.loads(REQUEST), "lang": page})
+    result = CliRunner().invoke(cli.main, [*arguments, *options])
+    assert ("Put it in" in result.stderr) == (spoken == "en")
+    assert ("Картаа" in result.stderr) == (spoken == "mn")
+
+
+def test_a_card_that_no_profile_knows_is_told(arguments: list[str], tmp_path: Path) -> None:
+    """Profiles that cannot be relied on are refused before any card is touched."""
+    profiles = tmp_path / "cards.toml"
+    profiles.write_text("[[profile]]\nname = 'x'\nmodule = '/usr/lib/x.so'\n")
+    without = arguments[: arguments.index("--module")]
+    result = CliRunner().invoke(cli.main, [*without, "--profiles", str(profiles)])
+    assert result.exit_code == 5
+    assert json.loads(result.stdout)["error"]["code"] == "card-profiles-invalid"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_the_process_leaves_no_core_and_ends_in_order_on_a_signal(number: signal.Signals) -> None:
+    program = f"""
 import os, resource, signal
-from pkcs11_bridge.agent import cli
+from pkcs11_bridge.agent.ending import ENDING, end_in_order
 from pkcs11_bridge.process_guard import forbid_core_dumps
 forbid_core_dumps()
 assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
 assert os.stat("/proc/self/mem").st_uid == 0
-signal.signal(signal.SIGTERM, cli._leave)
+end_in_order()
 try:
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), {int(number)})
 finally:
+    for another in ENDING:
+        os.kill(os.getpid(), another)
     print("closed")
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
     )
-    assert (done.returncode, done.stdout) == (128 + 15, "closed\n"), done.stderr
+    assert (done.returncode, done.stdout) == (128 + number, "closed\n"), done.stderr

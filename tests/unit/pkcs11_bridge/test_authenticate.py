@@ -2,28 +2,20 @@
 
 import base64
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 
-from pkcs11_bridge.agent import challenge_proof
-from pkcs11_bridge.agent.authenticate import (
-    REAL_CARDS,
-    CardAccess,
-    PinQuestion,
-    UnconfirmedOriginAccepted,
-    authenticate,
-)
+from pkcs11_bridge.agent.authenticate import UnconfirmedOriginAccepted
+from pkcs11_bridge.agent.card_signature import REAL_CARDS
 from pkcs11_bridge.agent.errors import (
     AgentError,
     CardSignatureInvalid,
+    CertificateAmbiguous,
     CertificateNotSuitable,
     FinalTryRefused,
     OriginInvalid,
@@ -33,129 +25,29 @@ from pkcs11_bridge.agent.errors import (
     ProofStale,
     RequestInvalid,
 )
-from pkcs11_bridge.agent.origins import OriginPins, PinnedOrigins
-from pkcs11_bridge.agent.token import AuthenticationToken, signed_message
-from pkcs11_bridge.encoding import HashName, der_to_raw, raw_to_der
+from pkcs11_bridge.agent.person import PinQuestion
+from pkcs11_bridge.agent.token import signed_message
+from pkcs11_bridge.encoding import raw_to_der
 from pkcs11_bridge.errors import (
     CardRemoved,
     DeviceUnavailable,
     NoCard,
     PinIncorrect,
     PinLocked,
+    TokenBusy,
     TokenError,
 )
-from pkcs11_bridge.mechanisms import KeyAlgorithm
 from pkcs11_bridge.objects import TokenCertificate
-from pkcs11_bridge.pin import Pin, PromptPinSource
-from pkcs11_bridge.readers import Reader
-from tests.support.certificates import development_like_pki
-
-AT = datetime(2026, 11, 15, 12, 0, tzinfo=UTC)
-ORIGIN = "https://login.example.mn"
-SERVICE_KEY = ec.generate_private_key(ec.SECP256R1())
-ORIGINS = PinnedOrigins({ORIGIN: OriginPins(SERVICE_KEY.public_key(), None)})
-LEAF = development_like_pki().leaf
-PIN = "648219"
-PLAIN_NONCE = base64.b64encode(bytes(32)).decode()
-
-
-def challenge(origin: str = ORIGIN, life: timedelta = timedelta(minutes=5)) -> str:
-    spki = SERVICE_KEY.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    kid, expiry = challenge_proof.key_id(spki), int((AT + life).timestamp())
-    text = challenge_proof.signed_text(origin, bytes(24), kid, expiry)
-    r, s = decode_dss_signature(SERVICE_KEY.sign(text, ec.ECDSA(hashes.SHA256())))
-    raw = r.to_bytes(32, "big") + s.to_bytes(32, "big")
-    return challenge_proof.encode(bytes(24), kid, expiry, raw)
-
-
-@dataclass
-class Desk:
-    """Readers and a card; ``calls`` is everything that was done to them."""
-
-    calls: list[str] = field(default_factory=list)
-    counter: int | None = 3
-    flags: int | None = None
-    present: bool = True
-    fails: dict[str, TokenError] = field(default_factory=dict)
-    certificate: bytes = LEAF.der
-    corrupt: bool = False
-
-    def _do(self, call: str) -> None:
-        self.calls.append(call)
-        if call in self.fails:
-            raise self.fails[call]
-
-    def wait_for_card(self, seconds: float, reader_name: str | None = None) -> Reader:
-        self._do("wait_for_card")
-        return Reader(reader_name or "reader", b"\x3b\x80")
-
-    def card_is_present(self, reader_name: str) -> bool:
-        self._do("card_is_present")
-        return self.present
-
-    def pin_tries_left(self, reader_name: str) -> int | None:
-        self._do("pin_tries_left")
-        return self.counter
-
-    def reset_card(self, reader_name: str) -> None:
-        self._do("reset_card")
-
-    @contextmanager
-    def open_card(self, module: Path, reader_name: str) -> Iterator["Desk"]:
-        self._do("open_card")
-        try:
-            yield self
-        finally:
-            self.calls.append("close")
-
-    def certificates(self) -> tuple[TokenCertificate, ...]:
-        self._do("certificates")
-        return (TokenCertificate(0, b"\1", "authentication", self.certificate),)
-
-    def tries_left(self, slot_id: int) -> int | None:
-        self._do("tries_left")
-        return self.flags
-
-    def login(self, slot_id: int, pin: Pin) -> None:
-        self._do("login")
-        if pin.reveal() != PIN:
-            self.counter = None if self.counter is None else self.counter - 1
-            raise PinIncorrect(self.flags)
-
-    def sign_digest(
-        self, certificate: TokenCertificate, algorithm: KeyAlgorithm, digest: bytes, hash_: HashName
-    ) -> bytes:
-        self._do("sign")
-        assert isinstance(LEAF.key, ec.EllipticCurvePrivateKey)
-        der = LEAF.key.sign(digest, ec.ECDSA(Prehashed(hashes.SHA256())))
-        return bytes(64) if self.corrupt else der_to_raw(der, 32)
-
-
-def run(
-    desk: Desk,
-    nonce: str = "",
-    *,
-    origin: str = ORIGIN,
-    pin: Callable[[], str] = lambda: PIN,
-    shown: list[PinQuestion] | None = None,
-    accepted: UnconfirmedOriginAccepted | None = None,
-    may_spend_final_try: bool = False,
-) -> AuthenticationToken:
-    return authenticate(
-        origin,
-        nonce or challenge(),
-        ORIGINS,
-        Path("/usr/lib/module.so"),
-        PromptPinSource(pin),
-        at=AT,
-        show=(list[PinQuestion]() if shown is None else shown).append,
-        accepted=accepted,
-        may_spend_final_try=may_spend_final_try,
-        cards=CardAccess(readers=desk, open_card=desk.open_card),
-    )
-
+from tests.support.card_desk import (
+    LEAF,
+    ORIGIN,
+    PIN,
+    PLAIN_NONCE,
+    Desk,
+    challenge,
+    run,
+)
+from tests.support.certificates import development_like_pki, issue
 
 ACCEPTED = UnconfirmedOriginAccepted(ORIGIN)
 
@@ -234,10 +126,10 @@ def test_a_locked_card_stays_locked_also_when_the_final_try_may_be_spent() -> No
 
 
 def test_no_certificate_no_pin() -> None:
-    desk = Desk(certificate=b"\x30\x00")
+    desk = Desk(certificates_der=(b"\x30\x00",))
     with pytest.raises(CertificateNotSuitable):
         run(desk, pin=never)
-    assert desk.calls[-2:] == ["close", "reset_card"]
+    assert desk.calls[-3:] == ["close", "reset_card", "card_has_gone"]
 
 
 @pytest.mark.parametrize(
@@ -276,9 +168,41 @@ def test_a_device_error_is_called_by_its_cause(present: bool, error: type[TokenE
 
 
 def test_a_reset_that_fails_hides_nothing() -> None:
-    desk = Desk(fails={"reset_card": CardRemoved("out"), "login": PinLocked("locked")})
+    desk = Desk(fails={"login": PinLocked("locked")})
+
+    def locked() -> str:
+        desk.fails["reset_card"] = CardRemoved("out")
+        return PIN
+
     with pytest.raises(PinLocked):
-        run(desk)
+        run(desk, pin=locked)
+
+
+def test_a_card_that_another_program_holds_is_not_used() -> None:
+    desk = Desk(fails={"reset_card": TokenBusy("held")})
+    with pytest.raises(TokenBusy):
+        run(desk, pin=never)
+    assert "open_card" not in desk.calls
+
+
+def test_the_last_wrong_try_is_a_locked_card() -> None:
+    with pytest.raises(PinLocked, match="the last try"):
+        run(Desk(counter=1), pin=lambda: "000000", may_spend_final_try=True)
+
+
+def test_a_pin_pad_is_told_and_nobody_asks_for_the_pin() -> None:
+    desk, shown = Desk(pin_pad=True), list[PinQuestion]()
+    assert run(desk, pin=never, shown=shown)["algorithm"] == "ES256"
+    assert [question.on_pin_pad for question in shown] == [True]
+
+
+def test_the_person_chooses_among_several_certificates() -> None:
+    other = issue(replace(development_like_pki().leaf_spec, key=LEAF.key, serial=77)).der
+    desk = Desk(certificates_der=(LEAF.der, other))
+    with pytest.raises(CertificateAmbiguous):
+        run(desk, pin=never)
+    token = run(desk, choice=1)
+    assert base64.b64decode(token["unverifiedCertificate"]) == other
 
 
 def test_an_interrupted_program_closes_the_card() -> None:
@@ -306,10 +230,11 @@ def test_the_whole_way() -> None:
     desk, shown, nonce = Desk(), list[PinQuestion](), challenge()
     token = run(desk, nonce, shown=shown)
     assert desk.calls == [
-        *("wait_for_card", "pin_tries_left", "open_card", "certificates", "login", "sign"),
-        *("close", "reset_card"),
+        *("wait_for_card", "reset_card", "open_card", "pin_tries_left", "certificates", "login"),
+        *("sign", "close", "reset_card"),
     ]
-    assert shown == [PinQuestion(ORIGIN, True, "Bat Bold p256", 3)]
+    ends_at = LEAF.certificate.not_valid_after_utc
+    assert shown == [PinQuestion(ORIGIN, True, "Bat Bold p256", 3, ends_at, on_pin_pad=False)]
     assert base64.b64decode(token["unverifiedCertificate"]) == LEAF.der
     public_key = LEAF.certificate.public_key()
     assert isinstance(public_key, ec.EllipticCurvePublicKey)

@@ -1,5 +1,6 @@
 """Which certificate a person authenticates with."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,11 +10,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from pkcs11_bridge.agent.certificate_choice import choose
+from pkcs11_bridge.agent.certificate_choice import AuthenticationCertificate, choose
 from pkcs11_bridge.agent.errors import (
     CardSignatureInvalid,
     CertificateAmbiguous,
+    CertificateExpired,
     CertificateNotSuitable,
+    CertificateNotYetValid,
+    SigningCertificateOnly,
 )
 from pkcs11_bridge.encoding import der_to_raw
 from pkcs11_bridge.mechanisms import KeyAlgorithm
@@ -95,8 +99,36 @@ def test_without_extended_usage_the_one_that_is_not_for_signing() -> None:
     assert choose(stored(BOTH_USES, NO_EKU), NOW).stored.id == b"\1"
 
 
-def test_an_expired_one_is_chosen_if_it_is_all_there_is() -> None:
-    assert choose(stored(OLD, SIGNING), NOW).stored.id == b"\0"
+def test_what_is_not_valid_now_is_told_plainly() -> None:
+    with pytest.raises(CertificateExpired) as expired:
+        choose(stored(OLD, SIGNING), NOW)
+    assert expired.value.ended_at == OLD.not_after
+    early = replace(AUTHENTICATION, not_before=NOW + timedelta(days=1))
+    with pytest.raises(CertificateNotYetValid) as not_yet:
+        choose(stored(early), NOW)
+    assert not_yet.value.begins_at == early.not_before
+
+
+def test_a_card_for_signing_only_is_told_plainly() -> None:
+    with pytest.raises(SigningCertificateOnly):
+        choose(stored(SIGNING), NOW)
+    with pytest.raises(CertificateNotSuitable) as caught:
+        choose(stored(replace(AUTHENTICATION, key_usage=key_usage("key_encipherment"))), NOW)
+    assert not isinstance(caught.value, SigningCertificateOnly)
+
+
+def test_the_person_chooses_among_those_that_nothing_tells_apart() -> None:
+    asked: list[list[str]] = []
+
+    def second(candidates: Sequence[AuthenticationCertificate]) -> AuthenticationCertificate:
+        asked.append([candidate.label for candidate in candidates])
+        return candidates[1]
+
+    several = stored(AUTHENTICATION, SIGNING, replace(AUTHENTICATION, serial=7), OLD)
+    assert choose(several, NOW, second).stored.id == b"\2"
+    assert asked == [["certificate 0", "certificate 2"]]
+    assert choose(stored(AUTHENTICATION, SIGNING), NOW, second).issuer == "Test Citizen CA"
+    assert len(asked) == 1
 
 
 def test_broken_certificates_do_not_hide_a_good_one() -> None:
