@@ -150,6 +150,20 @@ class VirtualReader:
         """Unblock the card's PIN, as an issuer's desk does."""
         self._ask("restore-tries")
 
+    def restart_service(self) -> None:
+        """Begin the PC/SC service anew, with the card in, and wait until programs can see it.
+
+        Raises:
+            CardCommandRefused: The reader was started through sudo, and root was given up.
+        """
+        self._ask("restart-service")
+        self._await_card(_CARD_PRESENT)
+
+    @property
+    def control_socket(self) -> Path:
+        """Where a program beside this one can ask the card (``control.ask``)."""
+        return self._running().control
+
     def state(self) -> CardState:
         """Ask the card how it is."""
         return self._ask("state")

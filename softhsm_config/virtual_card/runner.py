@@ -12,6 +12,7 @@ import select
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -85,18 +86,61 @@ class RuntimeLayout:
         (self.readers / "reader.conf").write_text(text, encoding="ascii")
 
 
+class PcscService:
+    """The pcscd of this namespace, which can be begun anew while the card's process goes on."""
+
+    def __init__(self, layout: RuntimeLayout) -> None:
+        self._layout = layout
+        self._changing = threading.Lock()
+        self._process = _pcscd(layout)
+
+    def restart(self) -> None:
+        """End pcscd and start another one.
+
+        Raises:
+            CardCommandRefused: root was given up, and it needs root.
+        """
+        with self._changing:
+            if not _end(self._process):
+                raise CardCommandRefused("pcscd cannot be ended by this user")
+            self._process = _pcscd(self._layout)
+
+    def wait(self, parent: TextIO) -> int:
+        """Wait until the parent goes (0) or pcscd dies unasked (1)."""
+        while True:
+            process = self._process
+            ended = os.pidfd_open(process.pid)
+            try:
+                readable, _, _ = select.select([parent.fileno(), ended], [], [])
+            finally:
+                os.close(ended)
+            if parent.fileno() in readable:
+                return 0
+            with self._changing:
+                if process is self._process:
+                    return 1
+
+    def end(self) -> None:
+        """End pcscd."""
+        _end(self._process)
+
+
 class CardControl:
     """What the control socket can ask of the card."""
 
-    def __init__(self, image: CardImage, card: Card, insertion: Insertion) -> None:
+    def __init__(
+        self, image: CardImage, card: Card, insertion: Insertion, service: PcscService
+    ) -> None:
         self._image = image
         self._card = card
         self._insertion = insertion
+        self._service = service
         self._commands: dict[str, Callable[[Question], None]] = {
             "insert": lambda _: insertion.insert(),
             "remove": lambda _: insertion.remove(),
             "faults": lambda question: card.set_faults(Faults(**question["faults"])),
             "restore-tries": lambda _: image.restore_tries(),
+            "restart-service": lambda _: self._restart_service(),
             "state": lambda _: None,
         }
 
@@ -113,6 +157,11 @@ class CardControl:
             "faults": self._card.faults.to_json(),
         }
 
+    def _restart_service(self) -> None:
+        self._insertion.remove()
+        self._service.restart()
+        self._insertion.insert()
+
 
 def run(directory: Path, image_directory: Path, *, traced: bool) -> int:
     """Serve one card until standard input ends; returns the exit status.
@@ -127,8 +176,8 @@ def run(directory: Path, image_directory: Path, *, traced: bool) -> int:
         try:
             isolation.raise_loopback()
             isolation.hide_the_machine(layout.sockets, layout.empty)
-            pcscd = _pcscd(layout)
-            stack.callback(_end, pcscd)
+            service = PcscService(layout)
+            stack.callback(service.end)
             isolation.become_owner_of(directory)
             image = CardImage.open(image_directory)
             stack.enter_context(image.locked())
@@ -137,13 +186,14 @@ def run(directory: Path, image_directory: Path, *, traced: bool) -> int:
             insertion = Insertion(card, address, wait_seconds=_START_SECONDS)
             stack.callback(insertion.remove)
             insertion.insert()
-            control = ControlServer(layout.control, CardControl(image, card, insertion).handle)
+            asked = CardControl(image, card, insertion, service)
+            control = ControlServer(layout.control, asked.handle)
             stack.callback(control.close)
         except (SofthsmConfigError, OSError) as e:
             _say({"failed": str(e)})
             return 1
         _say({"ready": True})
-        status = _wait(pcscd, sys.stdin)
+        status = service.wait(sys.stdin)
     if status == 0:
         # The parent may have been killed: nobody else would clear up.
         shutil.rmtree(directory, ignore_errors=True)
@@ -162,25 +212,17 @@ def _pcscd(layout: RuntimeLayout) -> subprocess.Popen[bytes]:
         )
 
 
-def _wait(pcscd: subprocess.Popen[bytes], parent: TextIO) -> int:
-    """Wait until the parent goes (0) or pcscd dies (1)."""
-    ended = os.pidfd_open(pcscd.pid)
-    try:
-        readable, _, _ = select.select([parent.fileno(), ended], [], [])
-    finally:
-        os.close(ended)
-    return 0 if parent.fileno() in readable else 1
-
-
-def _end(pcscd: subprocess.Popen[bytes]) -> None:
+def _end(pcscd: subprocess.Popen[bytes]) -> bool:
+    """Whether it could be ended here; else the end of the process namespace ends it."""
     try:
         pcscd.terminate()
         pcscd.wait(_STOP_SECONDS)
     except PermissionError:
-        return  # root was given up; the end of the process namespace ends it
+        return False  # root was given up
     except subprocess.TimeoutExpired:
         pcscd.kill()
         pcscd.wait()
+    return True
 
 
 def _no_trace(_: str) -> None:

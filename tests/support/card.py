@@ -31,6 +31,9 @@ NOW = datetime(2026, 11, 15, 12, 0, 0, tzinfo=UTC)
 PIN = "271828"
 WRONG_PIN = "314159"
 CARD_EXPIRY = date(2031, 11, 15)
+PLAIN_READER = "Tamga Virtual Reader"
+YUBIKEY_READER = "Yubico YubiKey OTP+FIDO+CCID"
+"""ykcs11 looks at readers of such a name alone; OpenSC looks at all."""
 BASE_URL = "http://127.0.0.1:8480"
 CITIZEN = Citizen(given_name="Сараа", surname="Батын", civil_id="100000000001")
 
@@ -96,11 +99,11 @@ class CardRig:
         return self.opensc("pkcs11-tool", "--module", str(opensc_module()), *arguments)
 
 
-def _rig(directory: Path, keys: dict[Slot, CardAlgorithm]) -> Iterator[CardRig]:
+def _rig(directory: Path, keys: dict[Slot, CardAlgorithm], reader_name: str) -> Iterator[CardRig]:
     image = CardImage.create(directory / "card", pin=PIN, keys=keys, expires=CARD_EXPIRY)
     pki = software_pki(directory / "pki")
     certificates = pki.issue_citizen_card(image, CITIZEN, NOW)
-    with VirtualReader(image.directory, traced=True) as reader:
+    with VirtualReader(image.directory, reader_name=reader_name, traced=True) as reader:
         yield CardRig(reader, image, certificates, pki)
         report_card(opensc_module(), reader.process_id, _kind_of(keys), reader.state().signatures)
 
@@ -111,17 +114,17 @@ def _kind_of(keys: dict[Slot, CardAlgorithm]) -> str:
 
 @pytest.fixture(scope="session")
 def running_rsa_card(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CardRig]:
-    yield from _rig(tmp_path_factory.mktemp("rsa-card"), dict(RSA_LOGIN_KEYS))
+    yield from _rig(tmp_path_factory.mktemp("rsa-card"), dict(RSA_LOGIN_KEYS), YUBIKEY_READER)
 
 
 @pytest.fixture(scope="session")
 def running_ec_card(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CardRig]:
-    yield from _rig(tmp_path_factory.mktemp("ec-card"), dict(EC_LOGIN_KEYS))
+    yield from _rig(tmp_path_factory.mktemp("ec-card"), dict(EC_LOGIN_KEYS), PLAIN_READER)
 
 
 @pytest.fixture
 def card_rig(running_rsa_card: CardRig) -> CardRig:
-    """A card that logs in with RSA-2048, inserted, tries restored, no faults."""
+    """A card that logs in with RSA-2048, in a YubiKey's reader; inserted, tries restored."""
     running_rsa_card.restore()
     return running_rsa_card
 

@@ -21,7 +21,7 @@ from softhsm_config.virtual_card.faults import Faults
 from softhsm_config.virtual_card.reader import VirtualReader
 from softhsm_config.virtual_card.runner import RuntimeLayout
 from softhsm_config.virtual_card.slots import Slot
-from tests.support.card import PIN, WRONG_PIN, CardRig
+from tests.support.card import PIN, WRONG_PIN, YUBIKEY_READER, CardRig
 
 MESSAGE = b"what the card signs"
 # OpenSC numbers PIV objects 01 (9A), 02 (9C).
@@ -51,7 +51,7 @@ def sign_rsa(rig: CardRig, tmp_path: Path, pin: str = PIN) -> bytes:
 
 def test_opensc_sees_the_reader_and_both_certificates(card_rig: CardRig, tmp_path: Path) -> None:
     readers = card_rig.opensc("opensc-tool", "--list-readers").stdout
-    assert "Tamga Virtual Reader" in readers
+    assert YUBIKEY_READER in readers
     listed = card_rig.pkcs11_tool("--list-objects", "--type", "cert").stdout
     assert "Certificate for PIV Authentication" in listed
     assert "Certificate for Digital Signature" in listed

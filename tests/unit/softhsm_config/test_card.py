@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -23,7 +24,7 @@ from softhsm_config.virtual_card.control import ControlServer
 from softhsm_config.virtual_card.faults import Faults
 from softhsm_config.virtual_card.insertion import Insertion
 from softhsm_config.virtual_card.piv import ATR
-from softhsm_config.virtual_card.runner import CardControl
+from softhsm_config.virtual_card.runner import CardControl, PcscService
 from softhsm_config.virtual_card.slots import Slot
 from softhsm_config.virtual_card.vpcd import ReaderConnection
 
@@ -195,7 +196,8 @@ def test_control_commands(
 ) -> None:
     insertion = Insertion(card, address_of(listener), wait_seconds=1)
     path = tmp_path / "control"
-    server = ControlServer(path, CardControl(image, card, insertion).handle)
+    service = cast("PcscService", None)  # no pcscd here: nothing asks for its restart
+    server = ControlServer(path, CardControl(image, card, insertion, service).handle)
     try:
 
         def ask(command: str, **arguments: object) -> dict[str, object]:

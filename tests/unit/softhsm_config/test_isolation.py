@@ -9,12 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from softhsm_config.errors import IsolationUnavailable, ProgramMissing, ReaderFailed
-from softhsm_config.modules import opensc_module, softhsm_module
+from softhsm_config.errors import (
+    CardCommandRefused,
+    IsolationUnavailable,
+    ProgramMissing,
+    ReaderFailed,
+)
+from softhsm_config.modules import opensc_module, softhsm_module, ykcs11_module
 from softhsm_config.virtual_card import __main__ as command_line
 from softhsm_config.virtual_card import isolation, reader, runner
 from softhsm_config.virtual_card.reader import VirtualReader
-from softhsm_config.virtual_card.runner import RuntimeLayout
+from softhsm_config.virtual_card.runner import PcscService, RuntimeLayout
 
 
 @pytest.fixture
@@ -170,6 +175,7 @@ def test_loopback_can_be_raised_where_it_is_up_already(socket_enabled: None) -> 
 def test_modules_are_found_and_their_absence_is_named(tmp_path: Path) -> None:
     assert softhsm_module().name == "libsofthsm2.so"
     assert opensc_module().name == "opensc-pkcs11.so"
+    assert ykcs11_module().name == "libykcs11.so.2"
     with pytest.raises(ProgramMissing, match="softhsm2"):
         softhsm_module(tmp_path)
     found = tmp_path / "lib" / "aarch64-linux-gnu" / "opensc-pkcs11.so"
@@ -194,11 +200,23 @@ def program(text: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE)
 
 
-def test_the_runner_ends_when_pcscd_does() -> None:
+def test_the_runner_ends_when_pcscd_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     read_end, write_end = os.pipe()
     with program("pass") as ended, os.fdopen(read_end) as parent:
-        assert runner._wait(ended, parent) == 1
+        monkeypatch.setattr(runner, "_pcscd", lambda _: ended)
+        service = PcscService(RuntimeLayout(tmp_path))
+        assert service.wait(parent) == 1
+        service.end()
     os.close(write_end)
+
+
+def test_pcscd_that_cannot_be_ended_is_not_begun_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(runner, "_pcscd", lambda _: None)
+    monkeypatch.setattr(runner, "_end", lambda _: False)
+    with pytest.raises(CardCommandRefused):
+        PcscService(RuntimeLayout(tmp_path)).restart()
 
 
 def test_pcscd_is_ended_also_when_it_does_not_want_to(monkeypatch: pytest.MonkeyPatch) -> None:
