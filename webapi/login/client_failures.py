@@ -119,6 +119,55 @@ ADVICE: Mapping[str, Advice] = MappingProxyType(
             en="This kind of card is not supported.",
             reportable=True,
         ),
+        "pin-unusable": Advice(
+            mn="Картын ПИН код тавигдаагүй эсвэл хугацаа нь дууссан. Карт олгосон газарт "
+            "хандана уу.",
+            en="The card has no PIN yet, or it has expired. Go to the office that issued the card.",
+        ),
+        "canceled-at-device": Advice(
+            mn="Уншигч дээр ПИН код оруулахыг цуцалсан эсвэл хугацаа дууссан. Дахин эхэлнэ үү.",
+            en="Typing the PIN on the reader was cancelled or took too long. Start again.",
+        ),
+        "token-busy": Advice(
+            mn="Картыг өөр программ ашиглаж байна. Түүнийг хааж, дахин оролдоно уу.",
+            en="Another program is using the card. Close it and try again.",
+        ),
+        "device-unavailable": Advice(
+            mn="Карт эсвэл уншигч ажилласангүй. Картаа сугалаад хийж, дахин оролдоно уу.",
+            en="The card or the reader failed. Take the card out, put it in, and try again.",
+            reportable=True,
+        ),
+        "token-ambiguous": Advice(
+            mn="Хэд хэдэн уншигчид карт байна. Нэгийг нь үлдээнэ үү.",
+            en="Several readers hold a card. Leave one card in.",
+        ),
+        "module-unusable": Advice(
+            mn="Картын PKCS#11 модуль суугаагүй эсвэл ажиллахгүй байна.",
+            en="The card's PKCS#11 module is not installed or does not work.",
+            reportable=True,
+        ),
+        "signing-certificate-only": Advice(
+            mn="Карт дээр зөвхөн баримтад гарын үсэг зурах гэрчилгээ байна; нэвтрэх гэрчилгээ "
+            "алга.",
+            en="The card holds certificates for signing documents only, and none for signing in.",
+        ),
+        "certificate-expired": Advice(
+            mn="Картын гэрчилгээний хугацаа дууссан. Компьютерын цаг зөв бол карт олгосон газарт "
+            "хандаж сунгуулна уу.",
+            en="The card's certificate has expired. If the clock of your computer is right, have "
+            "it renewed by the office that issued the card.",
+        ),
+        "certificate-not-yet-valid": Advice(
+            mn="Картын гэрчилгээ хараахан хүчинтэй болоогүй байна. Компьютерынхаа цагийг "
+            "шалгана уу.",
+            en="The card's certificate is not valid yet. Check the clock of your computer.",
+        ),
+        "certificate-ambiguous": Advice(
+            mn="Карт дээр хэд хэдэн нэвтрэх гэрчилгээ байна. Картын программ дээр нэгийг нь "
+            "сонгоно уу.",
+            en="The card holds several certificates for signing in. Choose one in the card "
+            "program.",
+        ),
         "certificate-not-suitable": Advice(
             mn="Карт дээр нэвтрэх гэрчилгээ алга.",
             en="The card holds no certificate for signing in.",
