@@ -149,6 +149,22 @@ class ExtractableKey(Misconfigured):
         self.attribute = attribute
 
 
+class KeyNotLocal(Misconfigured):
+    """The token does not say of a key that it was made in it."""
+
+
+class KeyRetiredOnToken(Misconfigured):
+    """The key was marked as retired: its token lets it sign nothing."""
+
+
+class CertificateOfAnotherKey(Misconfigured):
+    """The certificate is not of the key that it is meant for."""
+
+
+class MarkRefused(Misconfigured):
+    """The token does not let a key be marked as retired; the settings alone say it."""
+
+
 class UnsafePinSource(Misconfigured):
     """The PIN file can be read by others, belongs to another user, or is not a plain file."""
 

@@ -100,25 +100,9 @@ class FilePinSource:
             PinSourceUnreadable: no file, not UTF-8, empty or too long.
             UnsafePinSource: not a plain file, another owner, or group or others may touch it.
         """
-        try:
-            # Opened first and judged by its descriptor: no other file can slip in between.
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as e:
-            raise PinSourceUnreadable(f"the PIN file {self.path} cannot be opened") from e
-        try:
-            self._refuse_unsafe(os.fstat(descriptor))
-            content = os.read(descriptor, MAX_PIN_BYTES + 2)
-        finally:
-            os.close(descriptor)
-        try:
-            return Pin(content.decode("utf-8").removesuffix("\n"))
-        except UnicodeDecodeError:
-            # Without the cause: its text would show the bytes.
-            raise PinSourceUnreadable(f"the PIN file {self.path} is not UTF-8") from None
+        return read_pin_file(self.path, self._refuse_unsafe)
 
     def _refuse_unsafe(self, status: os.stat_result) -> None:
-        if not stat.S_ISREG(status.st_mode):
-            raise UnsafePinSource(f"{self.path} is not a plain file")
         if status.st_uid != os.geteuid():
             raise UnsafePinSource(f"{self.path} belongs to another user")
         if status.st_mode & 0o077:
@@ -134,6 +118,36 @@ class PromptPinSource:
     def read(self) -> Pin:
         """Ask once; raises PinSourceUnreadable when nothing was typed."""
         return Pin(self.ask())
+
+
+def read_pin_file(path: Path, refuse_unsafe: Callable[[os.stat_result], None]) -> Pin:
+    """The PIN that a file holds.
+
+    Args:
+        path: opened first and judged by its descriptor: no other file can slip in between.
+        refuse_unsafe: raises UnsafePinSource where owner or mode are wrong.
+
+    Raises:
+        PinSourceUnreadable: no file, not UTF-8, empty or too long.
+        UnsafePinSource: as told, or not a plain file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as e:
+        raise PinSourceUnreadable(f"the PIN file {path} cannot be opened") from e
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnsafePinSource(f"{path} is not a plain file")
+        refuse_unsafe(status)
+        content = os.read(descriptor, MAX_PIN_BYTES + 2)
+    finally:
+        os.close(descriptor)
+    try:
+        return Pin(content.decode("utf-8").removesuffix("\n"))
+    except UnicodeDecodeError:
+        # Without the cause: its text would show the bytes.
+        raise PinSourceUnreadable(f"the PIN file {path} is not UTF-8") from None
 
 
 def tries_left(token_flags: int, *, count_low_means_two: bool) -> int | None:

@@ -364,10 +364,11 @@ class TokenSessions:
         with translating():
             # A token that opens no session spends no try: found out before anything is counted.
             token.open().close()
+        argument = pin.login_argument(int(token.flags))
         latch.arm(pin, refused_before=pin_was_refused_before(int(token.flags)))
         try:
             with translating():
-                session = token.open(user_pin=pin.reveal())
+                session = token.open(user_pin=argument)
         except PinIncorrect as e:
             latch.refused()
             raise objects.pin_refusal(token, module.description) from e

@@ -64,6 +64,11 @@ class Pkcs11Uri:
             type=_object_type(_text(attributes, "type")),
         )
 
+    def selects(self, key: "Pkcs11Uri") -> bool:
+        """Whether token, label, id and type, as far as this URI fixes them, are the key's own."""
+        parts = ("token", "object", "id", "type")
+        return all(getattr(self, part) in {None, getattr(key, part)} for part in parts)
+
     def __str__(self) -> str:
         parts = []
         for name in ("token", "serial", "object"):

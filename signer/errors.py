@@ -53,6 +53,50 @@ class NoKeyForPurpose(SignerError):
     """This process holds no key for the purpose."""
 
 
+class KeyLifeError(SignerError):
+    """A key's place in its rotation does not allow what was asked."""
+
+
+class RotationWrong(KeyLifeError):
+    """The keys of a purpose, as declared, do not make up a rotation."""
+
+
+class KeyUnlisted(KeyLifeError):
+    """The key is not declared for the purpose."""
+
+
+class KeyInService(KeyLifeError):
+    """The key signs, or will: what was asked is for keys that do not."""
+
+
+class KeyRetired(KeyLifeError):
+    """The key is retired: it signs nothing any more."""
+
+
+class StatementError(SignerError):
+    """A statement that persons sign is not, or not yet, what it should be."""
+
+
+class StatementMalformed(StatementError):
+    """The bytes are not a statement, or not one of the kind that is wanted."""
+
+
+class StatementSignatureInvalid(StatementError):
+    """A signature of a statement does not verify."""
+
+
+class SignerNotTrusted(StatementError):
+    """A statement's signer cannot be believed to be another person, known to an authority."""
+
+
+class SignaturesMissing(StatementError):
+    """Not all who must have signed a statement did."""
+
+
+class CeremonyWrong(StatementError):
+    """A ceremony's record does not allow what was asked, or contradicts itself."""
+
+
 class SignatureInvalid(SignerError):
     """A signature does not verify under the key that it is said to be from."""
 

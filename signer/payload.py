@@ -4,6 +4,8 @@ A key serves one purpose, and the payloads of two purposes never look alike:
 login challenges begin with a label and a zero byte, checkpoints with the log's
 origin line (an audit log's with `audit.`, a ballot log's never), OCSP answers with a DER SEQUENCE
 that begins with a tagged ResponderID, revocation lists with one that begins with their version.
+A key that is to be certified signs one thing more, before it goes into service: the request for its
+certificate, a SEQUENCE that begins with the INTEGER 0, which is no list's version.
 """
 
 import hashlib
@@ -12,6 +14,9 @@ from enum import StrEnum
 from typing import Never
 
 from asn1crypto import crl as asn1_crl
+from asn1crypto import csr as asn1_csr
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp as x509_ocsp
 
 from pkcs11_bridge.agent.challenge_proof import LABEL as LOGIN_CHALLENGE_LABEL
@@ -26,6 +31,7 @@ _ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
 _EMPTY_BIT_STRING = bytes.fromhex("030100")
 _SUCCESSFUL = bytes.fromhex("0a0100")
 MAX_CRL_BYTES = 16_777_216
+MAX_CERTIFICATION_REQUEST_BYTES = 4096
 
 
 class Purpose(StrEnum):
@@ -45,6 +51,9 @@ AUDIT_ORIGIN_PREFIX = "audit."
 
 OCSP_PURPOSES = frozenset({Purpose.OCSP_CITIZEN_CA})
 CRL_PURPOSES = frozenset({Purpose.CRL_CITIZEN_CA})
+
+CERTIFIED_PURPOSES = OCSP_PURPOSES | CRL_PURPOSES
+"""Purposes whose keys need a certificate; they alone sign a request for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,3 +215,38 @@ def crl_payload(purpose: Purpose, tbs_cert_list: bytes) -> Payload:
     if not complete:
         raise PayloadRefused("a revocation list has version 2, thisUpdate and nextUpdate")
     return Payload(purpose, tbs_cert_list, _SEAL)
+
+
+def certification_request_payload(
+    purpose: Purpose, public_key: ec.EllipticCurvePublicKey, request_info: bytes
+) -> Payload:
+    """The CertificationRequestInfo of a request for a certificate (RFC 2986, section 4.1).
+
+    Whether the key is not yet in service is the caller's to check, by its rotation.
+
+    Args:
+        purpose: one of CERTIFIED_PURPOSES.
+        public_key: of the key that is to sign: the one that the request names.
+        request_info: DER.
+
+    Raises:
+        PayloadRefused: the purpose's keys have no certificates, the bytes are not such a request,
+            nobody is named in it, or it names another key.
+    """
+    if purpose not in CERTIFIED_PURPOSES:
+        raise PayloadRefused(f"a key for {purpose} has no certificate, and asks for none")
+    if len(request_info) > MAX_CERTIFICATION_REQUEST_BYTES:
+        raise PayloadRefused("the request for a certificate is too large")
+    try:
+        parsed = asn1_csr.CertificationRequestInfo.load(request_info, strict=True)
+        # asn1crypto parses a field when it is read.
+        is_first_version = parsed["version"].native == "v1"
+        names = len(parsed["subject"].chosen)
+        spki = parsed["subject_pk_info"].dump()
+    except (ValueError, TypeError) as error:
+        raise PayloadRefused("the bytes are not a CertificationRequestInfo") from error
+    if not is_first_version or not names:
+        raise PayloadRefused("a request for a certificate has version 1 and names somebody")
+    if spki != public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo):
+        raise PayloadRefused("the request is for another key's certificate")
+    return Payload(purpose, request_info, _SEAL)

@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.support.softhsm",
     "tests.support.mischief",
     "tests.support.modules",
+    "tests.support.key_desk",
 ]
 
 # These tests sign with real tokens; a run that contains them must show signatures by their modules.

@@ -57,6 +57,11 @@ class SourceLimiter:
         self._lock = threading.Lock()
         self._full_at: OrderedDict[str, datetime] = OrderedDict()
 
+    @classmethod
+    def of(cls, burst: int, per_minute: float) -> "SourceLimiter":
+        """The limiter of a limit."""
+        return cls(RateLimit(burst=burst, per_minute=per_minute))
+
     def spend(self, source: str, at: datetime, *, tokens: int = 1) -> None:
         """Take tokens out of the source's bucket, all of them or none.
 

@@ -12,7 +12,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from webapi.settings_base import Port, ResolvedPath, Section, resolve
+from webapi.settings_keys import KeySections
 from webapi.settings_responder import OcspListenerSettings
+from webapi.settings_tokens import TokenSettings, Zone
 from webapi.settings_trust import TrustSettings
 from webapi.storage.errors import DatabaseUrlUnsupported
 from webapi.storage.realm import Realm
@@ -23,10 +25,6 @@ from webapi.storage.urls import (
     role_in,
     sqlite_path,
 )
-
-Zone = Literal["login", "receipts", "pki", "audit"]
-"""Key zones, each a token with its own PIN (design, section 3)."""
-
 
 MAX_ORIGIN_LENGTH = 255
 _ORIGIN = re.compile(
@@ -149,23 +147,6 @@ class RealmDatabases(Section):
         if is_sqlite(settings.url):
             return {settings.url}
         return {str(role_in(url)) for url in (settings.url, settings.owner_url)}
-
-
-class TokenSettings(Section):
-    """[tokens.<zone>]: one PKCS#11 token."""
-
-    module: ResolvedPath = Field(description="the PKCS#11 module, a shared library")
-    token: str = Field(min_length=1, max_length=32, description="the token's label")
-    pin_file: ResolvedPath = Field(description="file with the PIN, readable by its owner alone")
-    pin_latch_directory: ResolvedPath = Field(
-        description="folder where a wrong PIN is remembered, shared by all processes"
-    )
-    sessions: int = Field(
-        default=4, ge=1, le=64, description="pooled token sessions per process, 1 to 64"
-    )
-    wait_seconds: float = Field(
-        default=5.0, gt=0, le=60, description="longest wait for a free token session"
-    )
 
 
 class LoginSettings(Section):
@@ -316,6 +297,10 @@ class Settings(Section):
     tokens: dict[Zone, TokenSettings] = Field(
         min_length=1,
         description="sections [tokens.login], [tokens.receipts], [tokens.pki], [tokens.audit]",
+    )
+    keys: KeySections = Field(
+        default={},
+        description="tables [[keys.<purpose>]], one for each key while one follows another",
     )
     login: LoginSettings = Field(default=LoginSettings(), description="the section [login]")
     ocsp_listener: OcspListenerSettings | None = Field(

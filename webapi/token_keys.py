@@ -4,19 +4,25 @@ A token is opened only by the process that signs with it, and only after the for
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
 
 from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.errors import ModuleUnusable
+from pkcs11_bridge.key_attributes import require_not_retired
 from pkcs11_bridge.keyring import TokenKey, open_key
-from pkcs11_bridge.pin import FilePinSource
+from pkcs11_bridge.pin_sources import nobody_to_ask, parse_pin_source
 from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.uri import Pkcs11Uri
 from signer.backend import SigningBackend
 from signer.hsm_backend import HsmBackend
 from signer.payload import Purpose
+from signer.rotation import KeyState, Rotated, Rotation, only_key
 from webapi.operations.metrics import Metrics
-from webapi.settings_model import Settings, Zone
+from webapi.settings_keys import rotation_of
+from webapi.settings_model import Settings
+from webapi.settings_tokens import Zone
 from webapi.supervisor import protect_memory
 from webapi.watched import WatchedBackend
 
@@ -48,16 +54,36 @@ class ZoneNotConfigured(Exception):
     """A key is asked for whose zone has no section in the settings."""
 
 
+class CertificateNotConfigured(Exception):
+    """A key signs nothing without a certificate, and no setting says where it is."""
+
+
+AskPin = Callable[[Zone], str]
+"""Asks a person for a zone's PIN; raises a TokenError where nobody can be asked."""
+
+
+def ask_nobody(_zone: Zone) -> str:
+    """As processes do; raises PinSourceUnreadable."""
+    return nobody_to_ask()
+
+
 class TokenKeys:
     """This process's tokens; nothing is opened before it is asked for.
 
     Args:
         settings: name the tokens.
         metrics: told of sessions and signatures.
+        ask_pin: asks a person for a zone's PIN, where the settings say `prompt`.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        ask_pin: AskPin = ask_nobody,
+    ) -> None:
         self._settings = settings
+        self._ask_pin = ask_pin
         self._metrics = metrics
         self._sessions: dict[Zone, TokenSessions] = {}
         development = settings.development
@@ -94,7 +120,7 @@ class TokenKeys:
         return TokenConfig(
             module=settings.module,
             uri=Pkcs11Uri(token=settings.token),
-            pin_source=FilePinSource(settings.pin_file),
+            pin_source=parse_pin_source(settings.pin_from, lambda: self._ask_pin(zone)),
             latch_directory=settings.pin_latch_directory,
             sessions=settings.sessions,
             wait_seconds=settings.wait_seconds,
@@ -115,17 +141,77 @@ class TokenKeys:
             if not config.module.is_file():
                 raise ModuleUnusable(f"tokens.{zone}: there is no module {config.module}")
 
-    def key(self, purpose: Purpose) -> TokenKey:
-        """A purpose's key on its token; raises as `backend` does."""
-        return open_key(self.token(ZONE_OF[purpose]), Pkcs11Uri(object=purpose))
+    def rotation(self, purpose: Purpose) -> Rotation:
+        """The keys of a purpose; without a section in the settings, the one that bears its name."""
+        declared = self._settings.keys.get(purpose)
+        return (
+            only_key(str(Pkcs11Uri(object=purpose))) if declared is None else rotation_of(declared)
+        )
 
-    def backend(self, purposes: Iterable[Purpose]) -> SigningBackend:
-        """What signs for these purposes under permits; their keys are looked up now.
+    def certificate_file(self, purpose: Purpose, uri: str) -> Path | None:
+        """Where the certificate of a purpose's key is; None where no setting names a place.
+
+        What [ocsp_listener] names is of the key that is declared current.
+        """
+        declared = self._settings.keys.get(purpose, ())
+        for one in declared:
+            if one.key == uri and (one.certificate or one.state is not KeyState.CURRENT):
+                return one.certificate
+        listener = self._settings.ocsp_listener
+        if listener is None:
+            return None
+        return {
+            Purpose.OCSP_CITIZEN_CA: listener.delegate_certificate,
+            Purpose.CRL_CITIZEN_CA: listener.crl_certificate,
+        }.get(purpose)
+
+    def require_certificate_file(self, purpose: Purpose, uri: str) -> Path:
+        """The same for a key that cannot sign without; raises CertificateNotConfigured."""
+        path = self.certificate_file(purpose, uri)
+        if path is None:
+            raise CertificateNotConfigured(f"[[keys.{purpose}]]: {uri} needs a `certificate`")
+        return path
+
+    def key(self, purpose: Purpose, *, at: datetime) -> TokenKey:
+        """The key that is current at a time, on its token; raises as `key_named` does."""
+        return self.key_named(purpose, self.rotation(purpose).current(at).key)
+
+    def key_named(self, purpose: Purpose, uri: str) -> TokenKey:
+        """One of a purpose's keys, on its token.
+
+        Raises:
+            ZoneNotConfigured: the settings have no such token.
+            pkcs11_bridge.errors.KeyRetiredOnToken: the token lets it sign nothing any more.
+            pkcs11_bridge.errors.TokenError: the key cannot be had.
+        """
+        sessions = self.token(ZONE_OF[purpose])
+        key = open_key(sessions, Pkcs11Uri.parse(uri))
+        require_not_retired(sessions, key.uri)
+        return key
+
+    def backend(self, purposes: Iterable[Purpose], *, at: datetime) -> SigningBackend:
+        """What signs for these purposes under permits, by the keys that are current at a time.
 
         Raises:
             ZoneNotConfigured, pkcs11_bridge.errors.TokenError: a key cannot be had.
         """
-        keys = {purpose: self.key(purpose) for purpose in purposes}
+        return self._backend({purpose: self.key(purpose, at=at) for purpose in purposes})
+
+    def backends(self, purpose: Purpose) -> Rotated[SigningBackend]:
+        """What signs for a purpose, for each key that does now or will by itself.
+
+        Raises:
+            ZoneNotConfigured, pkcs11_bridge.errors.TokenError: a key cannot be had.
+        """
+        rotation = self.rotation(purpose)
+        made = {term.key: self.backend_named(purpose, term.key) for term in rotation.signing}
+        return Rotated(rotation, made)
+
+    def backend_named(self, purpose: Purpose, uri: str) -> SigningBackend:
+        """What signs for a purpose by one key, whatever its state; raises as `key_named` does."""
+        return self._backend({purpose: self.key_named(purpose, uri)})
+
+    def _backend(self, keys: Mapping[Purpose, TokenKey]) -> SigningBackend:
         return WatchedBackend(HsmBackend(keys), self._metrics)
 
     def _new_sessions(self, zone: Zone) -> TokenSessions:

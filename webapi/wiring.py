@@ -10,12 +10,10 @@ from functools import cached_property, partial
 from importlib.metadata import version
 from urllib.parse import urlsplit
 
-import structlog
 from flask import Flask
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
-from signer.backend import PayloadSigner
 from signer.errors import ChallengeStockEmpty
 from signer.login.authenticate import LoginRules, authenticate
 from signer.login.challenge import OWNER as LOGIN_OWNER
@@ -24,6 +22,7 @@ from signer.payload import Purpose
 from signer.range_signer import LOGIN_CHALLENGE_RANGE, RangeSigner, RangeTerms
 from signer.receipts.growth import SilentObserver
 from signer.receipts.tile_store import TileFolder
+from signer.rotation import Rotated
 from webapi import clock
 from webapi.app import Area, Services, create_app
 from webapi.audit_anew import RealmAudit
@@ -40,9 +39,11 @@ from webapi.limits import RateLimit, SourceLimiter
 from webapi.login.service import LoginService
 from webapi.login.sessions import SessionPolicy
 from webapi.ocsp_listener import Listener, make_listener
+from webapi.ocsp_rotation import rotating_listener
 from webapi.operations.metrics import JobAction, Metrics
 from webapi.operations.readiness import Check, Readiness
 from webapi.put_back import Containment, compare_audit_log
+from webapi.range_signers import range_signers
 from webapi.settings_model import Settings
 from webapi.statuses import STATUS_REFRESH_SECONDS, refresh_job, status_source
 from webapi.storage.audit_generations import SqlAuditGenerations
@@ -59,7 +60,7 @@ from webapi.storage.registrations import SqlRegistrationStore
 from webapi.storage.salt_keys import FileSaltVault
 from webapi.storage.sessions import SqlSessionStore
 from webapi.storage.status_answers import SqlAnswerStore
-from webapi.token_keys import TokenKeys, ZoneNotConfigured
+from webapi.token_keys import AskPin, TokenKeys, ZoneNotConfigured, ask_nobody
 from webapi.trust_settings import trust_store_of
 from webapi.watched import (
     AuditGauge,
@@ -70,8 +71,6 @@ from webapi.watched import (
     WatchedLogStore,
     WatchedPermitLedger,
 )
-
-_log = structlog.get_logger(__name__)
 
 LOG_PURPOSES = (Purpose.RECEIPT_LOG, Purpose.RECEIPT_LOG_ED25519)
 RECEIPT_WAIT_SECONDS = 1.0
@@ -94,11 +93,12 @@ _REALMS_OF_WEB = (Realm.LOGIN, Realm.BALLOTS)
 class Wiring:
     """Makes this process's objects out of the settings; close it at the end.
 
-    Nothing is opened before it is asked for.
+    Nothing is opened before it is asked for; a PIN, where the settings say `prompt`, of `ask_pin`.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ask_pin: AskPin = ask_nobody) -> None:
         self.settings = settings
+        self._ask_pin = ask_pin
         self._engines: dict[Realm, Engine] = {}
         self._closing = ExitStack()
 
@@ -124,7 +124,7 @@ class Wiring:
     @cached_property
     def keys(self) -> TokenKeys:
         """The keys on their tokens."""
-        return TokenKeys(self.settings, self.metrics)
+        return TokenKeys(self.settings, self.metrics, self._ask_pin)
 
     def close(self) -> None:
         """Release log locks, log out of every token that was opened, close the databases.
@@ -138,22 +138,23 @@ class Wiring:
         self._engines.clear()
         self.__dict__.pop("_ocsp_listener", None)
 
-    def range_signer(self, purpose: Purpose, terms: RangeTerms, *, owner: str) -> PayloadSigner:
-        """A signer for a purpose of high rate; its ranges end when the wiring is closed.
+    def range_signers(
+        self, purpose: Purpose, terms: RangeTerms, *, owner: str
+    ) -> Rotated[RangeSigner]:
+        """Signers for a purpose of high rate; their ranges end when the wiring is closed.
 
         Raises:
-            ZoneNotConfigured, pkcs11_bridge.errors.TokenError: the key cannot be had.
+            ZoneNotConfigured, pkcs11_bridge.errors.TokenError: a key cannot be had.
         """
-        signer = RangeSigner(
-            self.keys.backend([purpose]),
-            WatchedPermitLedger(self.engine(REALM_OF[purpose]), REALM_OF[purpose], self.metrics),
+        realm = REALM_OF[purpose]
+        return range_signers(
+            self.keys.backends(purpose),
+            WatchedPermitLedger(self.engine(realm), realm, self.metrics),
             purpose=purpose,
             owner=owner,
             terms=terms,
-            failed=_tell_range_failed,
+            closing=self._closing,
         )
-        self._closing.callback(signer.close)
-        return signer
 
     @property
     def stock_policy(self) -> StockPolicy:
@@ -192,10 +193,11 @@ class Wiring:
         )
 
     def ocsp_application(self) -> Flask:
-        """The responder's plain-HTTP listener; it signs with its delegate's key alone.
+        """The responder's plain-HTTP listener; it signs with its delegates' keys alone.
 
         Raises:
             ZoneNotConfigured: no [ocsp_listener], or no token for its key.
+            CertificateNotConfigured: a key that signs, or will, has no certificate of its own.
             ocsp.errors.ResponderMisconfigured: certificates and key do not belong together.
         """
         return self._ocsp_listener.application
@@ -214,12 +216,17 @@ class Wiring:
         listener = self.settings.ocsp_listener
         if listener is None:
             raise ZoneNotConfigured("there is no section [ocsp_listener]")
-        return make_listener(
+        return rotating_listener(
             listener,
-            signer_for=partial(self.range_signer, owner=listener.ca),
-            engine=self.engine(Realm.PKI),
-            compare=partial(self.compare_audit, Realm.PKI),
-            metrics=self.metrics,
+            certificate_file=partial(self.keys.require_certificate_file, Purpose.OCSP_CITIZEN_CA),
+            range_signers=partial(self.range_signers, owner=listener.ca),
+            make=partial(
+                make_listener,
+                engine=self.engine(Realm.PKI),
+                compare=partial(self.compare_audit, Realm.PKI),
+                metrics=self.metrics,
+            ),
+            clock=clock.now,
         )
 
     def worker_lease(self) -> WorkerLease:
@@ -233,17 +240,18 @@ class Wiring:
 
     def _jobs(self) -> Iterator[tuple[str, JobAction, float]]:
         challenges = WatchedChallenges(self.engine(Realm.LOGIN), self.metrics)
-        login_signer = self.range_signer(
+        login_signers = self.range_signers(
             Purpose.LOGIN_CHALLENGE, LOGIN_CHALLENGE_RANGE, owner=LOGIN_OWNER
         )
 
         def refill() -> bool:
+            at = clock.now()
             added = refill_stock(
                 challenges,
-                login_signer,
+                login_signers.current(at),
                 origin=self.settings.service.origin,
                 policy=self.stock_policy,
-                at=clock.now(),
+                at=at,
             )
             return added > 0
 
@@ -276,7 +284,7 @@ class Wiring:
             holds=SqlLogHolds(self.engine(Realm.BALLOTS)),
             log=WatchedLogStore(self.engine(Realm.BALLOTS), self.metrics),
             tiles=self._tiles,
-            backend=self.keys.backend(LOG_PURPOSES),
+            backend=self.keys.backend(LOG_PURPOSES, at=clock.now()),
             purposes=LOG_PURPOSES,
             publication=PublicationRules(receipts.epoch, receipts.minimum_ballots_per_epoch),
             observer=BatchTimer(self.metrics),
@@ -293,7 +301,7 @@ class Wiring:
             host=self.audit_host,
             log_of=self._active_audit_log,
             folders=self.audit_folders,
-            backend=lambda: self.keys.backend([Purpose.AUDIT]),
+            backend=lambda: self.keys.backend([Purpose.AUDIT], at=clock.now()),
             observer=SilentObserver(),
             contain=Containment(self.engine, clock.now),
         )
@@ -340,7 +348,7 @@ class Wiring:
             vault=FileSaltVault(self.settings.receipts.salt_key_directory),
             tiles=self._tiles,
             wait=ShortWait(RECEIPT_WAIT_SECONDS, RECEIPT_WAITERS, self.metrics.receipt_awaited),
-            limiter=_limiter(
+            limiter=SourceLimiter.of(
                 self.settings.receipts.registrations_per_key_burst,
                 self.settings.receipts.registrations_per_key_per_minute,
             ),
@@ -363,7 +371,7 @@ class Wiring:
             rules_of=lambda citizen: rules_of(citizen.profile),
             sessions=SqlSessionStore(self.engine(Realm.LOGIN)),
             session_policy=self.session_policy,
-            challenge_limiter=_limiter(
+            challenge_limiter=SourceLimiter.of(
                 settings.login.challenges_per_source_burst,
                 settings.login.challenges_per_source_per_minute,
             ),
@@ -389,12 +397,3 @@ class Wiring:
                 require_current(self.engine(realm), realm)
 
         return {"database": check_databases, "challenges": check_stock}
-
-
-def _tell_range_failed(error: Exception) -> None:
-    # The class alone: the text of an error may hold what no log may.
-    _log.error("permit_range_failed", error_class=type(error).__qualname__)
-
-
-def _limiter(burst: int, per_minute: float) -> SourceLimiter:
-    return SourceLimiter(RateLimit(burst=burst, per_minute=per_minute))

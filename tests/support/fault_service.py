@@ -32,6 +32,7 @@ from signer.receipts.election import Manifest
 from signer.receipts.tile_store import TileFolder
 from softhsm_config.virtual_card.isolation import become_owner_of
 from tests.support.staged import Stage, rehearsed
+from webapi import clock
 from webapi.audit_logs import AuditLogs
 from webapi.cli.home import Home
 from webapi.config import load_settings
@@ -182,7 +183,7 @@ class Service:
     def do_create(self, *, election_id: str) -> dict[str, Any]:
         system_key = _public_key(self.home.election_public_key)
         assert isinstance(system_key, ec.EllipticCurvePublicKey)
-        backend = self.wiring.keys.backend(LOG_PURPOSES)
+        backend = self.wiring.keys.backend(LOG_PURPOSES, at=clock.now())
         office = ElectionOffice(
             elections=SqlElectionStore(self.wiring.engine(Realm.BALLOTS)),
             vault=FileSaltVault(self.wiring.settings.receipts.salt_key_directory),

@@ -73,7 +73,7 @@ def test_a_process_without_the_receipts_pin_cannot_sign_a_checkpoint(
     login_wiring: Wiring,
 ) -> None:
     with pytest.raises(ZoneNotConfigured, match=r"tokens\.receipts"):
-        login_wiring.keys.backend([Purpose.RECEIPT_LOG])
+        login_wiring.keys.backend([Purpose.RECEIPT_LOG], at=NOW)
 
 
 def test_the_responder_needs_its_zone(login_wiring: Wiring) -> None:
@@ -87,9 +87,9 @@ def test_the_responder_needs_its_zone(login_wiring: Wiring) -> None:
 def test_challenges_are_signed_in_the_token_under_a_recorded_range(login_wiring: Wiring) -> None:
     store = SqlChallengeStore(login_wiring.engine(Realm.LOGIN))
     policy = replace(login_wiring.stock_policy, target=3)
-    signer = login_wiring.range_signer(
-        Purpose.LOGIN_CHALLENGE, owner="login", terms=LOGIN_CHALLENGE_RANGE
-    )
+    signer = login_wiring.range_signers(
+        Purpose.LOGIN_CHALLENGE, LOGIN_CHALLENGE_RANGE, owner="login"
+    ).current(NOW)
     origin = login_wiring.settings.service.origin
     added = refill_stock(store, signer, origin=origin, policy=policy, at=NOW, stopwatch=lambda: 0.0)
     assert added == 3

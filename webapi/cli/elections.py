@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from signer.receipts.election import Manifest
 from signer.receipts.errors import ElectionExists, ElectionNotFound, ManifestMalformed
 from signer.receipts.note import NotePublicKey
+from webapi import clock
 from webapi.config import load_settings
 from webapi.elections.office import ElectionOffice, ElectionPlan
 from webapi.storage.elections import SqlElectionStore, StoredElection
@@ -34,7 +35,7 @@ def open_office(config: Path) -> ElectionOffice:
     wiring = Wiring(load_settings(config, os.environ))
 
     def log_keys() -> Sequence[NotePublicKey]:
-        backend = wiring.keys.backend(LOG_PURPOSES)
+        backend = wiring.keys.backend(LOG_PURPOSES, at=clock.now())
         try:
             return [backend.public_key(purpose) for purpose in LOG_PURPOSES]
         finally:

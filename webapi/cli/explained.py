@@ -3,22 +3,43 @@
 from ocsp.errors import ConfigurationInvalid
 from pkcs11_bridge.errors import TokenError
 from signer.audit.errors import AuditError
+from signer.errors import (
+    KeyLifeError,
+    NoKeyForPurpose,
+    PayloadRefused,
+    PermitError,
+    StatementError,
+)
 from signer.receipts.errors import ReceiptsError
 from webapi.backup.errors import BackupError
+from webapi.cli.key.certification import CertificateUnfit
+from webapi.cli.key.desk import KeyChoiceOpen
 from webapi.config import ConfigurationWrong
 from webapi.storage.errors import StorageError
-from webapi.token_keys import SoftwareTokenInProduction, ZoneNotConfigured
+from webapi.token_keys import (
+    CertificateNotConfigured,
+    SoftwareTokenInProduction,
+    ZoneNotConfigured,
+)
 from webapi.trust_settings import CertificateFileWrong, PersonRegisterWrong
 
 EXPLAINED = (
     AuditError,
     BackupError,
     CertificateFileWrong,
+    CertificateNotConfigured,
+    CertificateUnfit,
     ConfigurationInvalid,
     ConfigurationWrong,
+    KeyChoiceOpen,
+    KeyLifeError,
+    NoKeyForPurpose,
+    PayloadRefused,
+    PermitError,
     PersonRegisterWrong,
     ReceiptsError,
     SoftwareTokenInProduction,
+    StatementError,
     StorageError,
     TokenError,
     ZoneNotConfigured,

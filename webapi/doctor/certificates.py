@@ -61,6 +61,12 @@ def certificate_places(settings: Settings) -> tuple[CertificatePlace, ...]:
         ]
         if listener.crl_certificate is not None:
             places.append(CertificatePlace("certificate.crl", listener.crl_certificate))
+    places += [
+        CertificatePlace(f"certificate.{purpose}.{declared.state}", declared.certificate)
+        for purpose, keys in settings.keys.items()
+        for declared in keys
+        if declared.certificate is not None
+    ]
     places += _numbered("root", trust.roots) + _numbered("intermediate", trust.intermediates)
     for issuer in trust.issuers:
         places += _numbered(f"issuer.{issuer.name}", issuer.certificates)

@@ -24,6 +24,7 @@ from pkcs11_bridge.errors import (
     ExtractableKey,
     KeyAmbiguous,
     KeyNotFound,
+    KeyRetiredOnToken,
     MechanismUnsupported,
     Misconfigured,
     ModuleUnusable,
@@ -43,12 +44,12 @@ from pkcs11_bridge.errors import (
 from pkcs11_bridge.inspection import look_at_latch, look_at_module, look_at_token
 from pkcs11_bridge.keyring import TokenKey
 from pkcs11_bridge.latch import LatchState
-from pkcs11_bridge.pin import Pin
+from pkcs11_bridge.pin import Pin, PinpadEntry
 from signer.payload import Purpose
 from webapi.config import CONFIG_VARIABLE, load_settings
 from webapi.doctor.algorithms import algorithms_result
 from webapi.operations.checks import Check, CheckBroken, CheckResult, no_answer
-from webapi.settings_model import Settings, Zone
+from webapi.settings_tokens import Zone
 from webapi.supervisor import die_with_parent, protect_memory
 from webapi.token_keys import ZONE_OF
 from webapi.trust_settings import CertificateFileWrong, read_certificate_file
@@ -62,7 +63,7 @@ _BROKEN = "broken"
 
 _GRACE = timedelta(seconds=5)
 _REMEDIES: Mapping[type[TokenError], str] = {
-    PinSourceUnreadable: "Write the PIN, and nothing else, into the file that pin_file names.",
+    PinSourceUnreadable: "Put the PIN, and nothing else, where pin_file or pin_source says.",
     UnsafePinSource: "Give the PIN file to the service's user alone: chown, and chmod 600.",
     ModuleUnusable: "Install the token's PKCS#11 module, or correct `module`.",
     TokenNotFound: "Connect or initialise the token, or correct `token`, its label.",
@@ -77,6 +78,7 @@ _REMEDIES: Mapping[type[TokenError], str] = {
     Misconfigured: "Correct the section [tokens.<zone>] of the settings.",
     UriInvalid: "Correct `token`, the label, in the section [tokens.<zone>] of the settings.",
     MechanismUnsupported: "Make a key of a kind that algorithms.<zone> shows, and pin it anew.",
+    KeyRetiredOnToken: "Make a new key (`tamga key create`), and name it in [[keys.<purpose>]].",
     ExtractableKey: "Make a new key in the token, sensitive and never extractable; pin it anew.",
 }
 _TROUBLE = (TokenError, OSError)
@@ -170,7 +172,8 @@ def look_at_zone(wiring: Wiring, zone: Zone) -> Iterator[CheckResult]:
     pin = None
     try:
         pin = config.pin_source.read()
-        yield CheckResult.ok(pin_file, "its owner's alone")
+        seen = "typed on the pinpad" if isinstance(pin, PinpadEntry) else "its owner's alone"
+        yield CheckResult.ok(pin_file, seen)
     except _TROUBLE as e:
         yield _failure(pin_file, e, zone)
     if not _is_ours(config.latch_directory):
@@ -218,6 +221,9 @@ def _look_behind_pin(
         seen = f"not tried: the token says that {tries_left} PIN tries are left"
         yield CheckResult.failed(login, seen, remedy)
         return
+    if isinstance(pin, PinpadEntry):
+        yield CheckResult.skipped(login, "a person would have to type the PIN on the pinpad")
+        return
     try:
         wiring.keys.token(zone).open()
     except _TROUBLE as e:
@@ -251,31 +257,28 @@ def _latch_result(config: TokenConfig, pin: Pin, zone: Zone) -> CheckResult:
 
 
 def _key_result(wiring: Wiring, purpose: Purpose, zone: Zone) -> CheckResult:
+    """All keys of a purpose that sign now or will by themselves; of a bad one the result."""
+    rotation = wiring.keys.rotation(purpose)
+    results = [_one_key(wiring, purpose, zone, term.key) for term in rotation.signing]
+    bad = [result for result in results if result.remedy]
+    return (bad or results)[0]
+
+
+def _one_key(wiring: Wiring, purpose: Purpose, zone: Zone, uri: str) -> CheckResult:
     """Attributes and public half; nothing is signed, since keys sign only what has a permit."""
     name = _key_name(purpose)
     try:
-        key = wiring.keys.key(purpose)
+        key = wiring.keys.key_named(purpose, uri)
     except _TROUBLE as e:
         return _failure(name, e, zone)
     if not isinstance(key.public_key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
         remedy = "Make a key on P-256 (or an Ed25519 key, where the label says so)."
         return CheckResult.failed(name, f"it is of the kind {key.algorithm}", remedy)
-    certificate = _certificate_of(purpose, wiring.settings)
+    certificate = wiring.keys.certificate_file(purpose, uri)
     if certificate is not None and not _is_certified(key, certificate):
         remedy = "Have the CA certify this key, or put the key's own certificate there."
         return CheckResult.failed(name, f"it is not the key of {certificate.name}", remedy)
     return CheckResult.ok(name, f"{key.algorithm}, cannot leave the token")
-
-
-def _certificate_of(purpose: Purpose, settings: Settings) -> Path | None:
-    """The file of the certificate that a purpose's key has; None if it has none."""
-    listener = settings.ocsp_listener
-    if listener is None:
-        return None
-    return {
-        Purpose.OCSP_CITIZEN_CA: listener.delegate_certificate,
-        Purpose.CRL_CITIZEN_CA: listener.crl_certificate,
-    }.get(purpose)
 
 
 def _is_certified(key: TokenKey, path: Path) -> bool:

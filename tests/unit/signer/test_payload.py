@@ -5,22 +5,27 @@ from dataclasses import replace
 
 import pytest
 from asn1crypto import core
+from asn1crypto import csr as asn1_csr
 from asn1crypto import ocsp as asn1_ocsp
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp as x509_ocsp
 
 from pkcs11_bridge.agent import challenge_proof
 from signer.errors import PayloadRefused
 from signer.payload import (
+    CERTIFIED_PURPOSES,
     Payload,
     Purpose,
     audit_checkpoint_payload,
+    certification_request_payload,
     checkpoint_payload,
     login_challenge_payload,
     ocsp_response_payload,
 )
-from tests.support.certificates import NOW, development_like_pki
+from tests.support.certificates import NOW, development_like_pki, distinguished_name
 from tests.support.ocsp_answers import answer, standard_spec
 
 CHALLENGE = challenge_proof.signed_text("https://login.example", bytes(24), bytes(4), 1_800_000_000)
@@ -136,3 +141,57 @@ def test_an_answer_about_nothing_is_refused() -> None:
     )
     with pytest.raises(PayloadRefused, match="says nothing"):
         ocsp_response_payload(Purpose.OCSP_CITIZEN_CA, empty.dump())
+
+
+KEY = ec.generate_private_key(ec.SECP256R1())
+OCSP = Purpose.OCSP_CITIZEN_CA
+
+
+def request_info(name: x509.Name | None = None, key: ec.EllipticCurvePrivateKey = KEY) -> bytes:
+    subject = distinguished_name("OCSP") if name is None else name
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    return builder.sign(key, hashes.SHA256()).tbs_certrequest_bytes
+
+
+@pytest.mark.parametrize("purpose", [p for p in Purpose if p not in CERTIFIED_PURPOSES])
+def test_a_key_without_certificates_signs_no_request(purpose: Purpose) -> None:
+    with pytest.raises(PayloadRefused, match="no certificate"):
+        certification_request_payload(purpose, KEY.public_key(), request_info())
+
+
+def test_a_request_for_another_keys_certificate_is_refused() -> None:
+    other = ec.generate_private_key(ec.SECP256R1())
+    with pytest.raises(PayloadRefused, match="another key"):
+        certification_request_payload(OCSP, KEY.public_key(), request_info(key=other))
+
+
+def test_a_request_that_names_nobody_or_of_another_version_is_refused() -> None:
+    with pytest.raises(PayloadRefused, match="names somebody"):
+        certification_request_payload(OCSP, KEY.public_key(), request_info(x509.Name([])))
+    changed = asn1_csr.CertificationRequestInfo.load(request_info())
+    changed["version"] = 1
+    with pytest.raises(PayloadRefused):
+        certification_request_payload(OCSP, KEY.public_key(), changed.dump(force=True))
+
+
+@pytest.mark.parametrize("data", [b"", CHECKPOINT, CHALLENGE, b"\x30\x00", request_info() + b"x"])
+def test_bytes_that_are_no_request_are_refused(data: bytes) -> None:
+    with pytest.raises(PayloadRefused):
+        certification_request_payload(OCSP, KEY.public_key(), data)
+    with pytest.raises(PayloadRefused, match="too large"):
+        certification_request_payload(OCSP, KEY.public_key(), request_info() + bytes(4096))
+
+
+def test_a_request_and_an_ocsp_answer_are_never_taken_for_each_other() -> None:
+    info = request_info()
+    assert certification_request_payload(OCSP, KEY.public_key(), info).message == info
+    with pytest.raises(PayloadRefused):
+        ocsp_response_payload(OCSP, info)
+    pki = development_like_pki()
+    builder = x509_ocsp.OCSPRequestBuilder().add_certificate(
+        pki.leaf.certificate, pki.citizen_ca.certificate, hashes.SHA256()
+    )
+    der = answer(standard_spec(pki, builder.build().public_bytes(Encoding.DER)))
+    data = x509_ocsp.load_der_ocsp_response(der).tbs_response_bytes
+    with pytest.raises(PayloadRefused):
+        certification_request_payload(OCSP, KEY.public_key(), data)

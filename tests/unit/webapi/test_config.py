@@ -1,12 +1,13 @@
 """Settings: unknown keys, wrong values and software tokens in production are refused by name."""
 
 import copy
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from signer.payload import Purpose
 from tests.support.settings import DEVELOPMENT_SETTINGS
 from webapi.config import ConfigurationWrong, load_settings
 from webapi.storage.realm import Realm
@@ -283,3 +284,80 @@ def test_databases_that_are_not_kept_apart_or_not_named(
         load_settings(change(on_postgresql, old, new), {})
     assert caught.value.findings[0].key.startswith(key)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('pin_file = "pins/login"\n', ""),
+        ('pin_file = "pins/login"', 'pin_file = "pins/login"\npin_source = "pinpad"'),
+    ],
+)
+def test_a_pin_has_exactly_one_source(file: Path, old: str, new: str) -> None:
+    assert "one source" in refused(change(file, old, new))["tokens.login"]
+
+
+@pytest.mark.parametrize("source", ["123456", "|cat pin", "file:pin", ""])
+def test_a_pin_source_of_no_known_kind_is_refused_and_not_shown(file: Path, source: str) -> None:
+    findings = refused(change(file, 'pin_file = "pins/login"', f'pin_source = "{source}"'))
+    assert "tokens.login.pin_source" in findings
+    assert not source or source not in str(findings)
+
+
+def test_a_pin_is_no_override(file: Path) -> None:
+    change(file, 'pin_file = "pins/login"', 'pin_source = "env:TAMGA_PIN"')
+    assert "call the PIN otherwise" in refused(file)["tokens.login"]
+
+
+KEYS = """
+[[keys.login-challenge]]
+key = "pkcs11:object=login-challenge"
+state = "current"
+accepted_until = 2026-12-24T00:00:00Z
+
+[[keys.login-challenge]]
+key = "pkcs11:object=login-challenge-2027"
+state = "next"
+takes_over_at = 2026-12-23T00:00:00+08:00
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fact"),
+    [
+        ('state = "next"\ntakes_over_at', 'state = "current"\n#', "2 keys are current"),
+        ('state = "current"', 'state = "retired"', "0 keys are current"),
+        ("2026-12-24T00:00:00Z", "2026-12-20T00:00:00Z", "accepted_until"),
+        ("login-challenge-2027", "login-challenge", "named twice"),
+    ],
+)
+def test_keys_that_make_no_rotation_are_refused(file: Path, old: str, new: str, fact: str) -> None:
+    file.write_text(file.read_text() + KEYS)
+    assert fact in refused(change(file, old, new))["keys.login-challenge"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("+08:00", ""),
+        ('state = "next"', 'state = "old"'),
+        ("pkcs11:object=login-challenge-2027", "login-challenge-2027"),
+        ("pkcs11:object=login-challenge-2027", "pkcs11:object=a?pin-value=1234"),
+    ],
+)
+def test_a_key_is_declared_in_one_way(file: Path, old: str, new: str) -> None:
+    file.write_text(file.read_text() + KEYS)
+    (key,) = refused(change(file, old, new))
+    assert key.startswith("keys.login-challenge.")
+
+
+def test_keys_of_no_purpose_are_refused(file: Path) -> None:
+    file.write_text(file.read_text() + KEYS.replace("keys.login-challenge", "keys.login"))
+    assert "keys.login" in refused(file)
+
+
+def test_keys_are_declared_with_their_times(file: Path) -> None:
+    file.write_text(file.read_text() + KEYS)
+    current, following = load_settings(file, {}).keys[Purpose.LOGIN_CHALLENGE]
+    assert current.term.accepted_until == datetime(2026, 12, 24, tzinfo=UTC)
+    assert following.term.takes_over_at == datetime(2026, 12, 22, 16, tzinfo=UTC)

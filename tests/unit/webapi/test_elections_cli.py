@@ -133,7 +133,7 @@ def test_the_office_of_a_configuration_file(
             self.keys = self
             self.engine = lambda _realm: desk.disk.engine
 
-        def backend(self, purposes: object) -> SoftwareBackend:
+        def backend(self, purposes: object, *, at: object) -> SoftwareBackend:
             return TRIAL.signer
 
         def close(self) -> None:
