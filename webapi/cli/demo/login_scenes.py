@@ -15,7 +15,7 @@ from webapi.cli.demo.stage import AgentAnswer, Stage
 
 _LOOK_AT_LOG = "Look into service.log in the demonstration's folder."
 _STOCK_SECONDS = 30.0
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.5  # one address may draw few
 
 
 @dataclass(frozen=True, slots=True)
