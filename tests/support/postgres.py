@@ -118,6 +118,7 @@ class PostgresServer:
         if self._process is not None:
             return
         settings = ["max_connections=300", "shared_buffers=32MB", "listen_addresses="]
+        settings.append("max_wal_size=128MB")  # the tests' files may be in memory
         arguments = ["-D", str(self.folder / "data"), "-k", str(self.folder)]
         for setting in (*settings, *self._options):
             arguments += ["-c", setting]

@@ -234,11 +234,11 @@ print(json.dumps({
 
 
 def test_the_whole_installation(tmp_path: Path) -> None:
-    """Six tokens, eleven keys, a PKI signed by the token; the second run signs nothing."""
+    """Six tokens, twelve keys, a PKI signed by the token; the second run signs nothing."""
     first = run(tmp_path / "hsm", WHOLE)
     assert first.errors == ""
     assert first.output["tokens"] == 6
-    assert first.output["keys"] == 11
+    assert first.output["keys"] == 12
     assert first.output["issued"] == 5
     assert first.output["signatures"] == {"tamga-dev-ca": 6}
     assert first.output["refusals"] == ["KeyNotForCertificates"] * 2
