@@ -170,10 +170,13 @@ def judge_kept(unverified_kept: KeptAnswer, chain: ValidatedChain, at: datetime)
         responder_url=unverified_kept.responder_url,
         at=at,
     )
-    end = useless_at(status.evidence, profile)
+    evidence = status.evidence
+    if not isinstance(evidence, OcspEvidence):
+        raise TypeError("an answer is evidence of its own kind")
+    end = useless_at(evidence, profile)
     if at >= end:
         raise KeptTooLong(f"kept, and of no use from {end.isoformat()} on")
-    return replace(status, evidence=replace(status.evidence, request_der=None, from_cache=True))
+    return replace(status, evidence=replace(evidence, request_der=None, from_cache=True))
 
 
 def useless_at(evidence: OcspEvidence, profile: IssuerProfile) -> datetime:

@@ -17,6 +17,7 @@ from ocsp.certificate import (
 from ocsp.config import CA_CURVES, CA_MIN_RSA_BITS, IssuerProfile, TrustStore
 from ocsp.errors import CertificateNotTrusted, CertificateRefused, PathMember
 from ocsp.leaf import check_leaf, display_name, person_identifier
+from ocsp.path_building import Path
 
 MAX_OFFERED = 8
 """Intermediates looked at of those that come with one certificate."""
@@ -32,13 +33,13 @@ class ValidatedChain:
 
     Attributes:
         read: the user's certificate with readable extensions.
-        certificates: the user's first, the root last; at least two.
+        path: the user's first, the root last; at least two.
         profile: the rules of the CA that issued it.
         at: the instant for which the path is valid.
     """
 
     read: ReadCertificate
-    certificates: tuple[x509.Certificate, ...]
+    path: Path
     profile: IssuerProfile
     at: datetime
     seal: InitVar[object] = None
@@ -51,14 +52,19 @@ class ValidatedChain:
         raise TypeError("ValidatedChain cannot be pickled")
 
     @property
+    def certificates(self) -> tuple[x509.Certificate, ...]:
+        """The path's certificates, in its order."""
+        return tuple(member.certificate for member in self.path)
+
+    @property
     def leaf(self) -> x509.Certificate:
         """The user's certificate; for its extensions use `read.extensions`."""
-        return self.certificates[0]
+        return self.read.certificate
 
     @property
     def issuer(self) -> x509.Certificate:
         """The CA certificate whose key signed the leaf."""
-        return self.certificates[1]
+        return self.path[1].certificate
 
     @property
     def display_name(self) -> str:
@@ -96,7 +102,7 @@ def validate_path(
     # 4. It is one X.509 certificate that RFC 5280 allows.
     read = read_certificate(unverified_certificate_der)
     # 5-7. Purpose, policies and key, validity: by the rules of the issuer that it claims.
-    claimed = store.profile_named(read.certificate.issuer.public_bytes())
+    claimed = store.profile_named(read.certificate.issuer)
     check_leaf(read, claimed, at)
     if claimed is None:
         raise CertificateNotTrusted("no profile for the claimed issuer")
@@ -104,7 +110,6 @@ def validate_path(
     policies = policies_of(read.extensions) & claimed.required_policies
     offered = _read_offered(unverified_intermediates)
     path = store.engine.find_path(read, policies=policies, at=at, offered=offered)
-    certificates = tuple(member.certificate for member in path)
     #    The issuer that signed must be the one whose rules were applied, by name and key.
     if store.profile_of(path[1]) is not claimed:
         raise CertificateNotTrusted("the issuer found has no profile, or another one")
@@ -112,9 +117,9 @@ def validate_path(
     if claimed.anchors and path[-1].der not in claimed.anchors:
         raise CertificateNotTrusted("the path ends at a root that is not the issuer's")
     # 9. Every CA certificate used is valid now, the root included.
-    for authority in certificates[1:]:
-        check_validity(authority, PathMember.AUTHORITY, at)
-    return ValidatedChain(read=read, certificates=certificates, profile=claimed, at=at, seal=_SEAL)
+    for authority in path[1:]:
+        check_validity(authority.certificate, PathMember.AUTHORITY, at)
+    return ValidatedChain(read=read, path=path, profile=claimed, at=at, seal=_SEAL)
 
 
 def _read_offered(unverified_intermediates: Sequence[bytes]) -> Iterable[ReadCertificate]:

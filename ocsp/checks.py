@@ -52,6 +52,8 @@ _CHECK_OF: dict[type[errors.TrustError], Check] = {
     errors.CertificateRevoked: Check.STATUS,
     errors.CertificateSuspended: Check.STATUS,
     errors.CertificateStatusUnavailable: Check.HARD_FAIL,
+    errors.AuthorityRevoked: Check.CA_STATUS,
+    errors.CrlRefused: Check.CRL,
     errors.CertificateRefused: Check.CHAIN,
     errors.PathUndecided: Check.CHAIN,
     errors.QuestionWrong: Check.REQUEST,

@@ -11,11 +11,14 @@ from datetime import timedelta
 from enum import Enum, StrEnum
 from urllib.parse import urlsplit
 
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from ocsp.certificate import ReadCertificate, check_key_strength, read_certificate
+from ocsp.crl.rules import CrlRules, StatusOrder
 from ocsp.errors import ConfigurationInvalid, TrustError
 from ocsp.known_issuers import ANY_POLICY
+from ocsp.names import comparable
 from ocsp.path_engine import PathEngine
 from ocsp.path_judging import PathJudge, judge_here
 
@@ -174,6 +177,8 @@ class IssuerProfile:
         attempts: questions to one responder that is in trouble, the first included.
         answer_timeout: for one whole exchange with a responder.
         status_timeout: for all attempts at all responders together.
+        order: whether responders or lists say a certificate's status, and which of them first.
+        crl: where the lists are, and how old they may be; only where the order has lists.
     """
 
     name: str
@@ -200,6 +205,8 @@ class IssuerProfile:
     attempts: int = 2
     answer_timeout: timedelta = timedelta(seconds=5)
     status_timeout: timedelta = timedelta(seconds=15)
+    order: StatusOrder = StatusOrder.OCSP
+    crl: CrlRules | None = None
 
     def __post_init__(self) -> None:
         if not self.name or not self.certificates:
@@ -232,8 +239,12 @@ class IssuerProfile:
             raise ConfigurationInvalid(f"{self.name}: cache_max_age must be > 0")
 
     def _check_responders(self) -> None:
-        if not self.responders or len(set(self.responders)) < len(self.responders):
-            raise ConfigurationInvalid(f"{self.name}: no responder, or one twice")
+        if bool(self.responders) is not self.order.asks_responders:
+            raise ConfigurationInvalid(f"{self.name}: order and responders do not fit")
+        if (self.crl is not None) is not self.order.reads_lists:
+            raise ConfigurationInvalid(f"{self.name}: order and lists do not fit")
+        if len(set(self.responders)) < len(self.responders):
+            raise ConfigurationInvalid(f"{self.name}: a responder twice")
         for responder in self.responders:
             url = urlsplit(responder)
             if url.scheme not in {"http", "https"} or not url.hostname:
@@ -278,7 +289,10 @@ class TrustStore:
     read_intermediates: tuple[ReadCertificate, ...] = field(init=False, repr=False, compare=False)
     engine: PathEngine = field(init=False, repr=False, compare=False)
     _by_der: dict[bytes, IssuerProfile] = field(init=False, repr=False, compare=False)
-    _by_name: dict[bytes, IssuerProfile] = field(init=False, repr=False, compare=False)
+    _by_authority: dict[tuple[bytes, bytes], IssuerProfile] = field(
+        init=False, repr=False, compare=False
+    )
+    _by_name: dict[object, IssuerProfile] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.roots or not self.issuers:
@@ -308,7 +322,8 @@ class TrustStore:
             ),
         )
         profiles = self._index(self.issuers)
-        set_field(self, "_by_name", {name: profile for (name, _), profile in profiles.items()})
+        set_field(self, "_by_authority", profiles)
+        set_field(self, "_by_name", self._index_names(self.issuers))
         # A CA's certificates by several superiors are all of the same CA: same subject, same key.
         members = (*self.read_roots, *self.read_intermediates)
         by_der = {m.der: profiles[m.authority] for m in members if m.authority in profiles}
@@ -327,16 +342,30 @@ class TrustStore:
                     raise ConfigurationInvalid(f"{profile.name}: its CA's name has two profiles")
         return index
 
-    def profile_of(self, issuer: ReadCertificate) -> IssuerProfile | None:
-        """The profile of a CA of this store, by subject and key; None if it is no issuer."""
-        return self._by_der.get(issuer.der)
+    @staticmethod
+    def _index_names(issuers: Iterable[IssuerProfile]) -> dict[object, IssuerProfile]:
+        """By the name's bytes, as most certificates repeat them, and by what they mean."""
+        index: dict[object, IssuerProfile] = {}
+        for profile in issuers:
+            for der in profile.certificates:
+                name = _read_authority(der).certificate.subject
+                index[name.public_bytes()] = profile
+                if index.setdefault(comparable(name), profile) is not profile:
+                    raise ConfigurationInvalid(f"{profile.name}: its CA's name has two profiles")
+        return index
 
-    def profile_named(self, unverified_issuer_name: bytes) -> IssuerProfile | None:
-        """The profile of the CA that a certificate claims, by the DER of the issuer name.
+    def profile_of(self, issuer: ReadCertificate) -> IssuerProfile | None:
+        """The profile of a CA, by subject and key; None if it is no issuer."""
+        return self._by_der.get(issuer.der) or self._by_authority.get(issuer.authority)
+
+    def profile_named(self, unverified_issuer_name: x509.Name) -> IssuerProfile | None:
+        """The profile of the CA that a certificate claims, by the issuer name.
 
         Good for choosing which limits to apply early; the path alone proves the issuer.
         """
-        return self._by_name.get(unverified_issuer_name)
+        return self._by_name.get(unverified_issuer_name.public_bytes()) or self._by_name.get(
+            comparable(unverified_issuer_name)
+        )
 
 
 def _require_oid(text: str) -> None:

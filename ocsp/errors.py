@@ -141,6 +141,20 @@ class CertificateSuspended(CertificateRefused):
         self.since = since
 
 
+class AuthorityRevoked(CertificateRefused):
+    """A CA certificate of the path is revoked or on hold, by the word of the CA above.
+
+    Attributes:
+        name: its subject, RFC 4514.
+        since: when.
+    """
+
+    def __init__(self, name: str, since: datetime) -> None:
+        super().__init__(f"CA certificate {name} is revoked since {since.isoformat()}")
+        self.name = name
+        self.since = since
+
+
 # --- could not find out -----------------------------------------------------------------------
 
 
@@ -168,12 +182,22 @@ class CertificateStatusUnavailable(Undecided):
     """No acceptable answer about the status was had.
 
     Attributes:
-        cause: the `AnswerRefused` or `TransportError` that says why; of several, the last.
+        cause: the `AnswerRefused`, `CrlRefused` or `TransportError` that says why; of several, the
+            last.
     """
 
-    def __init__(self, cause: "AnswerRefused | TransportError", attempts: str = "") -> None:
+    def __init__(
+        self, cause: "AnswerRefused | CrlRefused | TransportError", attempts: str = ""
+    ) -> None:
         super().__init__(attempts or f"{type(cause).__name__}: {cause}")
         self.cause = cause
+
+
+class CrlRefused(TrustError):
+    """A CRL fails a check of RFC 5280 section 6.3.3, or no CRL covers the certificate.
+
+    Its subclasses are in `ocsp.crl.errors`.
+    """
 
 
 class QuestionWrong(TrustError):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 
-from ocsp.errors import AnswerRefused, TransportError
+from ocsp.errors import AnswerRefused, CrlRefused, TransportError
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,76 @@ class OcspEvidence:
         """Lower-case hexadecimal SHA-256 of `response_der`."""
         return sha256(self.response_der).hexdigest()
 
+    @property
+    def lists(self) -> tuple[bytes, ...]:
+        """No CRLs were used."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class CrlEvidence:
+    """The lists that speak for the certificate, kept so that anybody can judge them again.
+
+    Attributes:
+        lists: DER of the CRLs used, a delta after its complete list.
+        signer_name: subject of the certificate that signed the last of them, RFC 4514.
+        urls: where they were fetched, in the same order.
+        this_update: the status is known to be right at this time: that of the oldest.
+        next_update: newer information by then: that of the earliest.
+    """
+
+    lists: tuple[bytes, ...] = field(repr=False)
+    signer_name: str
+    urls: tuple[str, ...]
+    this_update: datetime
+    next_update: datetime
+
+    @property
+    def sha256(self) -> str:
+        """Lower-case hexadecimal SHA-256 of each list, separated by spaces."""
+        return " ".join(sha256(der).hexdigest() for der in self.lists)
+
+    # What a record of either kind of evidence has; lists answer no question.
+
+    @property
+    def responder_name(self) -> str:
+        """Who said the status: the lists' signer."""
+        return self.signer_name
+
+    @property
+    def responder_url(self) -> str:
+        """Where it came from, separated by spaces."""
+        return " ".join(self.urls)
+
+    @property
+    def request_der(self) -> None:
+        """No question was asked."""
+        return
+
+    @property
+    def response_der(self) -> bytes:
+        """There is no answer."""
+        return b""
+
+    @property
+    def nonce_matched(self) -> bool:
+        """Nor a nonce."""
+        return False
+
+    @property
+    def from_cache(self) -> bool:
+        """Lists are fetched ahead of need."""
+        return True
+
+
+Evidence = OcspEvidence | CrlEvidence
+
 
 @dataclass(frozen=True, slots=True)
 class Good:
     """Not revoked, by the word of the issuing CA."""
 
-    evidence: OcspEvidence
+    evidence: Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +122,7 @@ class Revoked:
 
     at: datetime
     reason: str | None
-    evidence: OcspEvidence
+    evidence: Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +135,7 @@ class Suspended:
     """
 
     since: datetime
-    evidence: OcspEvidence
+    evidence: Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +148,7 @@ class Unknown:
     """
 
     responder: str
-    evidence: OcspEvidence
+    evidence: Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +156,12 @@ class Attempt:
     """A question that brought no acceptable answer.
 
     Attributes:
-        source: URL of the responder.
+        source: URL of the responder, or of the list.
         cause: why not.
     """
 
     source: str
-    cause: AnswerRefused | TransportError
+    cause: AnswerRefused | CrlRefused | TransportError
 
     def __str__(self) -> str:
         return f"{self.source}: {type(self.cause).__name__}: {self.cause}"
@@ -112,7 +176,7 @@ class Unavailable:
         attempts: every reason, in the order of the attempts.
     """
 
-    cause: AnswerRefused | TransportError
+    cause: AnswerRefused | CrlRefused | TransportError
     attempts: tuple[Attempt, ...] = ()
 
 

@@ -13,8 +13,8 @@ from ocsp.errors import (
 )
 from ocsp.status import (
     CertificateStatus,
+    Evidence,
     Good,
-    OcspEvidence,
     Revoked,
     Suspended,
     Unavailable,
@@ -48,11 +48,11 @@ class TrustedCertificate:
 
     Attributes:
         chain: path, profile and the time for which it holds.
-        evidence: the OCSP answer.
+        evidence: the OCSP answer, or the lists.
     """
 
     chain: ValidatedChain
-    evidence: OcspEvidence
+    evidence: Evidence
     seal: InitVar[object] = None
 
     def __post_init__(self, seal: object) -> None:

@@ -130,7 +130,7 @@ def export_record(evidence: LoginEvidence) -> bytes:
             "signature": _text(evidence.signature),
         },
         "status": {
-            "source": "ocsp",
+            "source": "crl" if evidence.lists else "ocsp",
             "responder_url": evidence.responder_url,
             "responder": evidence.responder,
             "this_update": int(evidence.this_update.timestamp()),
@@ -141,6 +141,8 @@ def export_record(evidence: LoginEvidence) -> bytes:
         },
         "rules": json.loads(evidence.rules),
     }
+    if evidence.lists:
+        record["lists"] = [_text(der) for der in evidence.lists]
     record["sha256"] = {
         "token": evidence.token_sha256.hex(),
         "certificate": sha256(evidence.certificates[0]).hexdigest(),
@@ -161,6 +163,8 @@ def read_record(unverified: bytes) -> DecisionRecord:
         raise RecordUnreadable(f"longer than {MAX_RECORD_BYTES} bytes")
     try:
         values = json.loads(unverified)
+        if isinstance(values, dict) and "lists" in values:
+            raise RecordUnreadable("it rests on revocation lists, which are not judged again here")
         record = _Record.model_validate_json(unverified)
         certificate = x509.load_der_x509_certificate(record.certificates[0])
         profile = _profile(record, certificate.serial_number)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from webapi.settings_base import ResolvedPath, Section
 
@@ -28,10 +28,26 @@ class IssuerSettings(Section):
         default=(),
         description="fingerprints, one of which each certificate file named above must have",
     )
+    order: Literal["ocsp", "ocsp-then-crl", "crl-then-ocsp", "crl-only"] = Field(
+        default="ocsp",
+        description="who says a certificate's status, and who if the first says nothing",
+    )
     responders: tuple[ResponderUrl, ...] = Field(
-        min_length=1,
+        default=(),
         max_length=8,
         description="the CA's OCSP responders, in the order in which they are asked",
+    )
+    crl_urls: tuple[ResponderUrl, ...] = Field(
+        default=(), max_length=8, description="the CA's revocation lists, delta lists included"
+    )
+    crl_max_age_seconds: int = Field(
+        default=604_800, ge=1, le=31_622_400, description="oldest thisUpdate of a list"
+    )
+    crl_refresh_seconds: int = Field(
+        default=900, ge=1, le=86_400, description="pause between two fetches of a list"
+    )
+    crl_max_bytes: int = Field(
+        default=33_554_432, ge=1_024, le=268_435_456, description="largest list accepted"
     )
     responders_in_private_network: bool = Field(
         default=False, description="true where their addresses are in a network of your own"
@@ -113,6 +129,22 @@ class IssuerSettings(Section):
         default="commonName", description="what a person is greeted by; no identifier"
     )
 
+    @field_validator("responders")
+    @classmethod
+    def _name_responders(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        # Beside the rule below, which is reached only where every key by itself is right.
+        if not value and info.data.get("order") != "crl-only":
+            raise ValueError("is empty, and the order asks responders")
+        return value
+
+    @model_validator(mode="after")
+    def _have_a_source(self) -> Self:
+        if bool(self.responders) is (self.order == "crl-only"):
+            raise ValueError("has no responders, or has some and an order without them")
+        if bool(self.crl_urls) is (self.order == "ocsp"):
+            raise ValueError("has no crl_urls, or has some and an order without them")
+        return self
+
 
 class TrustSettings(Section):
     """[trust]: anchors, intermediates and issuers."""
@@ -125,6 +157,15 @@ class TrustSettings(Section):
     )
     profiles: tuple[ResolvedPath, ...] = Field(
         default=(), description="TOML files, each with what a table [[trust.issuers]] has"
+    )
+    authority_crl_urls: tuple[ResponderUrl, ...] = Field(
+        default=(),
+        max_length=16,
+        description="revocation lists of the CAs above the issuers; empty: the status of CA "
+        "certificates is not checked",
+    )
+    authority_crl_max_age_seconds: int = Field(
+        default=34_300_800, ge=1, le=34_300_800, description="oldest thisUpdate of such a list"
     )
     issuers: tuple[IssuerSettings, ...] = Field(
         min_length=1, description="a table [[trust.issuers]] or a profile for each issuing CA"

@@ -14,7 +14,7 @@ from ocsp.config import CacheUse, TrustStore
 from ocsp.errors import TrustError
 from webapi.operations.metrics import Metrics
 from webapi.settings_model import Settings
-from webapi.trust_settings import egress_of, trust_store_of
+from webapi.trust_settings import egress_of
 from webapi.watched import WatchedEgress, tell_attempt
 
 STATUS_REFRESH_SECONDS = 5.0
@@ -80,9 +80,3 @@ class StatusRefresh:
         except TrustError:
             # Expired, or of an issuer that is not trusted any more: it ends where it is.
             return
-
-
-def refresh_job(settings: Settings, store: RefreshStore, metrics: Metrics) -> StatusRefresh:
-    """The job over the same sources as a login has."""
-    source = status_source(settings, store, metrics)
-    return StatusRefresh(source, store, trust_store_of(settings))

@@ -21,7 +21,10 @@ from ocsp.config import (
     RequestMethod,
     TrustStore,
 )
+from ocsp.crl.fetching import PURPOSE as CRL_PURPOSE
+from ocsp.crl.rules import CrlRules, StatusOrder
 from ocsp.destination import Destination
+from ocsp.path_judging import PathJudge, judge_here
 from ocsp.transport import Egress
 from webapi.settings_model import Settings
 from webapi.settings_trust import IssuerSettings
@@ -86,6 +89,26 @@ def _read_register(path: Path) -> dict[int, str]:
     return people
 
 
+def _crl_rules(issuer: IssuerSettings) -> CrlRules | None:
+    if not issuer.crl_urls:
+        return None
+    return CrlRules(
+        urls=issuer.crl_urls,
+        max_age=timedelta(seconds=issuer.crl_max_age_seconds),
+        refresh=timedelta(seconds=issuer.crl_refresh_seconds),
+        max_bytes=issuer.crl_max_bytes,
+    )
+
+
+def authority_rules_of(settings: Settings) -> CrlRules | None:
+    """Where the lists of the CAs above the issuers are; None: their status is not checked."""
+    trust = settings.trust
+    if not trust.authority_crl_urls:
+        return None
+    max_age = timedelta(seconds=trust.authority_crl_max_age_seconds)
+    return CrlRules(urls=trust.authority_crl_urls, max_age=max_age)
+
+
 def profile_of(issuer: IssuerSettings) -> IssuerProfile:
     """The checked profile of an issuer's settings; reads its files.
 
@@ -98,6 +121,8 @@ def profile_of(issuer: IssuerSettings) -> IssuerProfile:
         certificates=tuple(_issuers_own(path, issuer) for path in issuer.certificates),
         anchors=frozenset(_issuers_own(path, issuer) for path in issuer.anchors),
         responders=issuer.responders,
+        order=StatusOrder(issuer.order),
+        crl=_crl_rules(issuer),
         required_policies=frozenset(issuer.required_policies),
         disallowed_policies=frozenset(issuer.disallowed_policies),
         person=_person(issuer),
@@ -121,8 +146,12 @@ def profile_of(issuer: IssuerSettings) -> IssuerProfile:
     )
 
 
-def trust_store_of(settings: Settings) -> TrustStore:
+def trust_store_of(settings: Settings, judge: PathJudge = judge_here) -> TrustStore:
     """Roots, intermediates and issuer profiles.
+
+    Args:
+        settings: the paths of the certificates, and the rules.
+        judge: as `TrustStore.judge`, for a service; others judge paths in their own process.
 
     Raises:
         CertificateFileWrong, PersonRegisterWrong: a file is not what it must be.
@@ -136,11 +165,13 @@ def trust_store_of(settings: Settings) -> TrustStore:
     intermediates = [_der(path) for path in trust.intermediates]
     for issuer in trust.issuers:
         intermediates += [_issuers_own(path, issuer) for path in issuer.intermediates]
-    return TrustStore(roots=tuple(roots), intermediates=tuple(intermediates), issuers=profiles)
+    return TrustStore(
+        roots=tuple(roots), intermediates=tuple(intermediates), issuers=profiles, judge=judge
+    )
 
 
 def egress_of(settings: Settings) -> Egress:
-    """The way out: the issuers' responders are registered, nothing else.
+    """The way out: the issuers' responders and lists are registered, nothing else.
 
     An address in a private network is refused unless the issuer's settings say so, and this machine
     unless it is a development service.
@@ -149,16 +180,21 @@ def egress_of(settings: Settings) -> Egress:
     loopback = (
         development is not None and development.dangerous_development_allow_loopback_responders
     )
+
+    def place(url: str, issuer: IssuerSettings) -> Destination:
+        private = issuer.responders_in_private_network
+        return Destination(url, allow_loopback=loopback, allow_private=private)
+
+    issuers = settings.trust.issuers
     return Egress(
         {
-            PURPOSE: tuple(
-                Destination(
-                    responder,
-                    allow_loopback=loopback,
-                    allow_private=issuer.responders_in_private_network,
-                )
-                for issuer in settings.trust.issuers
-                for responder in issuer.responders
-            )
+            PURPOSE: tuple(place(url, issuer) for issuer in issuers for url in issuer.responders),
+            CRL_PURPOSE: (
+                *(place(url, issuer) for issuer in issuers for url in issuer.crl_urls),
+                *(
+                    Destination(url, allow_loopback=loopback)
+                    for url in settings.trust.authority_crl_urls
+                ),
+            ),
         }
     )

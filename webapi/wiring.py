@@ -45,7 +45,7 @@ from webapi.operations.readiness import Check, Readiness
 from webapi.put_back import Containment, compare_audit_log
 from webapi.range_signers import range_signers
 from webapi.settings_model import Settings
-from webapi.statuses import STATUS_REFRESH_SECONDS, refresh_job, status_source
+from webapi.status_sources import StatusSources
 from webapi.storage.audit_generations import SqlAuditGenerations
 from webapi.storage.audit_log import SqlAuditLog
 from webapi.storage.challenges import SqlChallengeStore
@@ -59,9 +59,7 @@ from webapi.storage.realm import Realm
 from webapi.storage.registrations import SqlRegistrationStore
 from webapi.storage.salt_keys import FileSaltVault
 from webapi.storage.sessions import SqlSessionStore
-from webapi.storage.status_answers import SqlAnswerStore
 from webapi.token_keys import AskPin, TokenKeys, ZoneNotConfigured, ask_nobody
-from webapi.trust_settings import trust_store_of
 from webapi.watched import (
     AuditGauge,
     BatchTimer,
@@ -259,14 +257,13 @@ class Wiring:
             at = clock.now()
             challenges.purge(expired_before=at)
             SqlSessionStore(self.engine(Realm.LOGIN)).purge(policy=self.session_policy, at=at)
-            self._kept_answers.purge(useless_before=at)
+            self._statuses.purge(at)
 
         logs = self._receipt_logs()
         yield "receipts", lambda: logs.run_once(at=clock.now()), self._batch_seconds
         yield "challenge-stock", refill, REFILL_SECONDS
         yield "purge", purge, PURGE_SECONDS
-        refresh = refresh_job(self.settings, self._kept_answers, self.metrics)
-        yield "status-refresh", lambda: refresh.run_once(at=clock.now()), STATUS_REFRESH_SECONDS
+        yield from self._statuses.jobs()
         gauge = LogGauge(logs, self.engine(Realm.BALLOTS), self.metrics)
         yield "log-gauge", gauge, LOG_GAUGE_SECONDS
         audits = self.audit_logs()
@@ -360,8 +357,8 @@ class Wiring:
         rules = LoginRules(
             origin=settings.service.origin,
             challenges=challenges,
-            trust_store=trust_store_of(settings),
-            statuses=status_source(settings, self._kept_answers, self.metrics),
+            trust_store=self._statuses.trust_store,
+            statuses=self._statuses.by_order(),
         )
         return LoginService(
             origin=settings.service.origin,
@@ -378,9 +375,11 @@ class Wiring:
             report_limiter=SourceLimiter(_CLIENT_REPORT_LIMIT),
         )
 
-    @property
-    def _kept_answers(self) -> SqlAnswerStore:
-        return SqlAnswerStore(self.engine(Realm.LOGIN))
+    @cached_property
+    def _statuses(self) -> StatusSources:
+        sources = StatusSources(self.settings, self.engine(Realm.LOGIN), self.metrics)
+        self._closing.callback(sources.close)
+        return sources
 
     def readiness_checks(self) -> Mapping[str, Check]:
         """What a web worker needs before a citizen can be signed in; `tamga doctor` asks it too."""

@@ -1,10 +1,6 @@
 """Why a certificate revocation list is no evidence of any status."""
 
-from ocsp.errors import TrustError
-
-
-class CrlRefused(TrustError):
-    """A CRL fails a check of RFC 5280 section 6.3.3, or no CRL covers the certificate."""
+from ocsp.errors import CrlRefused
 
 
 class CrlMalformed(CrlRefused):

@@ -16,7 +16,6 @@ from ocsp.crl.errors import (
     CrlFromFuture,
     CrlMissing,
     CrlReasonsIncomplete,
-    CrlRefused,
     CrlSignatureInvalid,
     CrlSignerNotAuthorised,
     CrlStale,
@@ -29,7 +28,7 @@ from ocsp.crl.scope import (
     distribution_points,
     interim_reasons,
 )
-from ocsp.errors import CertificateRefused, PathUndecided
+from ocsp.errors import CertificateRefused, CrlRefused, PathUndecided
 from ocsp.names import comparable
 from ocsp.path_building import Path
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ocsp.chain import ValidatedChain, validate_path
 from ocsp.config import IssuerProfile, TrustStore
-from ocsp.status import OcspEvidence
+from ocsp.status import Evidence
 from ocsp.trust import StatusSource, TrustedCertificate, establish_trust
 from signer.login.challenge import ChallengeStore, take_challenge
 from signer.login.token import ProofOfPossession, parse_token, prove_possession
@@ -58,7 +58,7 @@ class AuthenticatedCitizen:
     nonce: str
     certificates: tuple[bytes, ...] = field(repr=False)
     profile: IssuerProfile = field(repr=False)
-    evidence: OcspEvidence = field(repr=False)
+    evidence: Evidence = field(repr=False)
     authenticated_at: datetime
     seal: InitVar[object] = None
 

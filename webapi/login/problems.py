@@ -187,6 +187,14 @@ _CERTIFICATE: ProblemTable = {
         ),
         _ISSUER,
     ),
+    status.AuthorityRevoked: _refused(
+        "authority_revoked",
+        (
+            "The authority that issued the certificate is revoked.",
+            "Гэрчилгээг олгосон байгууллагын гэрчилгээ хүчингүй болсон байна.",
+        ),
+        _ISSUER,
+    ),
     status.CertificateRevoked: Problem(
         403,
         "certificate_revoked",

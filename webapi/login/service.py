@@ -179,4 +179,5 @@ def _evidence_of(citizen: AuthenticatedCitizen, rules: bytes) -> LoginEvidence:
         this_update=citizen.evidence.this_update,
         decided_at=citizen.authenticated_at,
         rules=rules,
+        lists=citizen.evidence.lists,
     )

@@ -103,7 +103,7 @@ class LoginEvidence:
         nonce: the challenge's text, signed.
         certificates: DER, leaf first, anchor last.
         ocsp_request: our question; None if the answer is from the cache.
-        ocsp_response: the raw DER answer.
+        ocsp_response: the raw DER answer; empty where lists said the status.
         ocsp_nonce_matched: the answer repeats the nonce of our request.
         responder: who signed it.
         responder_url: where it came from.
@@ -111,6 +111,7 @@ class LoginEvidence:
         this_update: when the status was known to be good, aware UTC.
         decided_at: aware UTC.
         rules: the issuer's rules then, in JSON.
+        lists: DER of the CRLs that said the status; empty where an answer did.
     """
 
     evidence_id: str
@@ -130,6 +131,7 @@ class LoginEvidence:
     this_update: datetime
     decided_at: datetime
     rules: bytes = field(repr=False)
+    lists: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 class SessionStore(Protocol):

@@ -19,6 +19,7 @@ from sqlalchemy import insert as sql_insert
 from webapi.login.sessions import LoginEvidence
 from webapi.storage.decisions import decision_rules, login_decisions
 from webapi.storage.schema import LOGIN, runtime_may
+from webapi.storage.status_lists import insert_login_lists, lists_of_login
 from webapi.storage.times import from_unix, to_unix
 
 login_evidence = Table(
@@ -64,6 +65,7 @@ def insert_evidence(connection: Connection, evidence: LoginEvidence) -> None:
             decided_at=to_unix(evidence.decided_at),
         )
     )
+    insert_login_lists(connection, evidence.evidence_id, evidence.lists)
 
 
 class SqlEvidenceStore:
@@ -89,6 +91,7 @@ class SqlEvidenceStore:
         )
         with self._engine.begin() as connection:
             row = connection.execute(query).one_or_none()
+            lists = () if row is None else lists_of_login(connection, evidence_id)
         if row is None:
             return None
         certificates = row.certificates_pem.split(_END)[:-1]
@@ -110,4 +113,5 @@ class SqlEvidenceStore:
             this_update=from_unix(row.this_update),
             decided_at=from_unix(row.decided_at),
             rules=bytes(row.rules),
+            lists=lists,
         )

@@ -21,6 +21,7 @@ from webapi.storage import (
     registrations,
     sessions,
     status_answers,
+    status_lists,
 )
 
 TABLE_MODULES: tuple[ModuleType, ...] = (
@@ -39,4 +40,5 @@ TABLE_MODULES: tuple[ModuleType, ...] = (
     registrations,
     sessions,
     status_answers,
+    status_lists,
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ocsp.status import Good, Revoked, Suspended, Unknown
+from ocsp.status import Good, OcspEvidence, Revoked, Suspended, Unknown
 from tests.support.certificates import NOW
 from tests.support.ocsp_answers import AnswerSpec, SingleSpec, answer
 from tests.support.ocsp_judging import SPEC, judge
@@ -22,6 +22,7 @@ def test_good_carries_its_evidence() -> None:
     status = judge(body)
     assert isinstance(status, Good)
     evidence = status.evidence
+    assert isinstance(evidence, OcspEvidence)
     assert evidence.response_der == body
     assert len(evidence.sha256) == 64
     assert evidence.responder_name == "CN=OCSP delegate,O=Tamga Test,C=MN"

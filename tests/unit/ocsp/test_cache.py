@@ -18,7 +18,7 @@ from ocsp.errors import (
     ConnectionFailed,
     TransportError,
 )
-from ocsp.status import Good, Revoked, Suspended, Unavailable
+from ocsp.status import Good, OcspEvidence, Revoked, Suspended, Unavailable
 from tests.support.answers import MemoryAnswers
 from tests.support.certificates import NOW, development_like_pki
 from tests.support.ocsp_answers import AnswerSpec, SingleSpec, answer, standard_spec
@@ -141,6 +141,7 @@ def test_without_next_update_the_cap_alone_counts(cache: Cache) -> None:
     cache.responder.single = SingleSpec(next_update=None)
     status = cache.source.status_of(chain, NOW)
     assert isinstance(status, Good)
+    assert isinstance(status.evidence, OcspEvidence)
     assert useless_at(status.evidence, chain.profile) == NOW + timedelta(hours=1)
 
 

@@ -336,7 +336,7 @@ def test_a_subject_that_names_no_one_person_is_refused(subject: x509.Name) -> No
 def test_a_validated_chain_cannot_be_made_copied_or_pickled() -> None:
     chain = validate_path(PKI.leaf.der, STORE, NOW)
     with pytest.raises(TypeError):
-        ValidatedChain(chain.read, chain.certificates, chain.profile, NOW)
+        ValidatedChain(chain.read, chain.path, chain.profile, NOW)
     with pytest.raises(TypeError):
         replace(chain, at=LATER)
     with pytest.raises(TypeError):

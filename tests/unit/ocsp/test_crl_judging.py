@@ -12,14 +12,13 @@ from ocsp.crl.errors import (
     CrlFromFuture,
     CrlMissing,
     CrlReasonsIncomplete,
-    CrlRefused,
     CrlSignatureInvalid,
     CrlSignerNotAuthorised,
     CrlStale,
 )
 from ocsp.crl.judging import CrlFinding, CrlFreshness, CrlSet, judge_by_crls
 from ocsp.crl.reading import read_crl
-from ocsp.errors import CertificateNotTrusted
+from ocsp.errors import CertificateNotTrusted, CrlRefused
 from ocsp.path_building import Path
 from tests.support.certificates import (
     NOW,

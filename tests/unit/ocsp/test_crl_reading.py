@@ -9,8 +9,9 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocsp.crl.errors import CrlExtensionUnknown, CrlMalformed, CrlRefused
+from ocsp.crl.errors import CrlExtensionUnknown, CrlMalformed
 from ocsp.crl.reading import read_crl
+from ocsp.errors import CrlRefused
 from tests.support.certificates import NOW, development_like_pki
 from tests.support.crls import CrlSpec, EntrySpec, edited_crl, make_crl, scope
 

@@ -28,7 +28,7 @@ from ocsp.errors import (
     ResponderDeclined,
 )
 from ocsp.response import MAX_SINGLE_RESPONSES, judge_answer
-from ocsp.status import Good, Revoked, Suspended
+from ocsp.status import Good, OcspEvidence, Revoked, Suspended
 from ocsp.transport import HttpAnswer
 from tests.support.certificates import (
     NOW,
@@ -341,6 +341,7 @@ def test_one_changed_byte_never_changes_what_is_believed(place: int, mask: int) 
     believed = judge(GOOD)
     assert isinstance(status, Good)
     assert isinstance(believed, Good)
+    assert isinstance(status.evidence, OcspEvidence)
     assert replace(status.evidence, response_der=GOOD) == believed.evidence
 
 
