@@ -156,4 +156,4 @@ def test_whoever_ends_it_leaves_nothing_running(performed: Path, number: signal.
         process.send_signal(number)
         process.communicate(timeout=30)
     assert process.returncode != 0
-    assert_none_left(str(performed), seconds=15)
+    assert_none_left(str(performed), seconds=60)

@@ -146,12 +146,12 @@ def test_told_to_stop_it_answers_what_it_has_and_leaves_nothing(home: Installati
         running.process.send_signal(signal.SIGTERM)
         time.sleep(1.0)
         assert status_of_the_rest(connection) == 400
-        assert running.process.wait(15) == 0
+        assert running.process.wait(60) == 0
         assert time.monotonic() - began < 10
         first, *lines = running.log.read_text().splitlines()
         assert first.startswith("Serving ")
         assert all(json.loads(line)["event"] for line in lines)
-        assert_none_left(str(home.directory), seconds=0.5)
+        assert_none_left(str(home.directory), seconds=5)
 
 
 @pytest.mark.long
@@ -159,9 +159,9 @@ def test_a_request_that_never_ends_does_not_stop_the_stop(home: Installation) ->
     with serving(home) as running, half_sent_request(home):
         began = time.monotonic()
         running.process.send_signal(signal.SIGTERM)
-        assert running.process.wait(15) == 0
+        assert running.process.wait(60) == 0
         assert time.monotonic() - began < 10.5
-        assert_none_left(str(home.directory), seconds=0.5)
+        assert_none_left(str(home.directory), seconds=5)
 
 
 def test_none_outlives_a_killed_supervisor(home: Installation) -> None:
@@ -169,7 +169,7 @@ def test_none_outlives_a_killed_supervisor(home: Installation) -> None:
         assert len(numbered_processes(str(home.directory))) >= 6
         running.process.kill()
         running.process.wait()
-        assert_none_left(str(home.directory), seconds=12)
+        assert_none_left(str(home.directory), seconds=30)
 
 
 def test_no_token_module_is_loaded_before_a_fork(home: Installation, running: Serving) -> None:

@@ -141,7 +141,7 @@ def serving(
             yield running
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)
             assert_none_left(str(home.directory))
 
 

@@ -28,7 +28,7 @@ def numbered_processes(text: str) -> list[tuple[int, str]]:
     return found
 
 
-def assert_none_left(text: str, seconds: float = 5.0) -> None:
+def assert_none_left(text: str, seconds: float = 30.0) -> None:
     """Processes end in a moment, or the test fails with their command lines."""
     deadline = time.monotonic() + seconds
     while processes_naming(text):

@@ -24,7 +24,7 @@ def numbers(mark: Path) -> list[int]:
     return [int(text) for text in mark.read_text().split()] if mark.exists() else []
 
 
-def await_fact(fact: Callable[[], object], watched: Supervisor, seconds: float = 20.0) -> None:
+def await_fact(fact: Callable[[], object], watched: Supervisor, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not fact():
         assert time.monotonic() < deadline
@@ -32,7 +32,7 @@ def await_fact(fact: Callable[[], object], watched: Supervisor, seconds: float =
         time.sleep(0.02)
 
 
-def await_number(mark: Path, count: int, seconds: float = 20.0) -> None:
+def await_number(mark: Path, count: int, seconds: float = 60.0) -> None:
     """Wait until a role has had so many processes, for a supervisor that runs by itself."""
     deadline = time.monotonic() + seconds
     while len(numbers(mark)) < count and time.monotonic() < deadline:
