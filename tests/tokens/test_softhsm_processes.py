@@ -191,6 +191,12 @@ def test_a_module_that_does_not_start(shim: Shim, code: int) -> None:
     assert shim.opened(C_Initialize=code) == ["ModuleUnusable"]
 
 
+@pytest.mark.parametrize("code", [DEVICE_ERROR, DEVICE_REMOVED])
+def test_a_module_whose_device_is_away_at_its_start(shim: Shim, code: int) -> None:
+    assert shim.opened(C_Initialize=code) == ["DeviceUnavailable"]
+    assert shim.opened() == ["ok"]
+
+
 @pytest.mark.parametrize(("close", "closed"), [(True, "DeviceUnavailable"), (False, "left open")])
 def test_a_module_that_does_not_stop(shim: Shim, close: bool, closed: str) -> None:
     with shim.answering(C_Finalize=GENERAL_ERROR):
