@@ -21,7 +21,7 @@ class Signature:
 
     Attributes:
         purpose: names the key.
-        raw: 64 bytes: P-256 r || s, or Ed25519.
+        raw: 64 bytes: P-256 r || s, or Ed25519; of an RSA key as long as its modulus.
     """
 
     purpose: Purpose

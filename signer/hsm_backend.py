@@ -4,16 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-
 from pkcs11_bridge.keyring import KeyAlgorithm, TokenKey
 from signer.backend import Signature, verified_signature
 from signer.errors import NoKeyForPurpose
-from signer.payload import Payload, Purpose
+from signer.payload import CRL_PURPOSES, OCSP_PURPOSES, Payload, Purpose
 from signer.permit import SigningPermit, spend_permit
 from signer.verify import PublicKey
 
 _SERVICE_ALGORITHMS = frozenset({KeyAlgorithm.EC_P256, KeyAlgorithm.ED25519})
+_RSA_PURPOSES = OCSP_PURPOSES | CRL_PURPOSES
+"""What relying parties of an older PKI read may need RSA; nothing else does."""
+
+
+def may_serve(algorithm: KeyAlgorithm, purpose: Purpose) -> bool:
+    """Whether a key of this kind is one for the purpose."""
+    return algorithm in _SERVICE_ALGORITHMS or (algorithm.is_rsa and purpose in _RSA_PURPOSES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +33,19 @@ class HsmBackend:
 
     def __post_init__(self) -> None:
         for purpose, key in self.keys.items():
-            if key.algorithm not in _SERVICE_ALGORITHMS:
-                raise NoKeyForPurpose(f"the key {purpose} is neither P-256 nor Ed25519")
+            if not may_serve(key.algorithm, purpose):
+                raise NoKeyForPurpose(f"the key {purpose} is of the kind {key.algorithm}")
 
     def public_key(self, purpose: Purpose) -> PublicKey:
         """The public key of a purpose; raises NoKeyForPurpose."""
-        public_key = self._key(purpose).public_key
-        if not isinstance(public_key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
-            raise NoKeyForPurpose(f"the key {purpose} is neither P-256 nor Ed25519")
-        return public_key
+        return self._key(purpose).public_key
 
     def sign(self, permit: SigningPermit, payload: Payload, *, at: datetime) -> Signature:
         """Sign what the permit allows.
 
         1. find the key of the payload's purpose;
         2. spend the permit: once, for this key, these bytes, in time;
-        3. sign: ECDSA over the digest made here, or pure Ed25519 over the message;
+        3. sign: ECDSA or RSA over the digest made here, or pure Ed25519 over the message;
         4. verify the token's answer before it leaves.
 
         Raises:

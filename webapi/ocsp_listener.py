@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from flask import Flask
 from sqlalchemy import Engine
 
-from ocsp.responder.answering import ResponderCa
+from ocsp.responder.answering import ResponderCa, SigningKey
 from ocsp.responder.crl_issuing import CrlIssuer
 from pkcs11_bridge.errors import RetryLater
-from pkcs11_bridge.signing_keys import ec_signing_key
+from pkcs11_bridge.signing_keys import ec_signing_key, rsa_signing_key
 from signer.backend import PayloadSigner
 from signer.errors import AuditBehind, NoKeyForPurpose
 from signer.payload import Payload, Purpose, crl_payload, ocsp_response_payload
@@ -175,15 +175,17 @@ class _Parts:
 
     def _key(
         self, purpose: Purpose, terms: RangeTerms, payload_of: Callable[[Purpose, bytes], Payload]
-    ) -> ec.EllipticCurvePrivateKey:
+    ) -> SigningKey:
         """A key in the shape that certificates' formats are signed with, under permits."""
         signer = self.signer_for(purpose, terms)
         public_key = signer.public_key(purpose)
-        if not isinstance(public_key, ec.EllipticCurvePublicKey):
-            raise NoKeyForPurpose(f"the key {purpose} is not on P-256")
 
         def sign(message: bytes, _hash_name: str) -> bytes:
             payload = payload_of(purpose, message)
             return signer.sign(payload, owner=self.listener.ca, at=clock.now()).raw
 
-        return ec_signing_key(public_key, sign)
+        if isinstance(public_key, ec.EllipticCurvePublicKey):
+            return ec_signing_key(public_key, sign)
+        if isinstance(public_key, rsa.RSAPublicKey):
+            return rsa_signing_key(public_key, sign)
+        raise NoKeyForPurpose(f"the key {purpose} is neither P-256 nor RSA")

@@ -11,7 +11,7 @@ from typing import Never, Self
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from signer.receipts.errors import (
     KeyMalformed,
@@ -19,6 +19,7 @@ from signer.receipts.errors import (
     NoteSignatureInvalid,
     NoteUnsigned,
 )
+from signer.verify import PublicKey
 
 _SEAL = object()
 
@@ -57,6 +58,13 @@ def strict_base64(text: str) -> bytes:
     return data
 
 
+def note_public_key(public_key: PublicKey) -> NotePublicKey:
+    """A service's public key as one that signs notes; raises KeyMalformed if it is an RSA key."""
+    if isinstance(public_key, rsa.RSAPublicKey):
+        raise KeyMalformed("a log's key is Ed25519 or ECDSA P-256")
+    return public_key
+
+
 def is_key_name(name: str) -> bool:
     """Whether a key may have this name: not empty, no Unicode space, no plus, no control."""
     return bool(name) and not any(c.isspace() or c == "+" for c in name) and not _bad_text(name)
@@ -81,7 +89,7 @@ class VerifierKey:
     key_id: bytes
 
     @classmethod
-    def of(cls, name: str, public_key: NotePublicKey) -> Self:
+    def of(cls, name: str, public_key: PublicKey) -> Self:
         """Name a public key.
 
         Raises:
@@ -89,6 +97,7 @@ class VerifierKey:
         """
         if not is_key_name(name):
             raise KeyMalformed("a key's name is empty or holds a space, plus or control")
+        public_key = note_public_key(public_key)
         if isinstance(public_key, ed25519.Ed25519PublicKey):
             algorithm, encoded = NoteAlgorithm.ED25519, public_key.public_bytes_raw()
         elif isinstance(public_key.curve, ec.SECP256R1):

@@ -29,6 +29,7 @@ from sqlalchemy import Row, Table, select
 
 from pkcs11_bridge.errors import TokenError
 from signer.receipts.election import Manifest
+from signer.receipts.note import note_public_key
 from signer.receipts.tile_store import TileFolder
 from softhsm_config.virtual_card.isolation import become_owner_of
 from tests.support.staged import Stage, rehearsed
@@ -187,7 +188,9 @@ class Service:
         office = ElectionOffice(
             elections=SqlElectionStore(self.wiring.engine(Realm.BALLOTS)),
             vault=FileSaltVault(self.wiring.settings.receipts.salt_key_directory),
-            log_keys=lambda: [backend.public_key(purpose) for purpose in LOG_PURPOSES],
+            log_keys=lambda: [
+                note_public_key(backend.public_key(purpose)) for purpose in LOG_PURPOSES
+            ],
         )
         midnight = self.stage.at.replace(hour=0, minute=0, second=0, microsecond=0)
         plan = ElectionPlan(

@@ -14,7 +14,7 @@ from signer.receipts.checkpoint import Checkpoint
 from signer.receipts.election import Manifest, draw_up_manifest
 from signer.receipts.leaf import BallotLeaf, commit
 from signer.receipts.merkle import inclusion_path, leaf_hash, node_hash, root_of
-from signer.receipts.note import NotePublicKey, VerifierKey, assemble_note
+from signer.receipts.note import NotePublicKey, VerifierKey, assemble_note, note_public_key
 from signer.receipts.receipt import serialise_receipt
 from tests.support.software_signer import PrivateKey, SoftwareBackend, log_signer
 
@@ -33,7 +33,7 @@ needs_vectors = pytest.mark.skipif(
 
 
 def public_keys(signer: SoftwareBackend) -> list[NotePublicKey]:
-    return [signer.public_key(purpose) for purpose in PURPOSES]
+    return [note_public_key(signer.public_key(purpose)) for purpose in PURPOSES]
 
 
 @dataclass

@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 from typing import cast
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.x509.ocsp import load_der_ocsp_response
 
 from pkcs11_bridge.agent import challenge_proof
 from pkcs11_bridge.config import TokenConfig
@@ -25,9 +27,13 @@ from signer.payload import (
     Purpose,
     checkpoint_payload,
     login_challenge_payload,
+    ocsp_response_payload,
 )
 from signer.verify import raw_to_der, verify_raw
+from tests.support.certificates import development_like_pki
 from tests.support.ledger import MemoryLedger, permit_of
+from tests.support.ocsp_answers import answer, standard_spec
+from tests.support.ocsp_questions import question
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ORIGIN = "receipts.example/e1"
@@ -95,6 +101,25 @@ def test_a_key_of_a_kind_that_serves_no_purpose_is_refused(token: TokenConfig) -
         key.sign_digest(bytes(32), "sha256")
         with pytest.raises(NoKeyForPurpose):
             HsmBackend({Purpose.RECEIPT_LOG: key})
+
+
+def test_an_rsa_key_answers_about_certificates(token: TokenConfig) -> None:
+    ledger = MemoryLedger()
+    pki = development_like_pki()
+    data = load_der_ocsp_response(
+        answer(standard_spec(pki, question(pki.citizen_ca.certificate, 1)))
+    ).tbs_response_bytes
+    payload = ocsp_response_payload(Purpose.OCSP_CITIZEN_CA, data)
+    with TokenSessions(token) as sessions:
+        key = generate_key(sessions, Purpose.OCSP_CITIZEN_CA, KeyAlgorithm.RSA_2048)
+        backend = HsmBackend({Purpose.OCSP_CITIZEN_CA: key})
+        signature = backend.sign(permit_of(payload, ledger, at=NOW), payload, at=NOW)
+        public_key = backend.public_key(Purpose.OCSP_CITIZEN_CA)
+    assert isinstance(public_key, rsa.RSAPublicKey)
+    public_key.verify(signature.raw, data, padding.PKCS1v15(), hashes.SHA256())
+    for wrong in (data + b"x", b""):
+        with pytest.raises(SignatureInvalid):
+            verify_raw(public_key, wrong, signature.raw)
 
 
 class _Faulty:

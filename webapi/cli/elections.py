@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from signer.receipts.election import Manifest
 from signer.receipts.errors import ElectionExists, ElectionNotFound, ManifestMalformed
-from signer.receipts.note import NotePublicKey
+from signer.receipts.note import NotePublicKey, note_public_key
 from webapi import clock
 from webapi.config import load_settings
 from webapi.elections.office import ElectionOffice, ElectionPlan
@@ -37,7 +37,7 @@ def open_office(config: Path) -> ElectionOffice:
     def log_keys() -> Sequence[NotePublicKey]:
         backend = wiring.keys.backend(LOG_PURPOSES, at=clock.now())
         try:
-            return [backend.public_key(purpose) for purpose in LOG_PURPOSES]
+            return [note_public_key(backend.public_key(purpose)) for purpose in LOG_PURPOSES]
         finally:
             wiring.close()
 

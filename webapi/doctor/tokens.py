@@ -17,8 +17,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TextIO, cast, get_args
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-
 from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.errors import (
     ExtractableKey,
@@ -45,6 +43,7 @@ from pkcs11_bridge.inspection import look_at_latch, look_at_module, look_at_toke
 from pkcs11_bridge.keyring import TokenKey
 from pkcs11_bridge.latch import LatchState
 from pkcs11_bridge.pin import Pin, PinpadEntry
+from signer.hsm_backend import may_serve
 from signer.payload import Purpose
 from webapi.config import CONFIG_VARIABLE, load_settings
 from webapi.doctor.algorithms import algorithms_result
@@ -271,7 +270,7 @@ def _one_key(wiring: Wiring, purpose: Purpose, zone: Zone, uri: str) -> CheckRes
         key = wiring.keys.key_named(purpose, uri)
     except _TROUBLE as e:
         return _failure(name, e, zone)
-    if not isinstance(key.public_key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
+    if not may_serve(key.algorithm, purpose):
         remedy = "Make a key on P-256 (or an Ed25519 key, where the label says so)."
         return CheckResult.failed(name, f"it is of the kind {key.algorithm}", remedy)
     certificate = wiring.keys.certificate_file(purpose, uri)

@@ -23,7 +23,7 @@ class QuickLook:
         statement: all its values are bound by name.
     """
 
-    def __init__(self, engine: Engine, statement: Select[Any]) -> None:
+    def __init__(self, engine: Engine, statement: Select[*tuple[Any, ...]]) -> None:
         self._engine = engine
         compiled = statement.compile(dialect=engine.dialect)
         self._text = compiled.string
@@ -38,7 +38,10 @@ class QuickLook:
         """
         # The driver takes values by place or by name, as its dialect has it.
         bound = values if self._places is None else [values[name] for name in self._places]
-        connection = self._engine.raw_connection()
+        try:
+            connection = self._engine.raw_connection()
+        except self._driver_error as error:
+            raise _named(error) from error
         try:
             cursor = connection.cursor()
             try:
@@ -48,8 +51,12 @@ class QuickLook:
             finally:
                 cursor.close()
         except self._driver_error as error:
-            failure = sqlite.failure_of(error) or postgresql.failure_of(error)
             connection.invalidate()
-            raise failure or error from error
+            raise _named(error) from error
         finally:
             connection.close()
+
+
+def _named(error: Exception) -> Exception:
+    """The failure by its name; the driver's own error for a wrong statement."""
+    return sqlite.failure_of(error) or postgresql.failure_of(error) or error

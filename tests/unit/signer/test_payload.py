@@ -2,9 +2,11 @@
 
 import pickle
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from asn1crypto import core
+from asn1crypto import crl as asn1_crl
 from asn1crypto import csr as asn1_csr
 from asn1crypto import ocsp as asn1_ocsp
 from cryptography import x509
@@ -22,10 +24,16 @@ from signer.payload import (
     audit_checkpoint_payload,
     certification_request_payload,
     checkpoint_payload,
+    crl_payload,
     login_challenge_payload,
     ocsp_response_payload,
 )
-from tests.support.certificates import NOW, development_like_pki, distinguished_name
+from tests.support.certificates import (
+    NOW,
+    development_like_pki,
+    distinguished_name,
+    private_key,
+)
 from tests.support.ocsp_answers import answer, standard_spec
 
 CHALLENGE = challenge_proof.signed_text("https://login.example", bytes(24), bytes(4), 1_800_000_000)
@@ -195,3 +203,40 @@ def test_a_request_and_an_ocsp_answer_are_never_taken_for_each_other() -> None:
     data = x509_ocsp.load_der_ocsp_response(der).tbs_response_bytes
     with pytest.raises(PayloadRefused):
         certification_request_payload(OCSP, KEY.public_key(), data)
+
+
+def _list_of_revoked() -> bytes:
+    builder = x509.CertificateRevocationListBuilder().issuer_name(x509.Name([]))
+    crl = builder.last_update(NOW).next_update(NOW + timedelta(days=1))
+    return crl.sign(private_key("lists"), hashes.SHA256()).tbs_certlist_bytes
+
+
+@pytest.mark.parametrize("data", [b"", CHECKPOINT, CHALLENGE, b"\x30\x00", b"\x30\x03\x02\x01\x01"])
+def test_bytes_that_are_no_revocation_list_are_refused(data: bytes) -> None:
+    with pytest.raises(PayloadRefused):
+        crl_payload(Purpose.CRL_CITIZEN_CA, data)
+    with pytest.raises(PayloadRefused):
+        crl_payload(Purpose.CRL_CITIZEN_CA, _list_of_revoked() + b"\x00")
+
+
+def test_a_revocation_list_without_an_end_or_of_version_1_is_refused() -> None:
+    endless = asn1_crl.TbsCertList.load(_list_of_revoked())
+    del endless["next_update"]
+    with pytest.raises(PayloadRefused, match="nextUpdate"):
+        crl_payload(Purpose.CRL_CITIZEN_CA, endless.dump(force=True))
+    first = asn1_crl.TbsCertList.load(_list_of_revoked())
+    first["version"] = "v1"
+    with pytest.raises(PayloadRefused, match="version"):
+        crl_payload(Purpose.CRL_CITIZEN_CA, first.dump(force=True))
+
+
+def test_a_revocation_list_is_signed_by_its_own_key_alone() -> None:
+    data = _list_of_revoked()
+    with pytest.raises(PayloadRefused, match="purpose"):
+        crl_payload(Purpose.OCSP_CITIZEN_CA, data)
+    with pytest.raises(PayloadRefused):
+        ocsp_response_payload(Purpose.OCSP_CITIZEN_CA, data)
+    with pytest.raises(PayloadRefused, match="too large"):
+        crl_payload(Purpose.CRL_CITIZEN_CA, bytes(16_777_217))
+    payload = crl_payload(Purpose.CRL_CITIZEN_CA, data)
+    assert (payload.purpose, payload.message) == (Purpose.CRL_CITIZEN_CA, data)
