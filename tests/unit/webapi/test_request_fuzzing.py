@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 from cryptography.x509 import ocsp as x509_ocsp
 from flask.testing import FlaskClient
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
@@ -150,8 +150,22 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(der[: draw(st.integers(0, len(der)))])
 
 
-@given(st.one_of(structured, damaged(), st.binary(max_size=300)), st.booleans())
+hostile = st.one_of(structured, damaged(), st.binary(max_size=300))
+
+
+@given(hostile, st.booleans())
 def test_whatever_is_asked_is_answered_as_ocsp_has_it(request_der: bytes, by_get: bool) -> None:
+    assert_answered(request_der, by_get=by_get)
+
+
+@pytest.mark.long
+@settings(max_examples=150_000, suppress_health_check=[HealthCheck.too_slow])
+@given(hostile, st.booleans())
+def test_whatever_is_asked_for_ten_minutes_is_answered(request_der: bytes, by_get: bool) -> None:
+    assert_answered(request_der, by_get=by_get)
+
+
+def assert_answered(request_der: bytes, *, by_get: bool) -> None:
     if by_get and request_der:
         path = "/ocsp/citizen/" + base64.b64encode(request_der).decode()
         response = CLIENT.get(path)
