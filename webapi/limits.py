@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 MAX_SOURCES = 10_000
 """Buckets kept; the least recently used one makes room."""
@@ -30,6 +31,7 @@ class RateLimit:
             raise ValueError("a rate limit that allows nothing is a mistake")
 
 
+@lru_cache(maxsize=MAX_SOURCES)
 def source_of(address: str | None) -> str:
     """Who counts as one source: an IPv4 address, or an IPv6 /64, which one household has."""
     try:

@@ -5,6 +5,7 @@ is fixed: one SingleResponse, byKey, nextUpdate always, the nonce as the only ex
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import assert_never
 
 from ocsp.responder.statuses import (
@@ -62,6 +63,7 @@ def _explicit(number: int, content: bytes) -> bytes:
     return tlv(0xA0 | number, content)
 
 
+@lru_cache(maxsize=1_024)
 def generalized_time(instant: datetime) -> bytes:
     """YYYYMMDDHHMMSSZ, without fractions (RFC 9919)."""
     return tlv(_GENERALIZED_TIME, instant.astimezone(UTC).strftime("%Y%m%d%H%M%SZ").encode())
