@@ -8,6 +8,7 @@ record states beside them is compared with what comes out.
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp as x509_ocsp
@@ -16,6 +17,8 @@ from ocsp.cache import KeptAnswer, judge_kept
 from ocsp.chain import ValidatedChain, validate_path
 from ocsp.checks import IN_ORDER, Check, check_of
 from ocsp.config import CacheUse, IssuerProfile, NonceMode, TrustStore
+from ocsp.crl.errors import CrlMissing
+from ocsp.crl.source import CrlSource, ReadLists
 from ocsp.errors import (
     CertificateNotTrusted,
     CertificateRevoked,
@@ -28,7 +31,7 @@ from ocsp.errors import (
 )
 from ocsp.request import OcspQuery, build_query, cert_id_of, nonce_of
 from ocsp.response import CONTENT_TYPE, judge_answer
-from ocsp.status import AnsweredStatus, Good, Revoked, Suspended, Unknown
+from ocsp.status import AnsweredStatus, Good, Revoked, Suspended, Unavailable, Unknown
 from ocsp.transport import HttpAnswer
 
 
@@ -39,10 +42,11 @@ class UnverifiedDecision:
     Attributes:
         certificates: DER, the card's first, the root last.
         profile: the rules of the issuer then.
-        request_der: our question; None for an answer from the cache.
-        response_der: the OCSPResponse.
-        responder_url: where it came from.
+        request_der: our question; None for an answer from the cache, and for lists.
+        response_der: the OCSPResponse; empty for lists.
+        responder_url: where it came from; of several lists, separated by spaces.
         from_cache: it was had for an earlier question.
+        lists: DER of the CRLs; empty for an answer.
         decided_at: aware UTC.
     """
 
@@ -52,6 +56,7 @@ class UnverifiedDecision:
     response_der: bytes
     responder_url: str
     from_cache: bool
+    lists: tuple[bytes, ...]
     decided_at: datetime
 
 
@@ -90,8 +95,11 @@ def replay(unverified: UnverifiedDecision, roots: tuple[bytes, ...]) -> Replay:
     checks = _order(unverified)
     try:
         # 1. The path, by the auditor's roots.
-        chain = _chain(unverified, roots)
-        status = _judge(unverified, chain)
+        store = _store(unverified, roots)
+        chain = _chain(unverified, store)
+        status = _judge_lists(unverified, chain, store) if unverified.lists else None
+        if status is None:
+            status = _judge_answer(unverified, chain)
         _require_good(status)
     except ConfigurationInvalid as wrong:
         # Rules and certificates of the record that no store can be made of.
@@ -103,6 +111,8 @@ def replay(unverified: UnverifiedDecision, roots: tuple[bytes, ...]) -> Replay:
 
 
 def _order(unverified: UnverifiedDecision) -> tuple[Check, ...]:
+    if unverified.lists:
+        return (Check.CHAIN, Check.CRL, Check.STATUS)
     if unverified.from_cache:
         # Its question was another login's; the nonce in it says nothing here.
         made = tuple(check for check in IN_ORDER if check is not Check.NONCE)
@@ -117,7 +127,7 @@ def _outcomes(checks: tuple[Check, ...], failed: Check) -> dict[Check, Outcome]:
     return found | {check: Outcome.NOT_REACHED for check in checks if check not in found}
 
 
-def _judge(unverified: UnverifiedDecision, chain: ValidatedChain) -> AnsweredStatus:
+def _judge_answer(unverified: UnverifiedDecision, chain: ValidatedChain) -> AnsweredStatus:
     if unverified.from_cache:
         return _judge_kept(unverified, chain)
     # 2, 3. The question was about this certificate, by the hash that the rules say.
@@ -133,20 +143,51 @@ def _judge(unverified: UnverifiedDecision, chain: ValidatedChain) -> AnsweredSta
     )
 
 
-def _chain(unverified: UnverifiedDecision, roots: tuple[bytes, ...]) -> ValidatedChain:
-    if len(unverified.certificates) < 2:
-        raise CertificateNotTrusted("the record has no path")
-    leaf, *others = unverified.certificates
-    store = TrustStore(
+def _store(unverified: UnverifiedDecision, roots: tuple[bytes, ...]) -> TrustStore:
+    return TrustStore(
         roots=roots,
-        intermediates=tuple(der for der in others if der not in roots),
+        intermediates=tuple(der for der in unverified.certificates[1:] if der not in roots),
         issuers=(replace(unverified.profile, anchors=frozenset()),),
     )
-    chain = validate_path(leaf, store, unverified.decided_at)
+
+
+def _chain(unverified: UnverifiedDecision, store: TrustStore) -> ValidatedChain:
+    if len(unverified.certificates) < 2:
+        raise CertificateNotTrusted("the record has no path")
+    chain = validate_path(unverified.certificates[0], store, unverified.decided_at)
     found = tuple(c.public_bytes(Encoding.DER) for c in chain.certificates)
     if found != unverified.certificates:
         raise CertificateNotTrusted("the path is another one than the record says")
     return chain
+
+
+@dataclass(frozen=True, slots=True)
+class _RecordedLists:
+    """`ocsp.crl.source.ListStore` of what the record has."""
+
+    by_url: dict[str, bytes]
+
+    def current(self, url: str) -> bytes | None:
+        """SHA-256 of the recorded list."""
+        return sha256(self.by_url[url]).digest() if url in self.by_url else None
+
+    def content(self, digest: bytes, /) -> bytes | None:
+        """DER of the recorded list; unverified."""
+        return next((der for der in self.by_url.values() if sha256(der).digest() == digest), None)
+
+
+def _judge_lists(
+    unverified: UnverifiedDecision, chain: ValidatedChain, store: TrustStore
+) -> AnsweredStatus:
+    # 19. By the lists that the decision rested on, from where the rules say that they come.
+    urls = unverified.responder_url.split(" ")
+    if len(urls) != len(unverified.lists):
+        raise CrlMissing("the record names as many places as it has lists, or is none")
+    recorded = ReadLists(_RecordedLists(dict(zip(urls, unverified.lists, strict=True))))
+    status = CrlSource(recorded, store).status_of(chain, unverified.decided_at)
+    if isinstance(status, Unavailable):
+        raise status.cause
+    return status
 
 
 def _query(unverified: UnverifiedDecision, chain: ValidatedChain) -> OcspQuery:

@@ -21,8 +21,8 @@ from ocsp.replay import UnverifiedDecision
 from webapi.login.sessions import LoginEvidence
 
 FORMAT = "tamga/login-decision/1"
-MAX_RECORD_BYTES = 4 * 2**20
-"""Larger files are refused unread."""
+MAX_RECORD_BYTES = 64 * 2**20
+"""Larger files are refused unread; a revocation list may have megabytes."""
 
 _RULES = TypeAdapter(
     tuple[IssuerProfile],  # in a tuple, because a dataclass by itself would have its own settings
@@ -61,7 +61,7 @@ class _Possession(_Part):
 
 
 class _Status(_Part):
-    source: Literal["ocsp"]
+    source: Literal["ocsp", "crl"]
     responder_url: str
     responder: str
     this_update: int
@@ -80,6 +80,7 @@ class _Record(_Part):
     possession: _Possession
     status: _Status
     rules: dict[str, Any]
+    lists: tuple[_Bytes, ...] = ()
     sha256: dict[str, str]
 
 
@@ -163,8 +164,6 @@ def read_record(unverified: bytes) -> DecisionRecord:
         raise RecordUnreadable(f"longer than {MAX_RECORD_BYTES} bytes")
     try:
         values = json.loads(unverified)
-        if isinstance(values, dict) and "lists" in values:
-            raise RecordUnreadable("it rests on revocation lists, which are not judged again here")
         record = _Record.model_validate_json(unverified)
         certificate = x509.load_der_x509_certificate(record.certificates[0])
         profile = _profile(record, certificate.serial_number)
@@ -188,6 +187,7 @@ def read_record(unverified: bytes) -> DecisionRecord:
         response_der=evidence.ocsp_response,
         responder_url=evidence.responder_url,
         from_cache=evidence.from_cache,
+        lists=evidence.lists,
         decided_at=evidence.decided_at,
     )
     return DecisionRecord(decision, evidence)
@@ -221,6 +221,7 @@ def _evidence(record: _Record) -> LoginEvidence:
         this_update=datetime.fromtimestamp(status.this_update, UTC),
         decided_at=datetime.fromtimestamp(record.decided_at, UTC),
         rules=_canonical(record.rules),
+        lists=record.lists,
     )
 
 

@@ -17,7 +17,7 @@ from ocsp.trust import StatusSource
 from webapi import clock
 from webapi.operations.metrics import JobAction, Metrics
 from webapi.settings_model import Settings
-from webapi.statuses import STATUS_REFRESH_SECONDS, StatusRefresh, status_source
+from webapi.statuses import STATUS_REFRESH_SECONDS, StatusRefresh, asking
 from webapi.storage.status_answers import SqlAnswerStore
 from webapi.storage.status_lists import SqlListStore
 from webapi.trust_settings import authority_rules_of, egress_of, trust_store_of
@@ -43,16 +43,14 @@ class StatusSources:
         """Anchors and issuers; paths are judged in a process that can be ended."""
         return trust_store_of(self._settings, self._judge)
 
-    def answers(self) -> CachedStatus:
-        """The issuers' responders, and the cache."""
-        return status_source(self._settings, self._kept, self._metrics)
-
     def by_order(self) -> StatusSource:
         """Responders and lists by each issuer's order, after the CAs above it if those have any."""
         # Now, so that the first login finds it ready.
         self._judge.start()
         lists = CrlSource(self._lists, self.trust_store)
-        source = StatusByOrder(self.answers(), lists)
+        # What was kept stands in last: the lists may know more.
+        ordered = StatusByOrder(asking(self._settings, self._metrics), lists)
+        source = CachedStatus(ordered, self._kept)
         rules = authority_rules_of(self._settings)
         if rules is None:
             return source
@@ -60,7 +58,11 @@ class StatusSources:
 
     def jobs(self) -> Iterator[tuple[str, JobAction, float]]:
         """The background jobs: answers in use are renewed, and lists fetched, ahead of need."""
-        refresh = StatusRefresh(self.answers(), self._kept, self.trust_store)
+        refresh = StatusRefresh(
+            CachedStatus(asking(self._settings, self._metrics), self._kept),
+            self._kept,
+            self.trust_store,
+        )
         yield "status-refresh", lambda: refresh.run_once(at=clock.now()), STATUS_REFRESH_SECONDS
         fetcher = ListFetcher(egress_of(self._settings), self._fetched)
         above = authority_rules_of(self._settings)

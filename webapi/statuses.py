@@ -30,10 +30,9 @@ AFTER_FAILURE = timedelta(minutes=1)
 """Before the next question about a certificate of which nothing new was learnt."""
 
 
-def status_source(settings: Settings, store: AnswerStore, metrics: Metrics) -> CachedStatus:
-    """The issuers' responders, by their profiles, and the answers that are kept."""
-    egress = WatchedEgress(egress_of(settings), metrics)
-    return CachedStatus(OcspClient(egress, tell=tell_attempt), store)
+def asking(settings: Settings, metrics: Metrics) -> OcspClient:
+    """The issuers' responders, by their profiles."""
+    return OcspClient(WatchedEgress(egress_of(settings), metrics), tell=tell_attempt)
 
 
 class RefreshStore(AnswerStore, Protocol):

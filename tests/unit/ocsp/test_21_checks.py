@@ -18,9 +18,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from ocsp import errors
 from ocsp.cache import KeptAnswer, judge_kept
 from ocsp.chain import validate_path
-from ocsp.checks import check_of
+from ocsp.checks import Check, check_of
 from ocsp.config import CacheUse, CertIdHash, NonceMode
+from ocsp.crl.authorities import CheckedAuthorities
+from ocsp.crl.errors import CrlMissing, CrlStale
+from ocsp.crl.rules import CrlRules, StatusOrder
+from ocsp.crl.source import CrlSource, ReadLists
 from ocsp.request import MAX_GET_URL, NONCE_BYTES, get_url
+from ocsp.status import CertificateStatus, Good, Revoked, Unavailable
+from ocsp.status_order import StatusByOrder
 from ocsp.transport import HttpAnswer
 from ocsp.trust import establish_trust
 from tests.support.certificates import (
@@ -31,19 +37,23 @@ from tests.support.certificates import (
     issue,
     private_key,
 )
+from tests.support.crls import CrlSpec, EntrySpec, make_crl, scope
+from tests.support.lists import MemoryLists
 from tests.support.ocsp_answers import AnswerSpec, SingleSpec, answer
 from tests.support.ocsp_judging import NONCE, PKI, QUERY, SPEC, judge, query, signed_by
-from tests.support.trust import CannedPoster, citizen_profile, client, trust_store
+from tests.support.trust import RESPONDER_URL, CannedPoster, citizen_profile, client, trust_store
 
-Check = Callable[[], None]
-CHECKS: dict[int, list[Check]] = {}
+Negative = Callable[[], None]
+CHECKS: dict[int, list[Negative]] = {}
+LIST = CrlSpec(issuer=PKI.citizen_ca)
+LIST_URL = "http://ca.example/citizen.crl"
 SOON = NOW + timedelta(minutes=5, seconds=1)
 
 
-def of_check(number: int) -> Callable[[Check], Check]:
+def of_check(number: int) -> Callable[[Negative], Negative]:
     """Enter a negative test under its number."""
 
-    def enter(check: Check) -> Check:
+    def enter(check: Negative) -> Negative:
         CHECKS.setdefault(number, []).append(check)
         return check
 
@@ -250,6 +260,62 @@ refused(
 refused(18, errors.AnswerStatementWrong, one(raw_cert_hash=b"\x30\x00"))
 
 
+def by_list(spec: CrlSpec, order: StatusOrder = StatusOrder.CRL_ONLY) -> CertificateStatus:
+    """What a profile's one list says, after a responder that is down where the order has one."""
+    responders = (RESPONDER_URL,) if order.asks_responders else ()
+    store = trust_store(PKI, order=order, crl=CrlRules((LIST_URL,)), responders=responders)
+    lists = MemoryLists()
+    lists.put(LIST_URL, make_crl(spec), NOW)
+    source = StatusByOrder(
+        client(CannedPoster(lambda _: errors.ConnectionFailed("down"))),
+        CrlSource(ReadLists(lists), store),
+    )
+    return source.status_of(validate_path(PKI.leaf.der, store, NOW), NOW)
+
+
+@of_check(19)
+def a_list_that_is_stale_or_of_another_or_for_others_says_nothing() -> None:
+    thief = replace(PKI.citizen_ca, key=private_key("thief"))
+    for spec, error in (
+        (replace(LIST, next_update=PASSED), CrlStale),
+        (replace(LIST, issuer=PKI.national_ca), CrlMissing),
+        (replace(LIST, scope=scope(only_contains_ca_certs=True)), CrlMissing),
+        (replace(LIST, issuer=thief), errors.CrlRefused),
+    ):
+        found = by_list(spec)
+        assert isinstance(found, Unavailable)
+        assert isinstance(found.cause, error)
+        assert check_of(found.cause) is Check.CRL
+
+
+@of_check(19)
+def a_list_is_heard_after_an_outage() -> None:
+    entry = EntrySpec(PKI.leaf.certificate.serial_number)
+    order = StatusOrder.OCSP_THEN_CRL
+    assert isinstance(by_list(replace(LIST, entries=(entry,)), order), Revoked)
+    assert isinstance(by_list(LIST, order), Good)
+
+
+@of_check(21)
+def a_ca_that_is_listed_or_of_which_no_list_speaks_refuses() -> None:
+    entry = EntrySpec(PKI.national_ca.certificate.serial_number)
+    store = trust_store(PKI)
+    chain = validate_path(PKI.leaf.der, store, NOW)
+    lists = MemoryLists()
+    asked = client(CannedPoster(lambda _: b""))
+    source = CheckedAuthorities(asked, ReadLists(lists), store, CrlRules((LIST_URL,)))
+    found = source.status_of(chain, NOW)
+    assert isinstance(found, Unavailable)
+    assert isinstance(found.cause, CrlMissing)
+    for index, authority in enumerate((PKI.root, PKI.national_ca)):
+        lists.put(LIST_URL + str(index), make_crl(CrlSpec(issuer=authority)), NOW)
+    rules = CrlRules((LIST_URL + "0", LIST_URL + "1"))
+    lists.put(LIST_URL + "0", make_crl(CrlSpec(issuer=PKI.root, entries=(entry,))), NOW)
+    with pytest.raises(errors.AuthorityRevoked) as caught:
+        CheckedAuthorities(asked, ReadLists(lists), store, rules).status_of(chain, NOW)
+    assert check_of(caught.value) is Check.CA_STATUS
+
+
 @of_check(20)
 def whatever_could_not_be_found_out_refuses() -> None:
     for cause in (errors.ConnectionFailed, errors.NameUnresolved, errors.AddressRefused):
@@ -285,16 +351,12 @@ CASES = [
 
 
 @pytest.mark.parametrize("check", CASES)
-def test_a_check_refuses(check: Check) -> None:
+def test_a_check_refuses(check: Negative) -> None:
     check()
 
 
-ELSEWHERE = {19, 21}
-"""CRLs and the statuses of CAs: not of an answer."""
-
-
 def test_no_check_is_missing() -> None:
-    assert sorted(CHECKS) == sorted(set(range(1, 22)) - ELSEWHERE)
+    assert sorted(CHECKS) == list(range(1, 22))
 
 
 def test_the_unchanged_answer_passes_all_of_them() -> None:

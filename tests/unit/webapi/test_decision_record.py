@@ -17,10 +17,12 @@ from sqlalchemy import select
 from ocsp.cache import CachedStatus
 from ocsp.chain import validate_path
 from ocsp.config import CacheUse, NonceMode, PersonRegister
+from ocsp.crl.rules import CrlRules, StatusOrder
 from ocsp.errors import ConnectionFailed
 from ocsp.replay import Outcome
 from tests.support.answers import MemoryAnswers
 from tests.support.certificates import NOW, authority_spec, delegate_spec, issue
+from tests.support.crls import CrlSpec, EntrySpec, make_crl
 from tests.support.ocsp_answers import SingleSpec, answer, standard_spec
 from tests.support.settings import DEVELOPMENT_SETTINGS
 from tests.support.trust import CannedPoster, citizen_profile, client, trust_store
@@ -269,6 +271,51 @@ def test_a_decision_by_the_cache_is_confirmed_as_one(site: Site, evidence: Login
     assert ("17 cache", Outcome.PASSED) in verdict.outcomes
     too_late = replace(cached, decided_at=NOW + timedelta(minutes=30))
     assert _failed(_judge(site, export_record(too_late))) == ["17 cache"]
+
+
+def _by_lists(site: Site, evidence: LoginEvidence, *specs: CrlSpec) -> LoginEvidence:
+    urls = tuple(f"http://ca.example/{number}.crl" for number in range(len(specs)))
+    profile = citizen_profile(
+        site.pki, order=StatusOrder.CRL_ONLY, crl=CrlRules(urls), responders=()
+    )
+    return replace(
+        evidence,
+        ocsp_request=None,
+        ocsp_response=b"",
+        ocsp_nonce_matched=False,
+        responder=specs[0].issuer.certificate.subject.rfc4514_string(),
+        responder_url=" ".join(urls),
+        from_cache=True,
+        this_update=specs[0].this_update,
+        rules=rules_of(profile),
+        lists=tuple(make_crl(spec) for spec in specs),
+    )
+
+
+def test_a_decision_by_lists_is_confirmed_as_one(site: Site, evidence: LoginEvidence) -> None:
+    by_lists = _by_lists(site, evidence, CrlSpec(issuer=site.pki.citizen_ca))
+    record = export_record(by_lists)
+    assert read_record(record).evidence == by_lists
+    verdict = _judge(site, record)
+    assert verdict.refusals == ()
+    assert ("19 crl", Outcome.PASSED) in verdict.outcomes
+
+
+def test_a_decision_by_lists_that_say_otherwise_is_told(
+    site: Site, evidence: LoginEvidence
+) -> None:
+    right = CrlSpec(issuer=site.pki.citizen_ca)
+    listed = EntrySpec(site.pki.leaf.certificate.serial_number)
+    for spec, check in (
+        (replace(right, entries=(listed,)), "16 status"),
+        (replace(right, issuer=site.pki.national_ca), "19 crl"),
+        (replace(right, next_update=NOW - timedelta(minutes=6)), "19 crl"),
+    ):
+        assert _failed(_judge(site, export_record(_by_lists(site, evidence, spec)))) == [check]
+    one_place = replace(_by_lists(site, evidence, right, right), responder_url="http://x/")
+    assert _failed(_judge(site, export_record(one_place))) == ["19 crl"]
+    no_lists_allowed = replace(_by_lists(site, evidence, right), rules=evidence.rules)
+    assert _failed(_judge(site, export_record(no_lists_allowed))) == ["19 crl"]
 
 
 def test_the_rules_are_the_same_bytes_each_time_and_hold_nobodys_name(site: Site) -> None:
