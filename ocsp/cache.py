@@ -18,6 +18,7 @@ from ocsp.chain import ValidatedChain
 from ocsp.config import CacheUse, IssuerProfile, NonceMode
 from ocsp.errors import AnswerRefused, KeptTooLong
 from ocsp.request import build_query
+from ocsp.responder_authority import DelegateStatus, refuse_unchecked
 from ocsp.response import CONTENT_TYPE, judge_answer
 from ocsp.status import (
     AnsweredStatus,
@@ -27,7 +28,7 @@ from ocsp.status import (
     Unavailable,
 )
 from ocsp.transport import HttpAnswer
-from ocsp.trust import StatusSource
+from ocsp.trust import DelegatesOf, StatusSource, refuse_all
 
 WAIT_STEP = timedelta(milliseconds=50)
 """Between two looks for the answer that somebody else is fetching."""
@@ -83,12 +84,14 @@ class CachedStatus:
     Attributes:
         inner: asks.
         store: keeps.
+        delegates: says by which lists a delegate without nocheck is good.
         pause: waits so many seconds.
         stopwatch: monotonic seconds.
     """
 
     inner: StatusSource
     store: AnswerStore
+    delegates: DelegatesOf = refuse_all
     pause: Callable[[float], None] = time.sleep
     stopwatch: Callable[[], float] = time.monotonic
 
@@ -140,12 +143,17 @@ class CachedStatus:
         if unverified_kept is None:
             return None
         try:
-            return judge_kept(unverified_kept, chain, at)
+            return judge_kept(unverified_kept, chain, at, self.delegates(chain, at))
         except AnswerRefused:
             return None
 
 
-def judge_kept(unverified_kept: KeptAnswer, chain: ValidatedChain, at: datetime) -> AnsweredStatus:
+def judge_kept(
+    unverified_kept: KeptAnswer,
+    chain: ValidatedChain,
+    at: datetime,
+    delegate_status: DelegateStatus = refuse_unchecked,
+) -> AnsweredStatus:
     """What a kept answer says about the chain's leaf now.
 
     Every check of `ocsp.response` is made again at this time, save the nonce, which was another
@@ -169,6 +177,7 @@ def judge_kept(unverified_kept: KeptAnswer, chain: ValidatedChain, at: datetime)
         profile=profile,
         responder_url=unverified_kept.responder_url,
         at=at,
+        delegate_status=delegate_status,
     )
     evidence = status.evidence
     if not isinstance(evidence, OcspEvidence):

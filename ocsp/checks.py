@@ -63,6 +63,7 @@ _CHECK_OF: dict[type[errors.TrustError], Check] = {
     errors.ResponderNotNamed: Check.RESPONDER_ID,
     errors.ResponderKeyTooWeak: Check.SIGNATURE,
     errors.DelegateStatusUnknown: Check.DELEGATE_STATUS,
+    errors.DelegateRevoked: Check.DELEGATE_STATUS,
     errors.ResponderNotAuthorised: Check.AUTHORISED_SIGNER,
     errors.AnswerSignatureInvalid: Check.SIGNATURE,
     errors.AnswerAlgorithmRefused: Check.SIGNATURE,

@@ -30,6 +30,7 @@ from ocsp.response import CONTENT_TYPE as RESPONSE_TYPE
 from ocsp.response import judge_answer
 from ocsp.status import AnsweredStatus, Attempt, CertificateStatus, Unavailable
 from ocsp.transport import HttpAnswer, HttpClient
+from ocsp.trust import DelegatesOf, refuse_all
 
 PURPOSE = "ocsp"
 """Under which responders are registered with the egress."""
@@ -55,6 +56,7 @@ class OcspClient:
         random_bytes: source of nonces and of the jitter.
         pause: waits so many seconds.
         stopwatch: monotonic seconds.
+        delegates: says by which lists a delegate without nocheck is good.
         tell: is told of every attempt that failed.
     """
 
@@ -63,6 +65,7 @@ class OcspClient:
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
     pause: Callable[[float], None] = time.sleep
     stopwatch: Callable[[], float] = time.monotonic
+    delegates: DelegatesOf = refuse_all
     tell: Callable[[Attempt], None] = _tell_nobody
 
     def status_of(self, chain: ValidatedChain, at: datetime) -> CertificateStatus:
@@ -147,6 +150,7 @@ class OcspClient:
             profile=profile,
             responder_url=url,
             at=at,
+            delegate_status=self.delegates(chain, at),
         )
 
     def _send(

@@ -263,6 +263,10 @@ class DelegateStatusUnknown(ResponderNotAuthorised):
     """The delegate lacks id-pkix-ocsp-nocheck, and its own status is not known."""
 
 
+class DelegateRevoked(ResponderNotAuthorised):
+    """The delegate's certificate is revoked or on hold."""
+
+
 class ResponderExpired(ResponderNotAuthorised):
     """The delegate's certificate is not valid at this time."""
 

@@ -30,6 +30,7 @@ from ocsp.errors import (
     TrustError,
 )
 from ocsp.request import OcspQuery, build_query, cert_id_of, nonce_of
+from ocsp.responder_authority import DelegateStatus
 from ocsp.response import CONTENT_TYPE, judge_answer
 from ocsp.status import AnsweredStatus, Good, Revoked, Suspended, Unavailable, Unknown
 from ocsp.transport import HttpAnswer
@@ -46,7 +47,7 @@ class UnverifiedDecision:
         response_der: the OCSPResponse; empty for lists.
         responder_url: where it came from; of several lists, separated by spaces.
         from_cache: it was had for an earlier question.
-        lists: DER of the CRLs; empty for an answer.
+        lists: DER of the CRLs; with an answer those by which its signer is good.
         decided_at: aware UTC.
     """
 
@@ -97,9 +98,10 @@ def replay(unverified: UnverifiedDecision, roots: tuple[bytes, ...]) -> Replay:
         # 1. The path, by the auditor's roots.
         store = _store(unverified, roots)
         chain = _chain(unverified, store)
-        status = _judge_lists(unverified, chain, store) if unverified.lists else None
-        if status is None:
-            status = _judge_answer(unverified, chain)
+        if unverified.response_der:
+            status = _judge_answer(unverified, chain, store)
+        else:
+            status = _judge_lists(unverified, chain, store)
         _require_good(status)
     except ConfigurationInvalid as wrong:
         # Rules and certificates of the record that no store can be made of.
@@ -111,7 +113,7 @@ def replay(unverified: UnverifiedDecision, roots: tuple[bytes, ...]) -> Replay:
 
 
 def _order(unverified: UnverifiedDecision) -> tuple[Check, ...]:
-    if unverified.lists:
+    if not unverified.response_der:
         return (Check.CHAIN, Check.CRL, Check.STATUS)
     if unverified.from_cache:
         # Its question was another login's; the nonce in it says nothing here.
@@ -127,9 +129,15 @@ def _outcomes(checks: tuple[Check, ...], failed: Check) -> dict[Check, Outcome]:
     return found | {check: Outcome.NOT_REACHED for check in checks if check not in found}
 
 
-def _judge_answer(unverified: UnverifiedDecision, chain: ValidatedChain) -> AnsweredStatus:
+def _judge_answer(
+    unverified: UnverifiedDecision, chain: ValidatedChain, store: TrustStore
+) -> AnsweredStatus:
+    # 10. A delegate that needs lists has them beside the answer.
+    urls = () if chain.profile.crl is None else chain.profile.crl.urls
+    recorded = _RecordedLists(dict(zip(urls, unverified.lists, strict=False)))
+    delegates = CrlSource(ReadLists(recorded), store).delegates_of(chain, unverified.decided_at)
     if unverified.from_cache:
-        return _judge_kept(unverified, chain)
+        return _judge_kept(unverified, chain, delegates)
     # 2, 3. The question was about this certificate, by the hash that the rules say.
     query = _query(unverified, chain)
     # 6 to 16, and 18.
@@ -140,6 +148,7 @@ def _judge_answer(unverified: UnverifiedDecision, chain: ValidatedChain) -> Answ
         profile=chain.profile,
         responder_url=unverified.responder_url,
         at=unverified.decided_at,
+        delegate_status=delegates,
     )
 
 
@@ -211,7 +220,9 @@ def _query(unverified: UnverifiedDecision, chain: ValidatedChain) -> OcspQuery:
     return replace(expected, der=unverified.request_der or b"", nonce=nonce)
 
 
-def _judge_kept(unverified: UnverifiedDecision, chain: ValidatedChain) -> AnsweredStatus:
+def _judge_kept(
+    unverified: UnverifiedDecision, chain: ValidatedChain, delegates: DelegateStatus
+) -> AnsweredStatus:
     if chain.profile.cache is CacheUse.OFF:
         raise KeptTooLong("the rules allow no answer from the cache")
     at = unverified.decided_at
@@ -226,7 +237,7 @@ def _judge_kept(unverified: UnverifiedDecision, chain: ValidatedChain) -> Answer
         refresh_at=at,
         useless_at=at,
     )
-    return judge_kept(kept, chain, at)
+    return judge_kept(kept, chain, at, delegates)
 
 
 def _require_good(status: AnsweredStatus) -> None:

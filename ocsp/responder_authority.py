@@ -4,7 +4,7 @@ RFC 6960 section 4.2.2.2, read strictly: a CA is its subject and its key, never 
 delegate of another CA of the same store is nobody here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -44,6 +44,19 @@ MAX_KEPT = 64
 _PROCESSED_CRITICAL = frozenset(
     {ExtensionOID.KEY_USAGE, ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.EXTENDED_KEY_USAGE}
 )
+
+
+DelegateStatus = Callable[[ReadCertificate], tuple[bytes, ...]]
+"""Returns the DER of the lists by which a delegate is good; raises ResponderNotAuthorised."""
+
+
+def refuse_unchecked(_delegate: ReadCertificate) -> tuple[bytes, ...]:
+    """Where no list can be asked: a delegate that needs one is refused.
+
+    Raises:
+        DelegateStatusUnknown: always.
+    """
+    raise DelegateStatusUnknown("the delegate lacks id-pkix-ocsp-nocheck, and no list is at hand")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +101,13 @@ class AuthorisedResponder:
         certificate: the issuer's or the delegate's.
         key: its public key, strong enough.
         name: its subject, RFC 4514.
+        lists: DER of the CRLs by which a delegate without nocheck is good.
     """
 
     certificate: x509.Certificate
     key: PublicKey
     name: str
+    lists: tuple[bytes, ...] = ()
 
 
 def responder_key_hash(key: PublicKey) -> bytes:
@@ -107,6 +122,7 @@ def find_responder(
     issuer: x509.Certificate,
     allowed_hashes: frozenset[str],
     at: datetime,
+    delegate_status: DelegateStatus = refuse_unchecked,
 ) -> AuthorisedResponder:
     """The certificate that the answer names, if it may speak for the issuer.
 
@@ -118,6 +134,7 @@ def find_responder(
         issuer: the CA certificate of the validated path.
         allowed_hashes: hash names allowed in a delegate's signature.
         at: the time of the check.
+        delegate_status: asked about a delegate without nocheck.
 
     Raises:
         ResponderNotAuthorised: no certificate is named, or the one named may not speak.
@@ -135,8 +152,14 @@ def find_responder(
             found = _read(unverified)
             if responder_id.names(found):
                 read = found.read
-                check_delegate(read, issuer=issuer, allowed_hashes=allowed_hashes, at=at)
-                return AuthorisedResponder(read.certificate, read.public_key, found.name)
+                lists = check_delegate(
+                    read,
+                    issuer=issuer,
+                    allowed_hashes=allowed_hashes,
+                    at=at,
+                    status=delegate_status,
+                )
+                return AuthorisedResponder(read.certificate, read.public_key, found.name, lists)
         except ResponderNotAuthorised as e:
             refusal = e
     raise refusal
@@ -148,19 +171,29 @@ def check_delegate(
     issuer: x509.Certificate,
     allowed_hashes: frozenset[str],
     at: datetime,
-) -> None:
+    status: DelegateStatus = refuse_unchecked,
+) -> tuple[bytes, ...]:
     """Refuse a certificate that is no delegate of this very issuer.
+
+    Returns:
+        DER of the lists by which it is good; none for one with nocheck.
 
     Raises:
         ResponderNotAuthorised, ResponderExpired: with the reason.
     """
-    # a-e. What is true of it at any time.
+    # a-d. What is true of it at any time.
     _check_delegation(read.certificate, issuer, allowed_hashes)
-    # f. In date (CVE-2026-42791).
+    # e. In date (CVE-2026-42791).
     try:
         check_validity(read.certificate, PathMember.AUTHORITY, at)
     except (CertificateExpired, CertificateNotYetValid) as e:
         raise ResponderExpired(f"the delegate: {e}") from e
+    # f. Its own status: nocheck says that nobody needs to ask; without it, a list must say.
+    try:
+        read.extensions.get_extension_for_class(x509.OCSPNoCheck)
+    except x509.ExtensionNotFound:
+        return status(read)
+    return ()
 
 
 # Reading and verifying the same bytes again gives the same facts at any time, so they are kept for
@@ -186,12 +219,7 @@ def _check_delegation(
         raise ResponderNotAuthorised("the delegate's KeyUsage lacks digitalSignature")
     # c. Issued directly by the same CA key, its signature really verified (CVE-2026-32144).
     _check_issued_by(delegate, issuer, allowed_hashes)
-    # d. Its own status: nocheck says that nobody needs to ask; without it, refuse.
-    try:
-        extensions.get_extension_for_class(x509.OCSPNoCheck)
-    except x509.ExtensionNotFound as e:
-        raise DelegateStatusUnknown("the delegate lacks id-pkix-ocsp-nocheck") from e
-    # e. Nothing critical that is not understood here.
+    # d. Nothing critical that is not understood here.
     for extension in extensions:
         if extension.critical and extension.oid not in _PROCESSED_CRITICAL:
             oid = extension.oid.dotted_string

@@ -35,7 +35,13 @@ from ocsp.errors import (
     ResponderDeclined,
 )
 from ocsp.request import OcspQuery, cert_id_of
-from ocsp.responder_authority import AuthorisedResponder, ResponderId, find_responder
+from ocsp.responder_authority import (
+    AuthorisedResponder,
+    DelegateStatus,
+    ResponderId,
+    find_responder,
+    refuse_unchecked,
+)
 from ocsp.status import AnsweredStatus, Good, OcspEvidence, Revoked, Suspended, Unknown
 from ocsp.transport import HttpAnswer
 
@@ -96,6 +102,7 @@ def judge_answer(
     profile: IssuerProfile,
     responder_url: str,
     at: datetime,
+    delegate_status: DelegateStatus = refuse_unchecked,
 ) -> AnsweredStatus:
     """What the issuer's responder says about the certificate that was asked about.
 
@@ -106,6 +113,7 @@ def judge_answer(
         profile: the issuer's rules.
         responder_url: where it came from, for the evidence.
         at: the time of the check, in UTC.
+        delegate_status: asked about a delegate without nocheck.
 
     Raises:
         AnswerRefused: by the subclass that names the failed check.
@@ -118,7 +126,8 @@ def judge_answer(
     # 7. responseType id-pkix-ocsp-basic (section 4.2.1).
     answer = _read_answer(unverified_answer.body)
     # 9. Signed by the issuer itself or by its own delegate (section 4.2.2.2).
-    # 10. Whose own status nobody needs to ask for: id-pkix-ocsp-nocheck (section 4.2.2.2.1).
+    # 10. Whose own status nobody needs to ask for (id-pkix-ocsp-nocheck, section 4.2.2.2.1), or a
+    #     list says that it is good.
     # 11. Named by key or by name (section 4.2.1, ResponderID).
     responder = find_responder(
         answer.responder_id,
@@ -126,6 +135,7 @@ def judge_answer(
         issuer=issuer,
         allowed_hashes=profile.answer_hashes,
         at=at,
+        delegate_status=delegate_status,
     )
     # 8. The signature, under an allowed algorithm and a key that is strong enough; only now, as 9
     #    to 11 found the key (section 3.2 number 2).
@@ -352,6 +362,7 @@ def _evidence(
         produced_at=answer.response.produced_at_utc,
         nonce_matched=nonce_matched,
         request_der=query.der,
+        lists=responder.lists,
     )
 
 

@@ -21,6 +21,7 @@ class OcspEvidence:
         nonce_matched: our nonce is in it, so it was made for this very question.
         request_der: the question that it answers; None if it is from the cache.
         from_cache: it was had for an earlier question, and judged again for this one.
+        lists: DER of the CRLs by which the signer is good, if it needs any.
     """
 
     response_der: bytes = field(repr=False)
@@ -32,16 +33,12 @@ class OcspEvidence:
     nonce_matched: bool
     request_der: bytes | None = field(repr=False)
     from_cache: bool = False
+    lists: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
     def sha256(self) -> str:
         """Lower-case hexadecimal SHA-256 of `response_der`."""
         return sha256(self.response_der).hexdigest()
-
-    @property
-    def lists(self) -> tuple[bytes, ...]:
-        """No CRLs were used."""
-        return ()
 
 
 @dataclass(frozen=True, slots=True)

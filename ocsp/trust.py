@@ -1,5 +1,6 @@
 """From a validated chain to a trusted certificate: the status is good, or it is refused."""
 
+from collections.abc import Callable
 from dataclasses import InitVar, dataclass
 from datetime import datetime
 from typing import Never, Protocol, assert_never
@@ -11,6 +12,7 @@ from ocsp.errors import (
     CertificateStatusUnknown,
     CertificateSuspended,
 )
+from ocsp.responder_authority import DelegateStatus, refuse_unchecked
 from ocsp.status import (
     CertificateStatus,
     Evidence,
@@ -38,6 +40,15 @@ class StatusSource(Protocol):
             CertificateExpired, CertificateNotYetValid: nobody is asked about such a certificate.
         """
         ...
+
+
+DelegatesOf = Callable[[ValidatedChain, datetime], DelegateStatus]
+"""Who says that a delegate of a chain's issuer is good at a time, where it must be asked."""
+
+
+def refuse_all(_chain: ValidatedChain, _at: datetime) -> DelegateStatus:
+    """Where there are no lists: every delegate without nocheck is refused."""
+    return refuse_unchecked
 
 
 @dataclass(frozen=True, slots=True)

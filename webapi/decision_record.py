@@ -131,7 +131,7 @@ def export_record(evidence: LoginEvidence) -> bytes:
             "signature": _text(evidence.signature),
         },
         "status": {
-            "source": "crl" if evidence.lists else "ocsp",
+            "source": "ocsp" if evidence.ocsp_response else "crl",
             "responder_url": evidence.responder_url,
             "responder": evidence.responder,
             "this_update": int(evidence.this_update.timestamp()),

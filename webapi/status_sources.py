@@ -7,6 +7,7 @@ from functools import cached_property
 from sqlalchemy import Engine
 
 from ocsp.cache import CachedStatus
+from ocsp.client import OcspClient
 from ocsp.config import TrustStore
 from ocsp.crl.authorities import CheckedAuthorities
 from ocsp.crl.fetching import ListFetcher
@@ -49,20 +50,21 @@ class StatusSources:
         self._judge.start()
         lists = CrlSource(self._lists, self.trust_store)
         # What was kept stands in last: the lists may know more.
-        ordered = StatusByOrder(asking(self._settings, self._metrics), lists)
-        source = CachedStatus(ordered, self._kept)
+        ordered = StatusByOrder(self._asking(lists), lists)
+        source = CachedStatus(ordered, self._kept, delegates=lists.delegates_of)
         rules = authority_rules_of(self._settings)
         if rules is None:
             return source
         return CheckedAuthorities(source, self._lists, self.trust_store, rules)
 
+    def _asking(self, lists: CrlSource) -> OcspClient:
+        return asking(self._settings, self._metrics, lists.delegates_of)
+
     def jobs(self) -> Iterator[tuple[str, JobAction, float]]:
         """The background jobs: answers in use are renewed, and lists fetched, ahead of need."""
-        refresh = StatusRefresh(
-            CachedStatus(asking(self._settings, self._metrics), self._kept),
-            self._kept,
-            self.trust_store,
-        )
+        lists = CrlSource(self._lists, self.trust_store)
+        renewing = CachedStatus(self._asking(lists), self._kept, delegates=lists.delegates_of)
+        refresh = StatusRefresh(renewing, self._kept, self.trust_store)
         yield "status-refresh", lambda: refresh.run_once(at=clock.now()), STATUS_REFRESH_SECONDS
         fetcher = ListFetcher(egress_of(self._settings), self._fetched)
         above = authority_rules_of(self._settings)

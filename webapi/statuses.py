@@ -12,6 +12,7 @@ from ocsp.chain import validate_path
 from ocsp.client import OcspClient
 from ocsp.config import CacheUse, TrustStore
 from ocsp.errors import TrustError
+from ocsp.trust import DelegatesOf
 from webapi.operations.metrics import Metrics
 from webapi.settings_model import Settings
 from webapi.trust_settings import egress_of
@@ -30,9 +31,10 @@ AFTER_FAILURE = timedelta(minutes=1)
 """Before the next question about a certificate of which nothing new was learnt."""
 
 
-def asking(settings: Settings, metrics: Metrics) -> OcspClient:
+def asking(settings: Settings, metrics: Metrics, delegates: DelegatesOf) -> OcspClient:
     """The issuers' responders, by their profiles."""
-    return OcspClient(WatchedEgress(egress_of(settings), metrics), tell=tell_attempt)
+    egress = WatchedEgress(egress_of(settings), metrics)
+    return OcspClient(egress, delegates=delegates, tell=tell_attempt)
 
 
 class RefreshStore(AnswerStore, Protocol):

@@ -9,14 +9,15 @@ from cryptography import x509
 
 from ocsp.certificate import ReadCertificate, check_validity
 from ocsp.chain import ValidatedChain
-from ocsp.config import TrustStore
+from ocsp.config import IssuerProfile, TrustStore
 from ocsp.crl.errors import CrlMissing
 from ocsp.crl.judging import CrlFinding, CrlFreshness, CrlSet, PathFinder, judge_by_crls
 from ocsp.crl.reading import ReadCrl, read_crl
-from ocsp.errors import CrlRefused, PathMember
+from ocsp.errors import CrlRefused, DelegateRevoked, DelegateStatusUnknown, PathMember
 from ocsp.known_issuers import ANY_POLICY
 from ocsp.path_building import Path
 from ocsp.path_judging import PolicyInputs
+from ocsp.responder_authority import DelegateStatus
 from ocsp.status import (
     AnsweredStatus,
     Attempt,
@@ -89,9 +90,27 @@ class CrlSource:
     def status_of(self, chain: ValidatedChain, at: datetime) -> CertificateStatus:
         """What the lists of the issuer's profile say about the chain's leaf."""
         check_validity(chain.leaf, PathMember.USER, at)
-        rules = chain.profile.crl
+        return self._status_of(chain.path, chain.profile, at)
+
+    def delegates_of(self, chain: ValidatedChain, at: datetime) -> DelegateStatus:
+        """`ocsp.trust.DelegatesOf`: delegates of the chain's issuer, by the same lists."""
+
+        def check(delegate: ReadCertificate) -> tuple[bytes, ...]:
+            status = self._status_of((delegate, *chain.path[1:]), chain.profile, at)
+            match status:
+                case Good(evidence):
+                    return evidence.lists
+                case Unavailable(cause):
+                    raise DelegateStatusUnknown(f"the delegate's own status: {cause}") from cause
+                case _:
+                    raise DelegateRevoked("the delegate is revoked or on hold")
+
+        return check
+
+    def _status_of(self, path: Path, profile: IssuerProfile, at: datetime) -> CertificateStatus:
+        rules = profile.crl
         if rules is None:
-            missing = CrlMissing(f"{chain.profile.name} has no lists")
+            missing = CrlMissing(f"{profile.name} has no lists")
             return Unavailable(missing, (Attempt("crl", missing),))
         attempts: list[Attempt] = []
         found: dict[str, ReadCrl] = {}
@@ -100,12 +119,12 @@ class CrlSource:
                 found[url] = self.lists.list_of(url)
             except CrlRefused as e:
                 attempts.append(Attempt(url, e))
-        freshness = CrlFreshness(chain.profile.skew, rules.max_age, chain.profile.answer_hashes)
+        freshness = CrlFreshness(profile.skew, rules.max_age, profile.answer_hashes)
         signers = (*self.trust_store.read_roots, *self.trust_store.read_intermediates)
         find_path = find_signers_path(self.trust_store)
         crls = CrlSet(tuple(found.values()), signers, find_path, freshness)
         try:
-            return _status(judge_by_crls(chain.path, crls, at), found)
+            return _status(judge_by_crls(path, crls, at), found)
         except CrlRefused as e:
             attempts.append(Attempt(" ".join(found) or rules.urls[0], e))
             return Unavailable(e, tuple(attempts))

@@ -318,6 +318,30 @@ def test_a_decision_by_lists_that_say_otherwise_is_told(
     assert _failed(_judge(site, export_record(no_lists_allowed))) == ["19 crl"]
 
 
+def test_the_lists_of_a_delegate_without_nocheck_are_judged_again(
+    site: Site, evidence: LoginEvidence
+) -> None:
+    assert evidence.ocsp_request is not None
+    signer = site.pki.delegate_with(ocsp_no_check=False)
+    spec = standard_spec(site.pki, evidence.ocsp_request)
+    rules = CrlRules(("http://ca.example/citizen.crl",))
+    profile = citizen_profile(site.pki, order=StatusOrder.OCSP_THEN_CRL, crl=rules)
+    right = CrlSpec(issuer=site.pki.citizen_ca)
+    listed = replace(right, entries=(EntrySpec(signer.certificate.serial_number),))
+    for lists, failed in (
+        ((make_crl(right),), []),
+        ((make_crl(listed),), ["10 delegate status"]),
+        ((), ["10 delegate status"]),
+    ):
+        record = replace(
+            evidence,
+            ocsp_response=answer(replace(spec, signer=signer, certificates=(signer,))),
+            rules=rules_of(profile),
+            lists=lists,
+        )
+        assert _failed(_judge(site, export_record(record))) == failed
+
+
 def test_the_rules_are_the_same_bytes_each_time_and_hold_nobodys_name(site: Site) -> None:
     profile = citizen_profile(
         site.pki,
