@@ -7,7 +7,6 @@ requestorName), RFC 9654 (nonce).
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -22,6 +21,9 @@ CONTENT_TYPE = "application/ocsp-request"
 
 MAX_GET_URL = 255
 """Characters of a whole URL up to which GET is used (RFC 6960 appendix A.1)."""
+
+_ESCAPES = str.maketrans({"+": "%2B", "/": "%2F", "=": "%3D"})
+"""Of the characters of base64 those that mean something else in a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,6 @@ def get_url(responder_url: str, request_der: bytes) -> str | None:
 
     RFC 6960 appendix A.1: base64 without line breaks, then URL-escaped.
     """
-    escaped = quote(b64encode(request_der), safe="")
+    escaped = b64encode(request_der).decode("ascii").translate(_ESCAPES)
     url = f"{responder_url.rstrip('/')}/{escaped}"
     return url if len(url) <= MAX_GET_URL else None
