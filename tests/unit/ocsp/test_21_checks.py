@@ -173,43 +173,6 @@ refused(9, errors.ResponderNotAuthorised, signed_by(issue(delegate_spec(IMPOSTOR
 
 refused(10, errors.DelegateStatusUnknown, delegate(ocsp_no_check=False))
 
-
-def by_delegate_without_nocheck(*entries: EntrySpec, fetched: bool = True) -> CertificateStatus:
-    signer = PKI.delegate_with(ocsp_no_check=False)
-    store = trust_store(PKI, order=StatusOrder.OCSP_THEN_CRL, crl=CrlRules((LIST_URL,)))
-    lists = MemoryLists()
-    if fetched:
-        lists.put(LIST_URL, make_crl(replace(LIST, entries=entries)), NOW)
-
-    def reply(request: bytes) -> bytes:
-        return answer(replace(signed_by(signer), request=request))
-
-    delegates = CrlSource(ReadLists(lists), store).delegates_of
-    asking = client(CannedPoster(reply), delegates=delegates)
-    return asking.status_of(validate_path(PKI.leaf.der, store, NOW), NOW)
-
-
-@of_check(10)
-def without_nocheck_a_delegate_that_is_listed_or_of_which_no_list_speaks_is_refused() -> None:
-    for found, error in (
-        (by_delegate_without_nocheck(fetched=False), errors.DelegateStatusUnknown),
-        (
-            by_delegate_without_nocheck(EntrySpec(PKI.delegate.certificate.serial_number)),
-            errors.DelegateRevoked,
-        ),
-    ):
-        assert isinstance(found, Unavailable)
-        assert type(found.cause) is error
-        assert check_of(found.cause) is Check.DELEGATE_STATUS
-
-
-@of_check(10)
-def without_nocheck_a_delegate_that_a_list_does_not_list_speaks_and_the_list_is_kept() -> None:
-    found = by_delegate_without_nocheck()
-    assert isinstance(found, Good)
-    assert len(found.evidence.lists) == 1
-
-
 refused(11, errors.ResponderNotNamed, replace(SPEC, responder=PKI.leaf))
 refused(11, errors.ResponderNotNamed, replace(SPEC, responder=PKI.leaf, by_key=False))
 

@@ -11,22 +11,19 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from flask.testing import FlaskClient
-from sqlalchemy import select
 
 from ocsp.cache import CachedStatus
 from ocsp.chain import validate_path
 from ocsp.config import CacheUse, NonceMode, PersonRegister
-from ocsp.crl.rules import CrlRules, StatusOrder
 from ocsp.errors import ConnectionFailed
 from ocsp.replay import Outcome
 from tests.support.answers import MemoryAnswers
 from tests.support.certificates import NOW, authority_spec, delegate_spec, issue
-from tests.support.crls import CrlSpec, EntrySpec, make_crl
+from tests.support.decisions import evidence_of, failed_checks, judge
 from tests.support.ocsp_answers import SingleSpec, answer, standard_spec
 from tests.support.settings import DEVELOPMENT_SETTINGS
 from tests.support.trust import CannedPoster, citizen_profile, client, trust_store
-from tests.support.web import Site, draw, login_body, make_site, send
+from tests.support.web import Site, make_site
 from webapi.cli import main
 from webapi.decision_record import (
     MAX_RECORD_BYTES,
@@ -35,21 +32,9 @@ from webapi.decision_record import (
     read_record,
     rules_of,
 )
-from webapi.decision_replay import Verdict, judge_record
 from webapi.login.sessions import LoginEvidence
-from webapi.storage.evidence import SqlEvidenceStore, login_evidence
 
 Values = dict[str, Any]  # a JSON document
-
-
-def _evidence(site: Site, browser: FlaskClient) -> LoginEvidence:
-    response = send(browser, "/auth/login", login_body(draw(browser), site.pki.leaf))
-    assert response.status_code == 200, response.text
-    with site.engine.begin() as connection:
-        found = connection.execute(select(login_evidence.c.evidence_id)).scalar_one()
-    evidence = SqlEvidenceStore(site.engine).find(found)
-    assert evidence is not None
-    return evidence
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +44,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 @pytest.fixture(scope="module")
 def evidence(site: Site) -> LoginEvidence:
-    return _evidence(site, site.client())
+    return evidence_of(site, site.client())
 
 
 @pytest.fixture
@@ -82,14 +67,6 @@ def _sealed(values: Values) -> bytes:
         "record": sha256(_canonical(body)).hexdigest(),
     }
     return json.dumps(body).encode()
-
-
-def _judge(site: Site, record: bytes, root: bytes | None = None) -> Verdict:
-    return judge_record(read_record(record), (root or site.pki.root.der,))
-
-
-def _failed(verdict: Verdict) -> list[str]:
-    return [name for name, outcome in verdict.outcomes if outcome is Outcome.FAILED]
 
 
 def _url_safe(base64_text: str) -> str:
@@ -147,9 +124,9 @@ def test_a_change_with_new_hashes_is_told_by_the_check(
     site: Site, values: Values, change: Callable[[Values], object], check: str
 ) -> None:
     change(values)
-    verdict = _judge(site, _sealed(values))
+    verdict = judge(site, _sealed(values))
     assert not verdict.confirmed
-    assert check in _failed(verdict)
+    assert check in failed_checks(verdict)
 
 
 def test_an_answer_of_another_authority_is_told(
@@ -160,8 +137,8 @@ def test_an_answer_of_another_authority_is_told(
     thief = issue(delegate_spec(site.pki.national_ca))
     forged = answer(replace(spec, signer=thief, certificates=(thief,)))
     values["status"]["response"] = _text(forged)
-    verdict = _judge(site, _sealed(values))
-    assert _failed(verdict) == ["9 authorised signer"]
+    verdict = judge(site, _sealed(values))
+    assert failed_checks(verdict) == ["9 authorised signer"]
     assert ("8 signature", Outcome.NOT_REACHED) in verdict.outcomes
     assert ("11 responder id", Outcome.PASSED) in verdict.outcomes
 
@@ -176,13 +153,13 @@ def test_a_question_about_another_certificate_is_told(site: Site, values: Values
 
     client(CannedPoster(keep)).status_of(other, NOW)
     values["status"]["request"] = _text(asked[0])
-    assert "2 request" in _failed(_judge(site, _sealed(values)))
+    assert "2 request" in failed_checks(judge(site, _sealed(values)))
 
 
 def test_another_root_than_the_auditors_is_told(site: Site, evidence: LoginEvidence) -> None:
     stranger = issue(authority_spec("Stranger Root", None))
-    verdict = _judge(site, export_record(evidence), stranger.der)
-    assert _failed(verdict) == ["1 chain"]
+    verdict = judge(site, export_record(evidence), stranger.der)
+    assert failed_checks(verdict) == ["1 chain"]
 
 
 @pytest.mark.parametrize(
@@ -228,7 +205,7 @@ def test_a_record_of_another_shape_is_refused(
 def test_a_decision_is_confirmed_long_after_everything_expired(
     site: Site, evidence: LoginEvidence
 ) -> None:
-    verdict = _judge(site, export_record(evidence))
+    verdict = judge(site, export_record(evidence))
     assert verdict.refusals == ()
     assert {outcome for _, outcome in verdict.outcomes} == {Outcome.PASSED}
     names = [name for name, _ in verdict.outcomes]
@@ -266,80 +243,11 @@ def test_a_decision_by_the_cache_is_confirmed_as_one(site: Site, evidence: Login
         decided_at=later,
         rules=rules_of(chain.profile),
     )
-    verdict = _judge(site, export_record(cached))
+    verdict = judge(site, export_record(cached))
     assert verdict.refusals == ()
     assert ("17 cache", Outcome.PASSED) in verdict.outcomes
     too_late = replace(cached, decided_at=NOW + timedelta(minutes=30))
-    assert _failed(_judge(site, export_record(too_late))) == ["17 cache"]
-
-
-def _by_lists(site: Site, evidence: LoginEvidence, *specs: CrlSpec) -> LoginEvidence:
-    urls = tuple(f"http://ca.example/{number}.crl" for number in range(len(specs)))
-    profile = citizen_profile(
-        site.pki, order=StatusOrder.CRL_ONLY, crl=CrlRules(urls), responders=()
-    )
-    return replace(
-        evidence,
-        ocsp_request=None,
-        ocsp_response=b"",
-        ocsp_nonce_matched=False,
-        responder=specs[0].issuer.certificate.subject.rfc4514_string(),
-        responder_url=" ".join(urls),
-        from_cache=True,
-        this_update=specs[0].this_update,
-        rules=rules_of(profile),
-        lists=tuple(make_crl(spec) for spec in specs),
-    )
-
-
-def test_a_decision_by_lists_is_confirmed_as_one(site: Site, evidence: LoginEvidence) -> None:
-    by_lists = _by_lists(site, evidence, CrlSpec(issuer=site.pki.citizen_ca))
-    record = export_record(by_lists)
-    assert read_record(record).evidence == by_lists
-    verdict = _judge(site, record)
-    assert verdict.refusals == ()
-    assert ("19 crl", Outcome.PASSED) in verdict.outcomes
-
-
-def test_a_decision_by_lists_that_say_otherwise_is_told(
-    site: Site, evidence: LoginEvidence
-) -> None:
-    right = CrlSpec(issuer=site.pki.citizen_ca)
-    listed = EntrySpec(site.pki.leaf.certificate.serial_number)
-    for spec, check in (
-        (replace(right, entries=(listed,)), "16 status"),
-        (replace(right, issuer=site.pki.national_ca), "19 crl"),
-        (replace(right, next_update=NOW - timedelta(minutes=6)), "19 crl"),
-    ):
-        assert _failed(_judge(site, export_record(_by_lists(site, evidence, spec)))) == [check]
-    one_place = replace(_by_lists(site, evidence, right, right), responder_url="http://x/")
-    assert _failed(_judge(site, export_record(one_place))) == ["19 crl"]
-    no_lists_allowed = replace(_by_lists(site, evidence, right), rules=evidence.rules)
-    assert _failed(_judge(site, export_record(no_lists_allowed))) == ["19 crl"]
-
-
-def test_the_lists_of_a_delegate_without_nocheck_are_judged_again(
-    site: Site, evidence: LoginEvidence
-) -> None:
-    assert evidence.ocsp_request is not None
-    signer = site.pki.delegate_with(ocsp_no_check=False)
-    spec = standard_spec(site.pki, evidence.ocsp_request)
-    rules = CrlRules(("http://ca.example/citizen.crl",))
-    profile = citizen_profile(site.pki, order=StatusOrder.OCSP_THEN_CRL, crl=rules)
-    right = CrlSpec(issuer=site.pki.citizen_ca)
-    listed = replace(right, entries=(EntrySpec(signer.certificate.serial_number),))
-    for lists, failed in (
-        ((make_crl(right),), []),
-        ((make_crl(listed),), ["10 delegate status"]),
-        ((), ["10 delegate status"]),
-    ):
-        record = replace(
-            evidence,
-            ocsp_response=answer(replace(spec, signer=signer, certificates=(signer,))),
-            rules=rules_of(profile),
-            lists=lists,
-        )
-        assert _failed(_judge(site, export_record(record))) == failed
+    assert failed_checks(judge(site, export_record(too_late))) == ["17 cache"]
 
 
 def test_the_rules_are_the_same_bytes_each_time_and_hold_nobodys_name(site: Site) -> None:
@@ -361,7 +269,7 @@ def test_a_person_of_a_register_is_the_records_own(site: Site, evidence: LoginEv
         name="citizen-ca",
         person=PersonRegister({1: "PNOMN-000000000001"}, "PNOMN-[0-9]+"),
     )
-    verdict = _judge(site, export_record(replace(evidence, rules=rules_of(profile))))
+    verdict = judge(site, export_record(replace(evidence, rules=rules_of(profile))))
     assert verdict.refusals == ()
 
 
