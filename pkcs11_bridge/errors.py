@@ -4,11 +4,19 @@ RetryLater    the same call may succeed a moment later
 NeedsPerson   somebody must insert, type, unblock or start something
 Misconfigured no retry helps until the configuration or the token's contents change
 KeyGone       the key is not there (any more)
+
+An error that may mean that the login is dead says so (``loses_login``): sessions and keys are
+dropped then, and opened anew at the next call.
 """
+
+from typing import ClassVar
 
 
 class TokenError(Exception):
     """Root of every error that leaves this package's token code."""
+
+    loses_login: ClassVar[bool] = False
+    """Whether sessions, login and key handles are dropped when a token's call ends in it."""
 
 
 class RetryLater(TokenError):
@@ -26,6 +34,9 @@ class Misconfigured(TokenError):
 class KeyGone(TokenError):
     """The key cannot be found on the token."""
 
+    # A key that vanished may mean that the token logged us out unasked.
+    loses_login = True
+
 
 class KeyNotFound(KeyGone):
     """No key, or no public half of it, matches."""
@@ -35,8 +46,26 @@ class TokenBusy(RetryLater):
     """Every session is in use, or another process holds the start lock."""
 
 
+class TokenHung(RetryLater):
+    """A call into the module does not return; its session is given up until it does."""
+
+
 class DeviceUnavailable(RetryLater):
     """The token or its driver failed; sessions are opened anew at the next call."""
+
+    loses_login = True
+
+
+class HandlesDead(DeviceUnavailable):
+    """Sessions or objects are not known any more: closed, or the module was initialised anew."""
+
+
+class LoggedOut(DeviceUnavailable):
+    """The token has ended the login, or somebody in this process has."""
+
+
+class ModuleDown(DeviceUnavailable):
+    """Somebody in this process finalised the module."""
 
 
 class PinIncorrect(NeedsPerson):
@@ -75,6 +104,8 @@ class NoCard(NeedsPerson):
 
 class CardRemoved(NeedsPerson):
     """The card or token was taken out."""
+
+    loses_login = True
 
 
 class CanceledAtDevice(NeedsPerson):
@@ -129,6 +160,10 @@ class KeyAmbiguous(Misconfigured):
         self.count = count
 
 
+class KeyMismatch(Misconfigured):
+    """Tokens of one cluster hold different keys of the same name."""
+
+
 class KeyExists(Misconfigured):
     """A key of this label is there already."""
 
@@ -139,6 +174,10 @@ class KeyUnsupported(Misconfigured):
 
 class MechanismUnsupported(Misconfigured):
     """The token or the key cannot do this operation."""
+
+
+class CallRefused(Misconfigured):
+    """The token does not take the call as it was made: the same call is refused again."""
 
 
 class ExtractableKey(Misconfigured):

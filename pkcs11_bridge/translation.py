@@ -6,41 +6,28 @@ from contextlib import contextmanager
 from pkcs11 import exceptions as binding
 
 from pkcs11_bridge import errors
+from pkcs11_bridge.return_values import told_by
 
-_ERRORS: Mapping[type[binding.PKCS11Error], type[errors.TokenError]] = {
-    binding.PinLenRange: errors.PinLengthWrong,
-    binding.PinInvalid: errors.PinLengthWrong,
-    binding.PinLocked: errors.PinLocked,
-    binding.PinExpired: errors.PinUnusable,
-    binding.UserPinNotInitialized: errors.PinUnusable,
-    binding.DeviceRemoved: errors.CardRemoved,
-    binding.TokenNotPresent: errors.CardRemoved,
-    binding.SlotIDInvalid: errors.CardRemoved,
-    binding.TokenNotRecognised: errors.CardUnsupported,
-    binding.TokenWriteProtected: errors.TokenReadOnly,
-    binding.SessionReadOnly: errors.TokenReadOnly,
-    binding.SessionCount: errors.TokenBusy,
-    binding.UserAlreadyLoggedIn: errors.TokenAlreadyOpen,
-    binding.AnotherUserAlreadyLoggedIn: errors.TokenAlreadyOpen,
-    binding.MechanismInvalid: errors.MechanismUnsupported,
-    binding.MechanismParamInvalid: errors.MechanismUnsupported,
-    binding.FunctionNotSupported: errors.MechanismUnsupported,
-    binding.KeyTypeInconsistent: errors.MechanismUnsupported,
+_FOUND_BY_THE_BINDING: Mapping[type[binding.PKCS11Error], type[errors.TokenError]] = {
     binding.NoSuchKey: errors.KeyNotFound,
     binding.NoSuchToken: errors.TokenNotFound,
 }
+"""What the binding raises of its own accord, without a return value."""
 
 
 def translated(error: binding.PKCS11Error) -> errors.TokenError:
-    """Our error for one of the binding's.
+    """Our error for one of the binding's: the row of its return value says which.
 
-    Whatever is not in the table (general, device and memory errors, dead handles) is
-    DeviceUnavailable: everything is dropped and opened anew at the next call.
+    Whatever tells no return value, or one that nobody knows, is DeviceUnavailable: everything is
+    dropped and opened anew at the next call.
     """
-    if isinstance(error, binding.PinIncorrect):
+    told = told_by(error)
+    if told is None:
+        kind = _FOUND_BY_THE_BINDING.get(type(error), errors.DeviceUnavailable)
+        return kind(f"the binding says {type(error).__name__}")
+    if told.ours is errors.PinIncorrect:
         return errors.PinIncorrect(None)
-    name = type(error).__name__
-    return _ERRORS.get(type(error), errors.DeviceUnavailable)(f"the token answered {name}")
+    return told.ours(f"the token answered CKR_{told.name}")
 
 
 @contextmanager

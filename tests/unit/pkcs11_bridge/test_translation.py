@@ -31,8 +31,8 @@ def test_each_becomes_one_of_ours_in_exactly_one_group(kind: type[binding.PKCS11
         (binding.DeviceRemoved, errors.CardRemoved),
         (binding.MechanismInvalid, errors.MechanismUnsupported),
         (binding.GeneralError, errors.DeviceUnavailable),
-        (binding.ObjectHandleInvalid, errors.DeviceUnavailable),
-        (binding.UserNotLoggedIn, errors.DeviceUnavailable),
+        (binding.ObjectHandleInvalid, errors.HandlesDead),
+        (binding.UserNotLoggedIn, errors.LoggedOut),
         (binding.UserAlreadyLoggedIn, errors.TokenAlreadyOpen),
     ],
 )
