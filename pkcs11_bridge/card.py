@@ -32,7 +32,7 @@ from pkcs11_bridge.mechanisms import KeyAlgorithm
 from pkcs11_bridge.module import Module, OneThreadLibrary, load_module
 from pkcs11_bridge.objects import TokenCertificate
 from pkcs11_bridge.pin import Pin, PinpadEntry
-from pkcs11_bridge.session import count_signature
+from pkcs11_bridge.sign_counts import count_signature
 from pkcs11_bridge.translation import translating
 from pkcs11_bridge.uri import Pkcs11Uri
 

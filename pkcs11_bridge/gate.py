@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pkcs11_bridge.errors import TokenBusy
+from pkcs11_bridge.errors import TokenBusy, TokenHung
 
 
 class Gate:
@@ -20,6 +20,7 @@ class Gate:
         self._changed = threading.Condition()
         self._inside = 0
         self._closed = False
+        self._hung: dict[int, int] = {}
         self.one_by_one = False
         """Set when the module cannot be used by two threads at once."""
 
@@ -43,7 +44,12 @@ class Gate:
 
     @contextmanager
     def exclusive(self, wait_seconds: float) -> Iterator[None]:
-        """Pass alone, once all others have left; raises TokenBusy after ``wait_seconds``."""
+        """Pass alone, once all others have left.
+
+        Raises:
+            TokenBusy: they did not for ``wait_seconds``.
+            TokenHung: one of them hangs: nobody waits for that.
+        """
         deadline = time.monotonic() + wait_seconds
         with self._changed:
             if not self._changed.wait_for(lambda: not self._closed, wait_seconds):
@@ -52,10 +58,22 @@ class Gate:
         try:
             with self._changed:
                 left = max(0.0, deadline - time.monotonic())
-                if not self._changed.wait_for(lambda: self._inside == 0, left):
+                self._changed.wait_for(lambda: self._inside == 0 or self._hangs(), left)
+                if self._inside and self._hangs():
+                    raise TokenHung("a call into the PKCS#11 module does not return")
+                if self._inside:
                     raise TokenBusy("operations on the PKCS#11 module do not end")
             yield
         finally:
             with self._changed:
                 self._closed = False
                 self._changed.notify_all()
+
+    def set_hung(self, owner: object, calls: int) -> None:
+        """Told by whoever makes calls: so many of its calls inside do not return."""
+        with self._changed:
+            self._hung[id(owner)] = calls
+            self._changed.notify_all()
+
+    def _hangs(self) -> bool:
+        return any(self._hung.values())

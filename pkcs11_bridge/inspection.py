@@ -10,9 +10,9 @@ from pathlib import Path
 from pkcs11_bridge import objects
 from pkcs11_bridge.capabilities import TokenCapabilities, read_capabilities
 from pkcs11_bridge.config import TokenConfig
+from pkcs11_bridge.description import TokenDescription
 from pkcs11_bridge.latch import LatchState, PinLatch
 from pkcs11_bridge.pin import Pin
-from pkcs11_bridge.session import TokenDescription
 from pkcs11_bridge.start_lock import alone_on_module
 
 

@@ -1,7 +1,7 @@
 """Signing keys on a token: found exactly once, refused when extractable, made so that they stay."""
 
 import secrets
-from typing import cast
+from typing import Protocol, cast
 
 import pkcs11
 from pkcs11 import Attribute, MechanismFlag
@@ -10,8 +10,10 @@ from pkcs11_bridge import mechanisms, objects
 from pkcs11_bridge.capabilities import TokenCapabilities, mechanism_name, read_capabilities
 from pkcs11_bridge.encoding import HashName
 from pkcs11_bridge.errors import KeyExists, KeyNotFound, MechanismUnsupported, UriInvalid
+from pkcs11_bridge.login import PooledSession
 from pkcs11_bridge.mechanisms import KeyAlgorithm, PublicKey, SignatureAlgorithm, SigningCall
-from pkcs11_bridge.session import PooledSession, TokenSessions, count_signature
+from pkcs11_bridge.session import TokenSessions
+from pkcs11_bridge.sign_counts import count_signature
 from pkcs11_bridge.uri import Pkcs11Uri
 
 __all__ = [
@@ -19,12 +21,31 @@ __all__ = [
     "KeyAlgorithm",
     "PublicKey",
     "SignatureAlgorithm",
+    "SigningKey",
     "TokenKey",
     "generate_key",
     "open_key",
 ]
 
 _ID_BYTES = 16
+
+
+class SigningKey(Protocol):
+    """A key that signs: `TokenKey`, or `pkcs11_bridge.cluster.KeyCluster`."""
+
+    @property
+    def public_key(self) -> PublicKey:
+        """Its public half."""
+
+    @property
+    def algorithm(self) -> KeyAlgorithm:
+        """Its kind."""
+
+    def sign_digest(self, digest: bytes, hash_name: HashName) -> bytes:
+        """As ``TokenKey.sign_digest``."""
+
+    def sign_message(self, message: bytes) -> bytes:
+        """As ``TokenKey.sign_message``."""
 
 
 class TokenKey:
@@ -91,16 +112,18 @@ class TokenKey:
         if call.mechanism not in self._mechanisms:
             name = mechanism_name(call.mechanism)
             raise MechanismUnsupported(f"the token offers no {name} for this key")
-        with self._sessions.session() as pooled:
-            key = pooled.keys.get(self.uri)
-            if key is None:
-                key, public_key = _load(pooled.raw, self.uri)
-                if public_key != self.public_key:
-                    raise KeyNotFound("another key has taken this key's place")
-                pooled.keys[self.uri] = key
-            signature = mechanisms.sign_once(key, call)
+        signature = self._sessions.perform(lambda pooled: self._sign_in(pooled, call))
         count_signature(self._sessions.config.module, self._sessions.label)
         return signature
+
+    def _sign_in(self, pooled: PooledSession, call: SigningCall) -> bytes:
+        key = pooled.keys.get(self.uri)
+        if key is None:
+            key, public_key = _load(pooled.raw, self.uri)
+            if public_key != self.public_key:
+                raise KeyNotFound("another key has taken this key's place")
+            pooled.keys[self.uri] = key
+        return mechanisms.sign_once(key, call)
 
 
 def open_key(sessions: TokenSessions, uri: Pkcs11Uri) -> TokenKey:
@@ -119,8 +142,7 @@ def open_key(sessions: TokenSessions, uri: Pkcs11Uri) -> TokenKey:
         uri.serial is not None and token.serial is not None and uri.serial != token.serial
     ):
         raise UriInvalid(f"{uri} is not on the token {token}")
-    with sessions.session() as pooled:
-        return _token_key(sessions, pooled, uri)
+    return sessions.perform(lambda pooled: _token_key(sessions, pooled, uri))
 
 
 def generate_key(sessions: TokenSessions, label: str, algorithm: KeyAlgorithm) -> TokenKey:

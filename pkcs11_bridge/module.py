@@ -35,12 +35,14 @@ from pkcs11.exceptions import (
 
 from pkcs11_bridge.errors import DeviceUnavailable, ForkedProcess, ModuleUnusable, TokenError
 from pkcs11_bridge.gate import Gate
+from pkcs11_bridge.return_values import told_by
 
 _CKF_OS_LOCKING_OK = 0x00000002
 _CKR_OK = 0x00000000
 _CKR_CANT_LOCK = 0x0000000A
 _DEVICE_AWAY = frozenset({0x00000030, 0x00000031, 0x00000032, 0x000000E0})
 """CKR_DEVICE_ERROR, _MEMORY and _REMOVED, CKR_TOKEN_NOT_PRESENT: only the driver is there."""
+_CKR_CRYPTOKI_NOT_INITIALIZED = 0x00000190
 _CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x00000191
 
 _EXIT_WAIT_SECONDS = 2.0
@@ -134,10 +136,13 @@ class ThreadSafeLibrary(pkcs11._pkcs11.lib):  # noqa: SLF001 - the binding's onl
             try:
                 super().finalize()
             except PKCS11Error as e:
-                raise DeviceUnavailable(f"C_Finalize answered {type(e).__name__}") from e
+                told = told_by(e)
+                if told is None or told.code != _CKR_CRYPTOKI_NOT_INITIALIZED:
+                    raise DeviceUnavailable(f"C_Finalize answered {type(e).__name__}") from e
             return
         code = self._c_finalize(None)
-        if code != _CKR_OK:
+        # Somebody else in this process has done it.
+        if code not in (_CKR_OK, _CKR_CRYPTOKI_NOT_INITIALIZED):
             raise DeviceUnavailable(f"C_Finalize answered 0x{code:08X}")
 
 

@@ -9,14 +9,26 @@ class PoolObserver(Protocol):
     def waiting(self) -> None:
         """A thread began to wait for a session."""
 
-    def taken(self) -> None:
-        """It got one."""
+    def taken(self, seconds: float) -> None:
+        """It got one, after so long."""
 
-    def refused(self) -> None:
-        """It got none in time: TokenBusy."""
+    def refused(self, error: str) -> None:
+        """It got none: the class of the error."""
 
     def returned(self) -> None:
-        """A session is free again."""
+        """A session is not in use any more."""
+
+    def given_up(self, left: int) -> None:
+        """A call does not return; its session is lost until it does, and so many are left."""
+
+    def came_back(self) -> None:
+        """A call that was given up has returned, and its session is there again."""
+
+    def login_lost(self, cause: str) -> None:
+        """Everything is opened anew at the next call: the class of the error that told so."""
+
+    def logged_in(self, lost_before: str) -> None:
+        """A login succeeded; what had ended the one before, empty for the first."""
 
 
 class SilentPoolObserver:
@@ -25,11 +37,23 @@ class SilentPoolObserver:
     def waiting(self) -> None:
         """Ignore it."""
 
-    def taken(self) -> None:
+    def taken(self, seconds: float) -> None:
         """Ignore it."""
 
-    def refused(self) -> None:
+    def refused(self, error: str) -> None:
         """Ignore it."""
 
     def returned(self) -> None:
+        """Ignore it."""
+
+    def given_up(self, left: int) -> None:
+        """Ignore it."""
+
+    def came_back(self) -> None:
+        """Ignore it."""
+
+    def login_lost(self, cause: str) -> None:
+        """Ignore it."""
+
+    def logged_in(self, lost_before: str) -> None:
         """Ignore it."""

@@ -2,140 +2,35 @@
 
 A login belongs to the process and the token (PKCS#11 2.40 section 5.6), so one session logs in
 and is kept; the pool's sessions open without a PIN and see the private keys all the same. Request
-threads come and go, hence a queue and no thread-locals. After a device error everything is dropped
-and opened anew at the next call: old handles stay dead after a new login.
+threads come and go, hence a pool and no thread-locals. After an error that may mean a dead login
+(``TokenError.loses_login``) everything is dropped and opened anew at the next call: old handles
+stay dead after a new login.
 """
 
 import os
-import queue
 import threading
-import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import pkcs11
 from pkcs11.exceptions import PKCS11Error
 
-from pkcs11_bridge import objects
 from pkcs11_bridge.config import TokenConfig
-from pkcs11_bridge.errors import (
-    CardRemoved,
-    DeviceUnavailable,
-    ForkedProcess,
-    KeyGone,
-    PinIncorrect,
-    PinLengthWrong,
-    PinLocked,
-    PinUnusable,
-    SessionsClosed,
-    TokenAlreadyOpen,
-    TokenBusy,
-    TokenError,
-    TokenNotFound,
-)
+from pkcs11_bridge.description import TokenDescription
+from pkcs11_bridge.errors import ForkedProcess, SessionsClosed, TokenBusy, TokenError
 from pkcs11_bridge.file_lock import exclusive_file_lock
-from pkcs11_bridge.latch import PinLatch
+from pkcs11_bridge.login import Login, PooledSession, TokenFinder, log_in
 from pkcs11_bridge.module import Module, load_module
-from pkcs11_bridge.pin import Pin, pin_was_refused_before
+from pkcs11_bridge.pool import Place, Pool
 from pkcs11_bridge.pool_observer import PoolObserver, SilentPoolObserver
 from pkcs11_bridge.start_lock import START_WAIT_SECONDS, start_lock_path
 from pkcs11_bridge.translation import translating
-from pkcs11_bridge.uri import Pkcs11Uri
 
-_RESTART_PAUSES = (0.05, 0.2)
-_RESTART_INTERVAL_SECONDS = 5.0
 _PASSAGE_ATTEMPTS = 5
-_SOFTHSM_MANUFACTURER, _SOFTHSM_MODEL = "SoftHSM project", "SoftHSM"
-"""What SoftHSM 2.6 writes into CK_TOKEN_INFO: its manufacturerID, and how its model begins."""
-_NO_TRY_SPENT = (PinLengthWrong, PinUnusable, TokenAlreadyOpen, TokenBusy)
-"""Answers to C_Login that come before the token compares the PIN."""
 
-
-@dataclass(frozen=True, slots=True)
-class SigningToken:
-    """A token that signed, and the module through which it did."""
-
-    module: Path
-    label: str
-
-
-_counts: Counter[SigningToken] = Counter()
-_counts_lock = threading.Lock()
-
-
-def sign_counts() -> dict[SigningToken, int]:
-    """Signatures made by this process so far, by token."""
-    with _counts_lock:
-        return dict(_counts)
-
-
-def count_signature(module: Path, token_label: str) -> None:
-    """Count one successful C_Sign."""
-    with _counts_lock:
-        _counts[SigningToken(module, token_label)] += 1
-
-
-@dataclass(frozen=True, slots=True)
-class TokenDescription:
-    """Which token is really used, for people and for test reports."""
-
-    module: Path
-    library: str
-    label: str
-    serial: str
-    model: str
-    manufacturer: str
-    process_id: int
-
-    @classmethod
-    def of(cls, token: pkcs11.Token, module: Module) -> Self:
-        """What a token says of itself."""
-        return cls(
-            module=module.path,
-            library=module.description,
-            label=token.label,
-            serial=objects.serial_of(token),
-            model=token.model,
-            manufacturer=token.manufacturer_id,
-            process_id=module.process_id,
-        )
-
-    @property
-    def is_software(self) -> bool:
-        """A token known to be a program: SoftHSM, by what it says itself whatever loads it.
-
-        False is no proof of hardware: a token is free to say what it likes.
-        """
-        return self.manufacturer == _SOFTHSM_MANUFACTURER or self.model.startswith(_SOFTHSM_MODEL)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Login:
-    """One C_Login and what hangs on it."""
-
-    token: pkcs11.Token
-    session: pkcs11.Session
-    generation: int
-
-
-@dataclass(slots=True, eq=False)
-class PooledSession:
-    """One session, for one thread at a time, with the key handles found through it."""
-
-    raw: pkcs11.Session
-    login: Login
-    keys: dict[Pkcs11Uri, pkcs11.Object] = field(default_factory=dict)
-
-    def discard(self, generation: int) -> None:
-        """Close, unless the module was initialised anew; a dead session is no error."""
-        if self.login.generation == generation:
-            with suppress(PKCS11Error):
-                self.raw.close()
+Result = TypeVar("Result")
 
 
 class TokenSessions:
@@ -148,23 +43,37 @@ class TokenSessions:
         self.config = config
         self._observer = observer or SilentPoolObserver()
         self._open_lock = threading.Lock()
+        self._forget_lock = threading.Lock()
         self._process_id: int | None = None
         self._module: Module | None = None
         self._login: Login | None = None
         self._lost: Login | None = None
+        self._lost_by = ""
         self._closed = False
-        self._no_restart_before = 0.0
-        self._pool: queue.LifoQueue[PooledSession | None] = queue.LifoQueue()
-        for _ in range(config.sessions):
-            self._pool.put(None)
+        self._finder = TokenFinder(config)
+        self._pool = Pool(
+            self.label,
+            size=config.sessions,
+            max_waiting=config.max_waiting,
+            observer=self._observer,
+            hung_changed=self._tell_gate,
+        )
 
     @property
     def label(self) -> str:
         """The token's label, as configured."""
         return self.config.uri.token or ""
 
+    @property
+    def hung(self) -> int:
+        """How many of the sessions wait for a call that does not return."""
+        return self._pool.given_up
+
     def open(self) -> None:
         """Load the module, find the token, log in; does nothing when that is done.
+
+        On this thread itself, whatever time a person takes to give the PIN; a call into the
+        module that hangs holds it up.
 
         Raises:
             PinIncorrect, PinLatched, PinLocked: a person must look after the PIN.
@@ -177,46 +86,70 @@ class TokenSessions:
 
     def describe(self) -> TokenDescription:
         """Which token and module are in use; opens them if need be."""
-        login, module = self._current_login()
-        return TokenDescription.of(login.token, module)
+
+        def look(_place: Place) -> TokenDescription:
+            login, module = self._current_login()
+            return TokenDescription.of(login.token, module)
+
+        return self._perform(look)
+
+    def perform(self, task: Callable[[PooledSession], Result]) -> Result:
+        """Do something with a session, on a thread of the pool, and wait for its end.
+
+        Binding errors inside leave as TokenError.
+
+        Raises:
+            TokenBusy: all sessions stayed in use for ``wait_seconds``, or too many threads wait.
+            TokenHung: it did not end within ``call_seconds``; what it brings later is dropped.
+            TokenError: as ``open``.
+        """
+
+        def use(place: Place) -> Result:
+            with self._using(place) as pooled:
+                return task(pooled)
+
+        return self._perform(use)
 
     @contextmanager
     def session(self) -> Iterator[PooledSession]:
-        """A session for this thread; binding errors inside leave as TokenError.
+        """A session for this thread itself, which hangs if a call into the module hangs.
+
+        Binding errors inside leave as TokenError.
 
         Raises:
-            TokenBusy: all sessions stayed in use for ``wait_seconds``.
+            TokenBusy: all sessions stayed in use for ``wait_seconds``, or too many threads wait.
             TokenError: as ``open``.
         """
         self._require_usable()
-        pooled = self._take_session()
+        place = self._pool.take(self.config.wait_seconds)
         try:
-            with self._passage() as login, self._watching(login):
-                if pooled is not None and pooled.login is not login:
-                    pooled.discard(login.generation)
-                    pooled = None
-                if pooled is None:
-                    pooled = PooledSession(login.token.open(), login)
-                try:
-                    yield pooled
-                except BaseException:
-                    pooled.discard(login.generation)
-                    pooled = None
-                    raise
+            with self._using(place) as pooled:
+                yield pooled
         finally:
-            self._pool.put(pooled)
-            self._observer.returned()
+            self._pool.put_back(place)
 
-    def _take_session(self) -> PooledSession | None:
-        """One place of the pool, with the session that is open there, if any."""
-        self._observer.waiting()
-        try:
-            pooled = self._pool.get(timeout=self.config.wait_seconds)
-        except queue.Empty:
-            self._observer.refused()
-            raise TokenBusy("all sessions on the token are in use") from None
-        self._observer.taken()
-        return pooled
+    def _perform(self, task: Callable[[Place], Result]) -> Result:
+        self._require_usable()
+        # A start waits for other processes that start; a call, for one that is being made alone.
+        waits = self.config.wait_seconds if self._is_logged_in() else START_WAIT_SECONDS
+        place = self._pool.take(self.config.wait_seconds)
+        return self._pool.perform(place, lambda: task(place), waits + self.config.call_seconds)
+
+    @contextmanager
+    def _using(self, place: Place) -> Iterator[PooledSession]:
+        pooled, place.pooled = place.pooled, None
+        with self._passage() as login, self._watching(login):
+            if pooled is not None and pooled.login is not login:
+                pooled.discard(login.generation)
+                pooled = None
+            if pooled is None:
+                pooled = PooledSession(login.token.open(), login)
+            try:
+                yield pooled
+            except BaseException:
+                pooled.discard(login.generation)
+                raise
+            place.pooled = pooled
 
     @contextmanager
     def writing_session(self) -> Iterator[pkcs11.Session]:
@@ -237,9 +170,11 @@ class TokenSessions:
         if self._closed:
             return
         self._closed = True
-        # A forked child must not touch what is its parent's.
-        if self._module is None or self._process_id != os.getpid():
+        # A forked child must not touch what is its parent's; and beside a call that hangs
+        # C_Finalize would crash: the end of the process clears up.
+        if self._module is None or self._process_id != os.getpid() or self._pool.given_up:
             return
+        self._pool.close()
         with self._open_lock, self._module.gate.exclusive(START_WAIT_SECONDS):
             for login in (self._login, self._lost):
                 if login is not None and login.generation == self._module.generation:
@@ -264,8 +199,17 @@ class TokenSessions:
         # Before any lock: in a forked child, a lock may be held by a thread that is not there.
         if self._process_id not in (None, os.getpid()):
             raise ForkedProcess("these sessions belong to the process that opened them")
+        self._process_id = os.getpid()
         if self._closed:
             raise SessionsClosed("these sessions were closed")
+
+    def _is_logged_in(self) -> bool:
+        login, module = self._login, self._module
+        return login is not None and module is not None and login.generation == module.generation
+
+    def _tell_gate(self, hung: int) -> None:
+        if self._module is not None:
+            self._module.gate.set_hung(self, hung)
 
     @contextmanager
     def _passage(self) -> Iterator[Login]:
@@ -287,16 +231,18 @@ class TokenSessions:
         try:
             with translating():
                 yield
-        except (DeviceUnavailable, CardRemoved, KeyGone):
-            # A key that vanished may mean that the token logged us out unasked.
-            self._forget(login)
+        except TokenError as error:
+            if error.loses_login:
+                self._forget(login, type(error).__name__)
             raise
 
-    def _forget(self, login: Login) -> None:
+    def _forget(self, login: Login, cause: str) -> None:
         """Mark a login as lost; it is ended at the next call, when nobody is inside any more."""
-        if self._login is login:
-            self._lost = login
-            self._login = None
+        with self._forget_lock:
+            if self._login is not login:
+                return
+            self._lost, self._lost_by, self._login = login, cause, None
+        self._observer.login_lost(cause)
 
     def _current_login(self) -> tuple[Login, Module]:
         self._require_usable()
@@ -304,7 +250,6 @@ class TokenSessions:
         if login is not None and module is not None and login.generation == module.generation:
             return login, module
         with self._open_lock:
-            self._process_id = os.getpid()
             login, module = self._login, self._module
             if login is not None and module is not None and login.generation == module.generation:
                 return login, module
@@ -320,16 +265,18 @@ class TokenSessions:
                 module.join(self)
                 try:
                     self._end_lost_login(module)
-                    token = self._find_token(module)
-                    session = self._log_in(module, token, pin)
+                    token = self._finder.find(module)
+                    session = log_in(self.config, module, token, pin)
                 except BaseException:
                     # Whoever has no login holds nobody back from C_Finalize, whose own failure
                     # must not hide why there is none.
                     with suppress(TokenError):
                         module.leave(self)
                     raise
-                self._login = Login(token, session, module.generation)
-                return self._login, module
+                self._login = login = Login(token, session, module.generation)
+                lost_by, self._lost_by = self._lost_by, ""
+                self._observer.logged_in(lost_by)
+                return login, module
 
     def _end_lost_login(self, module: Module) -> None:
         lost, self._lost = self._lost, None
@@ -340,45 +287,3 @@ class TokenSessions:
         except PKCS11Error:
             # Still logged in as far as the module knows, and unable to say so: begin again.
             module.restart()
-
-    def _find_token(self, module: Module) -> pkcs11.Token:
-        """Look the token up; SoftHSM reads its list once, and misreads it while others start."""
-        pauses = iter(_RESTART_PAUSES if time.monotonic() >= self._no_restart_before else ())
-        while True:
-            try:
-                with translating():
-                    return objects.find_token(module.library, self.config.uri)
-            except (TokenNotFound, DeviceUnavailable):
-                pause = next(pauses, None)
-                if pause is None:
-                    # Each restart costs every other token of the module a login: not too often.
-                    self._no_restart_before = time.monotonic() + _RESTART_INTERVAL_SECONDS
-                    raise
-            time.sleep(pause)
-            module.restart()
-
-    def _log_in(self, module: Module, token: pkcs11.Token, pin: Pin) -> pkcs11.Session:
-        latch = PinLatch.of(
-            self.config.latch_directory, module.path, token.label, objects.serial_of(token)
-        )
-        with translating():
-            # A token that opens no session spends no try: found out before anything is counted.
-            token.open().close()
-        argument = pin.login_argument(int(token.flags))
-        latch.arm(pin, refused_before=pin_was_refused_before(int(token.flags)))
-        try:
-            with translating():
-                session = token.open(user_pin=argument)
-        except PinIncorrect as e:
-            latch.refused()
-            raise objects.pin_refusal(token, module.description) from e
-        except PinLocked:
-            latch.refused()
-            raise
-        except _NO_TRY_SPENT:
-            latch.disarm()
-            raise
-        # After any other error the latch stays as armed: a card counts down before it compares,
-        # so a device that failed may well have spent a try.
-        latch.release()
-        return session

@@ -4,6 +4,7 @@ Orders and the record of calls are files in a folder, so that they hold for ever
 the folder in its environment, and can change while a call is under way.
 """
 
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -95,8 +96,13 @@ class Mischief:
 
 
 def compile_mischief(module: Path) -> None:
-    """Compile the shim of SoftHSM; SHIM_OF in the environment makes it another module's."""
-    options = ["-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", f'-DMODULE="{MODULE}"']
+    """Compile the shim of SoftHSM; SHIM_OF in the environment makes it another module's.
+
+    It wraps a copy, whose state is its own: the original may be in use in the same process.
+    """
+    original = module.with_suffix(".wrapped")
+    shutil.copy(MODULE, original)
+    options = ["-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", f'-DMODULE="{original}"']
     subprocess.run(["gcc", *options, "-o", str(module), str(_SOURCE)], check=True)
 
 

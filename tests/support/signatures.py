@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from pkcs11_bridge.encoding import HashName, raw_to_der
 from pkcs11_bridge.keyring import PublicKey, SignatureAlgorithm
-from pkcs11_bridge.session import sign_counts
+from pkcs11_bridge.sign_counts import sign_counts
 
 HASHES: dict[HashName, hashes.HashAlgorithm] = {
     "sha256": hashes.SHA256(),

@@ -27,7 +27,8 @@ from pathlib import Path
 from pkcs11_bridge import keyring, provisioning
 from pkcs11_bridge.keyring import open_key
 from pkcs11_bridge.mechanisms import KeyAlgorithm
-from pkcs11_bridge.session import TokenSessions, sign_counts
+from pkcs11_bridge.session import TokenSessions
+from pkcs11_bridge.sign_counts import sign_counts
 from pkcs11_bridge.uri import Pkcs11Uri
 from softhsm_config import provision as steps
 from softhsm_config.ca_keys import TokenCaKeys

@@ -40,6 +40,7 @@ from pkcs11_bridge.pin import FilePinSource, PromptPinSource
 from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.start_lock import start_lock_path
 from pkcs11_bridge.uri import Pkcs11Uri
+from tests.support.pool_ear import PoolEar
 from tests.support.softhsm import PIN, SoftHsm
 
 DIGEST = bytes(32)
@@ -204,35 +205,23 @@ def test_the_pool_is_bounded(token: TokenConfig) -> None:
             assert pooled.keys == {}
 
 
-class Heard:
-    """A PoolObserver that writes everything down."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-
-    def waiting(self) -> None:
-        self.events.append("waiting")
-
-    def taken(self) -> None:
-        self.events.append("taken")
-
-    def refused(self) -> None:
-        self.events.append("refused")
-
-    def returned(self) -> None:
-        self.events.append("returned")
-
-
 def test_an_observer_hears_of_use_and_of_waits_in_vain(token: TokenConfig) -> None:
-    heard = Heard()
+    heard = PoolEar()
     with TokenSessions(replace(token, sessions=1, wait_seconds=0.05), heard) as sessions:
         with sessions.session():
             with pytest.raises(TokenBusy), sessions.session():
                 pass
-            assert heard.events == ["waiting", "taken", "waiting", "refused"]
+            assert heard.count == {"logged_in": 1, "waiting": 2, "taken": 1, "refused": 1}
         with pytest.raises(KeyNotFound), sessions.session():
             raise KeyNotFound("inside")
-    assert heard.events[4:] == ["returned", "waiting", "taken", "returned"]
+    assert heard.count == {
+        "logged_in": 1,
+        "waiting": 3,
+        "taken": 2,
+        "refused": 1,
+        "returned": 2,
+        "login_lost": 1,
+    }
 
 
 def test_a_module_that_is_held_alone_is_busy(token: TokenConfig) -> None:

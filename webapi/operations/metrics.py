@@ -7,9 +7,10 @@ brought along, never a person, an address, an election or a submission.
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from webapi.operations.token_metrics import TokenMetrics, TokenPool
 
 SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BODY_BYTES = (0, 256, 1_024, 4_096, 16_384, 65_536, 1_048_576)
@@ -32,7 +33,8 @@ class Metrics:
         self.registry = registry
         self._make_http()
         self._make_login()
-        self._make_tokens()
+        self._tokens = TokenMetrics(registry)
+        self._make_signatures()
         self._make_receipts()
         self._make_audit()
         self._make_jobs()
@@ -78,13 +80,11 @@ class Metrics:
             "tamga_challenge_draws_total", "Challenges asked for of the stock", "outcome"
         )
 
-    def _make_tokens(self) -> None:
-        in_use = "Token sessions in use"
-        self._sessions_in_use = self._zone_gauge("tamga_token_sessions_in_use", in_use)
-        waiting = "Threads that wait for a token session"
-        self._sessions_waiting = self._zone_gauge("tamga_token_sessions_waiting", waiting)
-        self._busy = self._counter(
-            "tamga_token_busy_total", "Waits for a token session that were in vain", "zone"
+    def _make_signatures(self) -> None:
+        self._key_health = self._worker_gauge(
+            "tamga_key_healthy",
+            "1 for a key that signed its health text at the last check",
+            "purpose",
         )
         self._signatures = self._counter(
             "tamga_signatures_total", "Signatures asked of a token", "purpose", "outcome"
@@ -163,10 +163,6 @@ class Metrics:
     ) -> Histogram:
         return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
-    def _zone_gauge(self, name: str, text: str) -> Gauge:
-        """A level of which every process has its part."""
-        return Gauge(name, text, ["zone"], registry=self.registry, multiprocess_mode="livesum")
-
     def _worker_gauge(self, name: str, text: str, *labels: str) -> Gauge:
         """A level that one process knows; it is gone when the process is."""
         return Gauge(name, text, labels, registry=self.registry, multiprocess_mode="livemostrecent")
@@ -208,13 +204,13 @@ class Metrics:
         """A challenge was asked for, and one was there or none."""
         self._draws.labels("drawn" if found else "empty").inc()
 
-    def token_pool(self, zone: str) -> "TokenPool":
-        """The observer of a zone's token sessions."""
-        return TokenPool(
-            self._sessions_in_use.labels(zone),
-            self._sessions_waiting.labels(zone),
-            self._busy.labels(zone),
-        )
+    def token_pool(self, zone: str, stuck: Callable[[], None]) -> TokenPool:
+        """The observer of a zone's token sessions; `stuck` is called when none is left."""
+        return self._tokens.pool(zone, stuck)
+
+    def key_checked(self, purpose: str, *, is_well: bool) -> None:
+        """A key was asked for its health text."""
+        self._key_health.labels(purpose).set(is_well)
 
     @contextmanager
     def signing(self, purpose: str) -> Iterator[None]:
@@ -299,36 +295,3 @@ class Metrics:
             return unfinished
 
         return run
-
-
-@dataclass(frozen=True, slots=True)
-class TokenPool:
-    """`pkcs11_bridge.pool_observer.PoolObserver` of one zone.
-
-    Attributes:
-        in_use: sessions in use.
-        queue: threads that wait.
-        busy: waits in vain.
-    """
-
-    in_use: Gauge
-    queue: Gauge
-    busy: Counter
-
-    def waiting(self) -> None:
-        """See PoolObserver."""
-        self.queue.inc()
-
-    def taken(self) -> None:
-        """See PoolObserver."""
-        self.queue.dec()
-        self.in_use.inc()
-
-    def refused(self) -> None:
-        """See PoolObserver."""
-        self.queue.dec()
-        self.busy.inc()
-
-    def returned(self) -> None:
-        """See PoolObserver."""
-        self.in_use.dec()

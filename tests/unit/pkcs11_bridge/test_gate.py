@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pkcs11_bridge.errors import TokenBusy
+from pkcs11_bridge.errors import TokenBusy, TokenHung
 from pkcs11_bridge.file_lock import exclusive_file_lock
 from pkcs11_bridge.gate import Gate
 
@@ -71,3 +71,19 @@ def test_the_file_lock_is_held_by_one(tmp_path: Path) -> None:
         pass
     with exclusive_file_lock(path, 0):
         assert path.parent.stat().st_mode & 0o077 == 0
+
+
+def test_nobody_waits_for_a_call_that_hangs() -> None:
+    gate, owner = Gate(), object()
+    with gate.shared(1):
+        gate.set_hung(owner, 1)
+        with pytest.raises(TokenHung), gate.exclusive(60):
+            pass
+        with gate.shared(0.05):
+            pass
+        gate.set_hung(owner, 0)
+        with pytest.raises(TokenBusy), gate.exclusive(0.01):
+            pass
+    gate.set_hung(owner, 1)
+    with gate.exclusive(0.05):
+        pass  # it hangs before the gate

@@ -45,7 +45,9 @@ from webapi.watched import (
     WatchedOcspService,
 )
 
-LABELS = {"endpoint", "status", "code", "outcome", "zone", "purpose", "state", "job", "le"}
+LABELS = {"endpoint", "status", "code", "outcome", "zone", "purpose", "state", "job", "le"} | {
+    *("error", "cause", "after"),
+}
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def labels_of(metrics: Metrics, name: str, label: str) -> set[str]:
 
 
 def test_names_bear_the_project_and_the_unit(metrics: Metrics) -> None:
-    metrics.token_pool("login")
+    metrics.token_pool("login", lambda: None)
     families = list(metrics.registry.collect())
     assert len(families) > 20
     for family in families:
@@ -223,14 +225,39 @@ def test_our_own_ocsp_answers_are_counted_by_outcome(metrics: Metrics, tmp_path:
 
 
 def test_a_pool_shows_use_waiting_and_waits_in_vain(metrics: Metrics) -> None:
-    pool = metrics.token_pool("login")
-    for event in (pool.waiting, pool.taken, pool.waiting, pool.waiting, pool.refused):
-        event()
+    pool = metrics.token_pool("login", lambda: None)
+    for _ in range(3):
+        pool.waiting()
+    pool.taken(0.25)
+    pool.refused("TokenBusy")
     assert value(metrics, "tamga_token_sessions_in_use", zone="login") == 1
     assert value(metrics, "tamga_token_sessions_waiting", zone="login") == 1
-    assert value(metrics, "tamga_token_busy_total", zone="login") == 1
+    assert value(metrics, "tamga_token_busy_total", zone="login", error="TokenBusy") == 1
+    assert value(metrics, "tamga_token_wait_duration_seconds_sum", zone="login") == 0.25
     pool.returned()
     assert value(metrics, "tamga_token_sessions_in_use", zone="login") == 0
+
+
+def test_a_pool_shows_calls_that_hang_and_says_when_none_is_left(metrics: Metrics) -> None:
+    stuck = list[str]()
+    pool = metrics.token_pool("login", lambda: stuck.append("stuck"))
+    pool.given_up(1)
+    assert stuck == []
+    pool.given_up(0)
+    assert stuck == ["stuck"]
+    assert value(metrics, "tamga_token_sessions_hung", zone="login") == 2
+    pool.came_back()
+    assert value(metrics, "tamga_token_sessions_hung", zone="login") == 1
+
+
+def test_a_pool_shows_what_ended_logins(metrics: Metrics) -> None:
+    pool = metrics.token_pool("login", lambda: None)
+    pool.logged_in("")
+    pool.login_lost("LoggedOut")
+    pool.logged_in("LoggedOut")
+    assert value(metrics, "tamga_token_logins_lost_total", zone="login", cause="LoggedOut") == 1
+    for after in ("start", "LoggedOut"):
+        assert value(metrics, "tamga_token_logins_total", zone="login", after=after) == 1
 
 
 def test_the_stock_shows_its_level_and_every_draw(metrics: Metrics, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from webapi.operations.metrics import Metrics
 metrics = Metrics(CollectorRegistry())
 metrics.login_decided("signed_in", 0.25)
 metrics.stock_counted(int(sys.argv[1]))
-metrics.token_pool("login").waiting()
+metrics.token_pool("login", sys.exit).waiting()
 print("ready", flush=True)
 sys.stdin.read()
 """

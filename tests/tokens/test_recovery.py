@@ -1,0 +1,237 @@
+"""What goes wrong in a token in use: told apart, and got over without a restart once it is over.
+
+The token is SoftHSM behind the shim of tests/support/mischief.c, in this process.
+"""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from pkcs11_bridge import errors
+from pkcs11_bridge.config import TokenConfig
+from pkcs11_bridge.keyring import KeyAlgorithm, TokenKey, generate_key
+from pkcs11_bridge.module import load_module
+from pkcs11_bridge.pin import FilePinSource
+from pkcs11_bridge.return_values import BY_CODE
+from pkcs11_bridge.session import TokenSessions
+from pkcs11_bridge.sign_counts import sign_counts
+from tests.support.mischief import Mischief, Trick
+from tests.support.pool_ear import PoolEar
+from tests.support.softhsm import PIN
+
+DIGEST = bytes(32)
+DEVICE_ERROR, DEVICE_REMOVED, GENERAL_ERROR = 0x30, 0x32, 0x05
+TOKEN_NOT_PRESENT, NOT_LOGGED_IN, SESSION_HANDLE_INVALID = 0xE0, 0x101, 0xB3
+OBJECT_HANDLE_INVALID, VENDOR = 0x82, 0x80000BAD
+CALL_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A token in use, with one key."""
+
+    sessions: TokenSessions
+    key: TokenKey
+    heard: PoolEar
+    mischief: Mischief
+
+    def sign(self) -> str:
+        """The word "ok", or the class of the refusal."""
+        try:
+            assert len(self.key.sign_digest(DIGEST, "sha256")) == 64
+        except errors.TokenError as error:
+            return type(error).__name__
+        return "ok"
+
+    def sign_aside(self, callers: ThreadPoolExecutor, count: int) -> list[Future[str]]:
+        return [callers.submit(self.sign) for _ in range(count)]
+
+    def signatures(self) -> int:
+        return sum(n for token, n in sign_counts().items() if token.label == self.sessions.label)
+
+
+@pytest.fixture
+def shimmed(token: TokenConfig, mischief_module: Path, mischief: Mischief) -> TokenConfig:
+    del mischief
+    return replace(token, module=mischief_module, sessions=2, wait_seconds=0.2)
+
+
+@pytest.fixture
+def bench(shimmed: TokenConfig, mischief: Mischief) -> Iterator[Bench]:
+    heard = PoolEar()
+    with TokenSessions(replace(shimmed, call_seconds=CALL_SECONDS), heard) as sessions:
+        key = generate_key(sessions, "key", KeyAlgorithm.EC_P256)
+        yield Bench(sessions, key, heard, mischief)
+        # Whatever the test did, it is over, and the token signs.
+        assert key.sign_digest(DIGEST, "sha256")
+
+
+def test_every_return_value_through_the_binding(bench: Bench) -> None:
+    told = {}
+    for code in [*BY_CODE, VENDOR, 0x203]:
+        bench.mischief.answer("C_GenerateRandom", code, times=1)
+        with pytest.raises(errors.TokenError) as caught:
+            bench.sessions.perform(lambda pooled: pooled.raw.generate_random(64))
+        told[code] = type(caught.value)
+    assert told.pop(VENDOR) is told.pop(0x203) is errors.DeviceUnavailable
+    assert told == {code: row.ours for code, row in BY_CODE.items()}
+
+
+@pytest.mark.parametrize(
+    ("function", "code", "error", "loses_login"),
+    [
+        ("C_Sign", DEVICE_ERROR, "DeviceUnavailable", True),
+        ("C_Sign", VENDOR, "DeviceUnavailable", True),
+        ("C_Sign", DEVICE_REMOVED, "CardRemoved", True),
+        ("C_Sign", 0x70, "MechanismUnsupported", False),
+        ("C_Sign", 0x21, "CallRefused", False),
+        ("C_SignInit", NOT_LOGGED_IN, "LoggedOut", True),
+        ("C_SignInit", SESSION_HANDLE_INVALID, "HandlesDead", True),
+        ("C_SignInit", OBJECT_HANDLE_INVALID, "HandlesDead", True),
+        ("C_SignInit", GENERAL_ERROR, "DeviceUnavailable", True),
+        ("C_SignInit", 0x190, "ModuleDown", True),
+    ],
+)
+def test_a_failed_call_is_told_once_and_got_over(
+    bench: Bench, function: str, code: int, error: str, loses_login: bool
+) -> None:
+    assert bench.sign() == "ok"
+    logins = bench.mischief.calls()["C_Login"]
+    bench.mischief.answer(function, code, times=1)
+    assert [bench.sign() for _ in range(3)] == [error, "ok", "ok"]
+    assert bench.mischief.calls()["C_Login"] - logins == int(loses_login)
+    assert bench.heard.losses == ([error] if loses_login else [])
+    assert bench.heard.logins == (["", error] if loses_login else [""])
+
+
+def test_a_signature_whose_answer_was_lost_is_not_counted(bench: Bench) -> None:
+    before = bench.signatures()
+    bench.mischief.order("C_Sign", Trick.AFTER, DEVICE_ERROR, times=1)
+    assert [bench.sign(), bench.sign()] == ["DeviceUnavailable", "ok"]
+    assert bench.signatures() == before + 1
+
+
+# The binding ends a search that never began, and tells of that when the garbage is collected.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("function", ["C_OpenSession", "C_FindObjectsInit", "C_FindObjects"])
+def test_a_device_that_fails_while_a_key_is_fetched(bench: Bench, function: str) -> None:
+    bench.mischief.answer("C_SignInit", DEVICE_ERROR, times=1)
+    bench.mischief.answer(function, DEVICE_ERROR, skip=0, times=4)
+    assert bench.sign() == "DeviceUnavailable"
+    told = [bench.sign() for _ in range(6)]
+    assert set(told[:-1]) <= {"DeviceUnavailable", "ok"}
+    assert told[-1] == "ok"
+
+
+def test_a_token_that_is_gone_for_a_while(bench: Bench) -> None:
+    bench.mischief.answer("C_Sign", DEVICE_REMOVED, times=1)
+    bench.mischief.answer("C_GetTokenInfo", TOKEN_NOT_PRESENT)
+    assert [bench.sign() for _ in range(3)] == ["CardRemoved", "TokenNotFound", "TokenNotFound"]
+    bench.mischief.calm("C_GetTokenInfo")
+    assert bench.sign() == "ok"
+    assert bench.heard.logins == ["", "CardRemoved"]
+
+
+def test_a_module_that_somebody_finalised(bench: Bench) -> None:
+    assert bench.sign() == "ok"
+    load_module(bench.sessions.config.module).library._c_finalize(None)
+    assert [bench.sign(), bench.sign()] == ["ModuleDown", "ok"]
+
+
+def test_a_module_that_somebody_initialised_anew(bench: Bench) -> None:
+    assert bench.sign() == "ok"
+    library = load_module(bench.sessions.config.module).library
+    library._c_finalize(None)
+    library._c_initialize(None)
+    assert [bench.sign(), bench.sign()] == ["HandlesDead", "ok"]
+
+
+def test_a_login_that_somebody_ended(bench: Bench) -> None:
+    assert bench.sign() == "ok"
+    assert bench.sessions._login is not None
+    bench.sessions._login.session.close()  # C_Logout, for the whole process
+    assert [bench.sign(), bench.sign()] == ["HandlesDead", "ok"]
+
+
+def test_a_pin_that_was_changed_is_tried_once_and_then_awaited(bench: Bench) -> None:
+    with bench.sessions.writing_session() as session:
+        session.set_pin(PIN, "975310")
+    assert bench.sign() == "ok"  # the login stands
+    bench.mischief.answer("C_SignInit", DEVICE_ERROR, times=1)
+    logins = bench.mischief.calls()["C_Login"]
+    told = [bench.sign() for _ in range(4)]
+    assert told == ["DeviceUnavailable", "PinIncorrect", "PinLatched", "PinLatched"]
+    assert bench.mischief.calls()["C_Login"] == logins + 1
+    assert isinstance(bench.sessions.config.pin_source, FilePinSource)
+    bench.sessions.config.pin_source.path.write_text("975310")
+    assert bench.sign() == "ok"
+
+
+def test_a_call_that_hangs_is_given_up_and_the_others_go_on(bench: Bench) -> None:
+    assert bench.sign() == "ok"
+    before = bench.signatures()
+    with bench.mischief.hanging("C_Sign", times=1):
+        assert bench.sign() == "TokenHung"
+        assert bench.sessions.hung == 1
+        assert [bench.sign() for _ in range(3)] == ["ok"] * 3
+    bench.heard.await_count("came_back", 1)
+    assert bench.sessions.hung == 0
+    assert bench.sign() == "ok"
+    # What it signed in the end left the token and nothing else.
+    assert bench.signatures() == before + 4
+
+
+def test_where_every_session_hangs_all_are_told_at_once(bench: Bench) -> None:
+    assert bench.sign() == "ok"
+    with bench.mischief.hanging("C_Sign"), ThreadPoolExecutor(2) as callers:
+        hung = bench.sign_aside(callers, 2)
+        assert [future.result() for future in hung] == ["TokenHung"] * 2
+        assert bench.heard.left == [1, 0]
+        assert [bench.sign() for _ in range(3)] == ["TokenHung"] * 3
+        assert bench.heard.refusals == ["TokenHung"] * 3
+    bench.heard.await_count("came_back", 2)
+    assert bench.sign() == "ok"
+
+
+def test_no_login_is_made_beside_a_call_that_hangs(bench: Bench) -> None:
+    assert bench.sign() == "ok"
+    with bench.mischief.hanging("C_Sign", times=1):
+        assert bench.sign() == "TokenHung"
+        bench.mischief.answer("C_SignInit", NOT_LOGGED_IN, times=1)
+        assert [bench.sign() for _ in range(2)] == ["LoggedOut", "TokenHung"]
+        assert bench.sessions.hung == 1  # the second was told so by the gate
+    bench.heard.await_count("came_back", 1)
+    assert bench.sign() == "ok"
+
+
+def test_closing_does_not_wait_for_a_call_that_hangs(
+    shimmed: TokenConfig, mischief: Mischief
+) -> None:
+    heard = PoolEar()
+    sessions = TokenSessions(replace(shimmed, call_seconds=CALL_SECONDS), heard)
+    key = generate_key(sessions, "key", KeyAlgorithm.EC_P256)
+    finalised = mischief.calls()["C_Finalize"]
+    with mischief.hanging("C_Sign", times=1):
+        with pytest.raises(errors.TokenHung):
+            key.sign_digest(DIGEST, "sha256")
+        closing = threading.Thread(target=sessions.close)
+        closing.start()
+        closing.join(20)
+        assert not closing.is_alive()
+    heard.await_count("came_back", 1)
+    assert mischief.calls()["C_Finalize"] == finalised
+    # For the tests that follow in this process.
+    module = load_module(shimmed.module)
+    with module.gate.exclusive(5):
+        module.leave(sessions)
+
+
+def test_a_slow_call_is_no_hung_one(bench: Bench) -> None:
+    bench.mischief.order("C_Sign", Trick.DELAY, 50, times=4)
+    with ThreadPoolExecutor(4) as callers:
+        assert [future.result() for future in bench.sign_aside(callers, 4)] == ["ok"] * 4
+    assert bench.heard.count["given_up"] == 0
