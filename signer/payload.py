@@ -6,6 +6,7 @@ origin line (an audit log's with `audit.`, a ballot log's never), OCSP answers w
 that begins with a tagged ResponderID, revocation lists with one that begins with their version.
 A key that is to be certified signs one thing more, before it goes into service: the request for its
 certificate, a SEQUENCE that begins with the INTEGER 0, which is no list's version.
+Beside them each key signs its health text, which begins with a label of its own and a zero byte.
 """
 
 import hashlib
@@ -48,6 +49,9 @@ class Purpose(StrEnum):
 CHECKPOINT_PURPOSES = frozenset({Purpose.RECEIPT_LOG, Purpose.RECEIPT_LOG_ED25519})
 AUDIT_ORIGIN_PREFIX = "audit."
 """With it the name of every audit log begins, and of no ballot log."""
+
+HEALTH_LABEL = b"tamga/health/1"
+"""With it and a zero byte the health text of every key begins."""
 
 OCSP_PURPOSES = frozenset({Purpose.OCSP_CITIZEN_CA})
 CRL_PURPOSES = frozenset({Purpose.CRL_CITIZEN_CA})
@@ -250,3 +254,15 @@ def certification_request_payload(
     if spki != public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo):
         raise PayloadRefused("the request is for another key's certificate")
     return Payload(purpose, request_info, _SEAL)
+
+
+def health_payload(purpose: Purpose) -> Payload:
+    """The one text by whose signature a key shows that it can sign.
+
+    It has no line break, so it is no checkpoint; it begins with no other label, and as DER it would
+    be an application's tag.
+
+    Args:
+        purpose: names the key, and ends the text.
+    """
+    return Payload(purpose, HEALTH_LABEL + b"\x00" + purpose.encode("ascii"), _SEAL)

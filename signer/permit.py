@@ -180,6 +180,8 @@ def sealed_permit(
 ) -> SigningPermit:
     """A permit for what was recorded just now; for this module and `signer.permit_range` alone.
 
+    And for `signer.health`, whose texts are fixed and need no record.
+
     Args:
         payload: what may be signed.
         owner: for whom.

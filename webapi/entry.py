@@ -13,6 +13,7 @@ from flask import Flask
 
 from webapi.config import CONFIG_VARIABLE, load_settings
 from webapi.end_with_parent import end_with_parent
+from webapi.key_watch import responder_purposes
 from webapi.logs import configure_logs
 from webapi.start_report import report_up
 from webapi.supervisor import protect_memory
@@ -47,5 +48,6 @@ def ocsp() -> Flask:
         wiring = _wiring()
         application = wiring.ocsp_application()
         wiring.start_ocsp_jobs()
+        wiring.watch_keys(responder_purposes(wiring.settings))
     report_up()
     return application

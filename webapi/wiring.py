@@ -4,7 +4,7 @@ Web, worker, OCSP listener and command line each ask for what they need; a token
 is opened only by the process that signs with it, and only after the fork.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -14,7 +14,6 @@ from flask import Flask
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
-from signer.errors import ChallengeStockEmpty
 from signer.login.authenticate import LoginRules, authenticate
 from signer.login.challenge import OWNER as LOGIN_OWNER
 from signer.login.challenge import StockPolicy, refill_stock
@@ -35,6 +34,7 @@ from webapi.elections.sequencing import PublicationRules, ReceiptLogs
 from webapi.elections.service import ElectionsService
 from webapi.elections.waiting import ShortWait
 from webapi.jobs import BackgroundJobs
+from webapi.key_watch import watch_keys
 from webapi.limits import RateLimit, SourceLimiter
 from webapi.login.service import LoginService
 from webapi.login.sessions import SessionPolicy
@@ -48,7 +48,6 @@ from webapi.settings_model import Settings
 from webapi.status_sources import StatusSources
 from webapi.storage.audit_generations import SqlAuditGenerations
 from webapi.storage.audit_log import SqlAuditLog
-from webapi.storage.challenges import SqlChallengeStore
 from webapi.storage.elections import SqlElectionStore
 from webapi.storage.engine import make_engine, watch_pool, watch_transactions
 from webapi.storage.lease import WorkerLease
@@ -69,6 +68,7 @@ from webapi.watched import (
     WatchedLogStore,
     WatchedPermitLedger,
 )
+from webapi.web_checks import web_checks
 
 LOG_PURPOSES = (Purpose.RECEIPT_LOG, Purpose.RECEIPT_LOG_ED25519)
 RECEIPT_WAIT_SECONDS = 1.0
@@ -85,7 +85,6 @@ REALM_OF: Mapping[Purpose, Realm] = {
     Purpose.CRL_CITIZEN_CA: Realm.PKI,
 }
 """Where the ranges of permits of a purpose are recorded; a log's permits are in its own realm."""
-_REALMS_OF_WEB = (Realm.LOGIN, Realm.BALLOTS)
 
 
 class Wiring:
@@ -226,6 +225,12 @@ class Wiring:
             ),
             clock=clock.now,
         )
+
+    def watch_keys(self, purposes: Iterable[Purpose]) -> None:
+        """Check these keys from now on, until the wiring is closed."""
+        watch = watch_keys(self.keys, self.metrics, purposes)
+        self._closing.callback(watch.stop)
+        watch.start()
 
     def worker_lease(self) -> WorkerLease:
         """Decides which of all workers does the background jobs."""
@@ -383,16 +388,4 @@ class Wiring:
 
     def readiness_checks(self) -> Mapping[str, Check]:
         """What a web worker needs before a citizen can be signed in; `tamga doctor` asks it too."""
-
-        def check_stock() -> None:
-            usable_until = clock.now() + self.stock_policy.challenge_life
-            origin = self.settings.service.origin
-            stock = SqlChallengeStore(self.engine(Realm.LOGIN))
-            if not stock.count_stock(origin, usable_until=usable_until):
-                raise ChallengeStockEmpty("the worker has signed no challenge that is usable now")
-
-        def check_databases() -> None:
-            for realm in _REALMS_OF_WEB:
-                require_current(self.engine(realm), realm)
-
-        return {"database": check_databases, "challenges": check_stock}
+        return web_checks(self.engine, self.keys, self.settings.service.origin, self.stock_policy)

@@ -108,6 +108,7 @@ def run(settings: Settings) -> None:
         # Closed after each shift: a log's lock and a token's login are for the active one alone.
         with closing(wiring):
             jobs = [Job(*job) for job in wiring.worker_jobs()]
+            wiring.watch_keys(WORKER_PURPOSES)
             run_jobs(jobs, stopping, is_active=is_active)
 
     wiring = Wiring(settings)

@@ -40,13 +40,15 @@ from pkcs11_bridge.errors import (
     UriInvalid,
 )
 from pkcs11_bridge.inspection import look_at_latch, look_at_module, look_at_token
-from pkcs11_bridge.keyring import TokenKey
+from pkcs11_bridge.keyring import SigningKey
 from pkcs11_bridge.latch import LatchState
 from pkcs11_bridge.pin import Pin, PinpadEntry
 from signer.hsm_backend import may_serve
 from signer.payload import Purpose
+from webapi import clock
 from webapi.config import CONFIG_VARIABLE, load_settings
 from webapi.doctor.algorithms import algorithms_result
+from webapi.key_health import KeyUnhealthy
 from webapi.operations.checks import Check, CheckBroken, CheckResult, no_answer
 from webapi.settings_tokens import Zone
 from webapi.supervisor import die_with_parent, protect_memory
@@ -277,10 +279,15 @@ def _one_key(wiring: Wiring, purpose: Purpose, zone: Zone, uri: str) -> CheckRes
     if certificate is not None and not _is_certified(key, certificate):
         remedy = "Have the CA certify this key, or put the key's own certificate there."
         return CheckResult.failed(name, f"it is not the key of {certificate.name}", remedy)
+    try:
+        wiring.keys.require_healthy(purpose, clock.now())
+    except KeyUnhealthy as e:
+        remedy = "Look at the log of the process that holds the key, and at the device."
+        return CheckResult.failed(name, f"it did not sign when it was checked last: {e}", remedy)
     return CheckResult.ok(name, f"{key.algorithm}, cannot leave the token")
 
 
-def _is_certified(key: TokenKey, path: Path) -> bool:
+def _is_certified(key: SigningKey, path: Path) -> bool:
     """True as well where there is no certificate: another check tells that."""
     try:
         certificate = read_certificate_file(path)
