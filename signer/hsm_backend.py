@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from pkcs11_bridge.keyring import KeyAlgorithm, TokenKey
+from pkcs11_bridge.keyring import KeyAlgorithm, SigningKey
 from signer.backend import Signature, verified_signature
 from signer.errors import NoKeyForPurpose
 from signer.payload import CRL_PURPOSES, OCSP_PURPOSES, Payload, Purpose
@@ -26,10 +26,10 @@ class HsmBackend:
     """Signs with keys that never leave their token.
 
     Attributes:
-        keys: the token key of each purpose that this process may serve.
+        keys: the key of each purpose that this process may serve, on one token or on several.
     """
 
-    keys: Mapping[Purpose, TokenKey]
+    keys: Mapping[Purpose, SigningKey]
 
     def __post_init__(self) -> None:
         for purpose, key in self.keys.items():
@@ -61,7 +61,7 @@ class HsmBackend:
             raw = key.sign_digest(payload.digest, "sha256")
         return verified_signature(public_key, payload, raw)
 
-    def _key(self, purpose: Purpose) -> TokenKey:
+    def _key(self, purpose: Purpose) -> SigningKey:
         try:
             return self.keys[purpose]
         except KeyError:

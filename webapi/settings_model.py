@@ -6,7 +6,6 @@ Every field has a description, which the error for a wrong value repeats as advi
 import ipaddress
 import re
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
@@ -36,9 +35,6 @@ MAX_PROOF_LIFE = timedelta(hours=24)
 
 CLOCK_MARGIN = timedelta(hours=1)
 """The agent judges by the citizen's clock, which may be slow."""
-
-_SOFTWARE_MODULES = ("softhsm", "p11-kit")
-"""Software tokens, and p11-kit's proxy and client, which lead to any module."""
 
 
 def check_origin(origin: str) -> str:
@@ -324,12 +320,6 @@ class Settings(Section):
             raise ValueError("[development] must not be present when service.mode is production")
         for zone, token in self.tokens.items():
             # A name proves nothing: the opened token is asked what it is as well.
-            if _is_software(token.module):
+            if any(each.names_software for each in token.tokens):
                 raise ValueError(f"tokens.{zone}.module is a software token; production refuses it")
         return self
-
-
-def _is_software(module: Path) -> bool:
-    """Whether the path, or what a symbolic link hides behind it, names a software token."""
-    paths = f"{module} {module.resolve()}".lower()
-    return any(name in paths for name in _SOFTWARE_MODULES)

@@ -4,14 +4,18 @@ A token is opened only by the process that signs with it, and only after the for
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
+from pkcs11_bridge.cluster import ClusterMember, open_cluster
 from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.errors import ModuleUnusable
 from pkcs11_bridge.key_attributes import require_not_retired
-from pkcs11_bridge.keyring import TokenKey, open_key
+from pkcs11_bridge.keyring import SigningKey, TokenKey, open_key
 from pkcs11_bridge.pin_sources import nobody_to_ask, parse_pin_source
 from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.uri import Pkcs11Uri
@@ -19,10 +23,12 @@ from signer.backend import SigningBackend
 from signer.hsm_backend import HsmBackend
 from signer.payload import Purpose
 from signer.rotation import KeyState, Rotated, Rotation, only_key
+from webapi.key_health import HealthFolder
 from webapi.operations.metrics import Metrics
 from webapi.settings_keys import rotation_of
 from webapi.settings_model import Settings
 from webapi.settings_tokens import Zone
+from webapi.stuck_token import StuckToken
 from webapi.supervisor import protect_memory
 from webapi.watched import WatchedBackend
 
@@ -85,7 +91,8 @@ class TokenKeys:
         self._settings = settings
         self._ask_pin = ask_pin
         self._metrics = metrics
-        self._sessions: dict[Zone, TokenSessions] = {}
+        self._sessions: dict[Zone, tuple[TokenSessions, ...]] = {}
+        self._lock = threading.Lock()
         development = settings.development
         if development is not None and development.softhsm2_conf is not None:
             # SoftHSM reads its configuration once, when the module is loaded.
@@ -93,38 +100,67 @@ class TokenKeys:
 
     def close(self) -> None:
         """Log out of every token that was opened."""
-        for sessions in self._sessions.values():
+        for sessions in chain.from_iterable(self._sessions.values()):
             sessions.close()
         self._sessions.clear()
 
     def token(self, zone: Zone) -> TokenSessions:
-        """The sessions on a zone's token.
+        """The sessions on a zone's first token; raises as `tokens` does."""
+        return self.tokens(zone)[0]
+
+    def tokens(self, zone: Zone) -> tuple[TokenSessions, ...]:
+        """The sessions on each of a zone's tokens, the first one first.
 
         Raises:
             ZoneNotConfigured: the settings have no such token.
-            SoftwareTokenInProduction: it is a program, whatever its module is called.
-            pkcs11_bridge.errors.TokenError: in production, where it is opened here.
+            SoftwareTokenInProduction: one is a program, whatever its module is called.
+            pkcs11_bridge.errors.TokenError: in production, where they are opened here.
         """
-        if zone not in self._sessions:
-            self._sessions[zone] = self._new_sessions(zone)
-        sessions = self._sessions[zone]
-        if self._settings.service.mode == "production" and sessions.describe().is_software:
-            raise SoftwareTokenInProduction(f"the token of [tokens.{zone}] is a software token")
-        return sessions
+        with self._lock:
+            if zone not in self._sessions:
+                self._sessions[zone] = self._new_sessions(zone)
+            found = self._sessions[zone]
+        if self._settings.service.mode == "production":
+            for sessions in found:
+                if sessions.describe().is_software:
+                    raise SoftwareTokenInProduction(
+                        f"the token {sessions.label} of [tokens.{zone}] is a software token"
+                    )
+        return found
 
     def token_config(self, zone: Zone) -> TokenConfig:
-        """How a zone's token is opened; raises ZoneNotConfigured."""
+        """How a zone's first token is opened; raises ZoneNotConfigured."""
+        return self._token_configs(zone)[0]
+
+    def _token_configs(self, zone: Zone) -> tuple[TokenConfig, ...]:
         settings = self._settings.tokens.get(zone)
         if settings is None:
             raise ZoneNotConfigured(f"there is no section [tokens.{zone}]")
-        return TokenConfig(
-            module=settings.module,
-            uri=Pkcs11Uri(token=settings.token),
-            pin_source=parse_pin_source(settings.pin_from, lambda: self._ask_pin(zone)),
-            latch_directory=settings.pin_latch_directory,
-            sessions=settings.sessions,
-            wait_seconds=settings.wait_seconds,
+        return tuple(
+            TokenConfig(
+                module=token.module,
+                uri=Pkcs11Uri(token=token.token),
+                pin_source=parse_pin_source(token.pin_from, lambda: self._ask_pin(zone)),
+                latch_directory=settings.pin_latch_directory,
+                sessions=settings.sessions,
+                wait_seconds=settings.wait_seconds,
+                max_waiting=settings.max_waiting,
+                call_seconds=settings.call_seconds,
+            )
+            for token in settings.tokens
         )
+
+    def health_folder(self, purpose: Purpose) -> HealthFolder:
+        """Where a key's health is kept; raises ZoneNotConfigured."""
+        return HealthFolder(self.token_config(ZONE_OF[purpose]).latch_directory / "health")
+
+    def require_healthy(self, purpose: Purpose, at: datetime) -> None:
+        """Raises KeyUnhealthy where a process of this host says that the key does not sign.
+
+        Nobody asks the key now. Of one whose zone is another host's alone nothing is known here.
+        """
+        if ZONE_OF[purpose] in self._settings.tokens:
+            self.health_folder(purpose).require(purpose, at)
 
     def check_files(self, purposes: Iterable[Purpose]) -> None:
         """Refuse settings with which these purposes' tokens could not even be tried.
@@ -136,10 +172,10 @@ class TokenKeys:
             pkcs11_bridge.errors.Misconfigured: a limit, the module's file or the PIN file.
         """
         for zone in dict.fromkeys(ZONE_OF[purpose] for purpose in purposes):
-            config = self.token_config(zone)
-            config.pin_source.read()
-            if not config.module.is_file():
-                raise ModuleUnusable(f"tokens.{zone}: there is no module {config.module}")
+            for config in self._token_configs(zone):
+                config.pin_source.read()
+                if not config.module.is_file():
+                    raise ModuleUnusable(f"tokens.{zone}: there is no module {config.module}")
 
     def rotation(self, purpose: Purpose) -> Rotation:
         """The keys of a purpose; without a section in the settings, the one that bears its name."""
@@ -172,22 +208,26 @@ class TokenKeys:
             raise CertificateNotConfigured(f"[[keys.{purpose}]]: {uri} needs a `certificate`")
         return path
 
-    def key(self, purpose: Purpose, *, at: datetime) -> TokenKey:
+    def key(self, purpose: Purpose, *, at: datetime) -> SigningKey:
         """The key that is current at a time, on its token; raises as `key_named` does."""
         return self.key_named(purpose, self.rotation(purpose).current(at).key)
 
-    def key_named(self, purpose: Purpose, uri: str) -> TokenKey:
-        """One of a purpose's keys, on its token.
+    def key_named(self, purpose: Purpose, uri: str) -> SigningKey:
+        """One of a purpose's keys, on its token, or on each of the zone's tokens.
 
         Raises:
             ZoneNotConfigured: the settings have no such token.
             pkcs11_bridge.errors.KeyRetiredOnToken: the token lets it sign nothing any more.
             pkcs11_bridge.errors.TokenError: the key cannot be had.
         """
-        sessions = self.token(ZONE_OF[purpose])
-        key = open_key(sessions, Pkcs11Uri.parse(uri))
-        require_not_retired(sessions, key.uri)
-        return key
+        zone = ZONE_OF[purpose]
+        tokens = self.tokens(zone)
+        if len(tokens) == 1:
+            return _open_key(tokens[0], uri)
+        members = [
+            ClusterMember(sessions.label, partial(_open_key, sessions, uri)) for sessions in tokens
+        ]
+        return open_cluster(members, deadline_seconds=self._settings.tokens[zone].call_seconds)
 
     def backend(self, purposes: Iterable[Purpose], *, at: datetime) -> SigningBackend:
         """What signs for these purposes under permits, by the keys that are current at a time.
@@ -211,10 +251,20 @@ class TokenKeys:
         """What signs for a purpose by one key, whatever its state; raises as `key_named` does."""
         return self._backend({purpose: self.key_named(purpose, uri)})
 
-    def _backend(self, keys: Mapping[Purpose, TokenKey]) -> SigningBackend:
+    def _backend(self, keys: Mapping[Purpose, SigningKey]) -> SigningBackend:
         return WatchedBackend(HsmBackend(keys), self._metrics)
 
-    def _new_sessions(self, zone: Zone) -> TokenSessions:
-        config = self.token_config(zone)
+    def _new_sessions(self, zone: Zone) -> tuple[TokenSessions, ...]:
         protect_memory()
-        return TokenSessions(config, self._metrics.token_pool(zone))
+        return tuple(self._sessions_on(zone, config) for config in self._token_configs(zone))
+
+    def _sessions_on(self, zone: Zone, config: TokenConfig) -> TokenSessions:
+        stuck = StuckToken(zone, lambda: sessions.hung >= config.sessions)
+        sessions = TokenSessions(config, self._metrics.token_pool(zone, stuck))
+        return sessions
+
+
+def _open_key(sessions: TokenSessions, uri: str) -> TokenKey:
+    key = open_key(sessions, Pkcs11Uri.parse(uri))
+    require_not_retired(sessions, key.uri)
+    return key
