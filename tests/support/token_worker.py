@@ -14,9 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+
 from pkcs11_bridge.config import TokenConfig
+from pkcs11_bridge.encoding import raw_to_der
 from pkcs11_bridge.errors import TokenError
-from pkcs11_bridge.keyring import open_key
+from pkcs11_bridge.keyring import PublicKey, open_key
 from pkcs11_bridge.pin import FilePinSource
 from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.uri import Pkcs11Uri
@@ -24,6 +29,12 @@ from tests.support.mischief import FOLDER_VARIABLE, Mischief, Trick
 from tests.support.signatures import counts_by_label
 
 DIGEST = hashlib.sha256(b"text").digest()
+
+
+def verify(public_key: PublicKey, signature: bytes) -> None:
+    """Verify a signature over DIGEST with another library; raises InvalidSignature."""
+    assert isinstance(public_key, ec.EllipticCurvePublicKey)
+    public_key.verify(raw_to_der(signature), DIGEST, ec.ECDSA(Prehashed(hashes.SHA256())))
 
 
 def outcome(step: Callable[[], object]) -> str:
@@ -70,10 +81,11 @@ def signed(sessions: TokenSessions, order: dict[str, Any]) -> dict[str, Any]:
     key = open_key(sessions, Pkcs11Uri(object=order["key"]))
     told: list[str] = []
 
+    def sign() -> None:
+        verify(key.public_key, key.sign_digest(DIGEST, "sha256"))
+
     def work() -> None:
-        told.extend(
-            outcome(lambda: key.sign_digest(DIGEST, "sha256")) for _ in range(order["times"])
-        )
+        told.extend(outcome(sign) for _ in range(order["times"]))
 
     threads = [threading.Thread(target=work) for _ in range(order["threads"])]
     for thread in threads:

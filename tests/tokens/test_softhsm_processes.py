@@ -102,6 +102,23 @@ def test_threads_share_the_pool(softhsm: SoftHsm, keyed: TokenConfig) -> None:
     assert told["counts"] == {keyed.uri.token: 800}
 
 
+@pytest.mark.parametrize(
+    "each", [125, pytest.param(6_250, marks=[pytest.mark.long, pytest.mark.timeout(1_200)])]
+)
+def test_eight_threads_in_two_processes_sign_without_an_error(
+    softhsm: SoftHsm, keyed: TokenConfig, each: int
+) -> None:
+    start_at = time.time() + 1.5
+    workers = [
+        start_worker(softhsm, keyed, "sign", key="key", threads=8, times=each, start_at=start_at)
+        for _ in range(2)
+    ]
+    told = [finish_worker(worker, timeout=1_100) for worker in workers]
+    # Each of them was verified where it was made.
+    assert [(one["ok"], one["others"]) for one in told] == [(8 * each, [])] * 2
+    assert [one["counts"] for one in told] == [{keyed.uri.token: 8 * each}] * 2
+
+
 def test_a_forked_child_is_refused_and_the_parent_goes_on(
     softhsm: SoftHsm, keyed: TokenConfig
 ) -> None:
