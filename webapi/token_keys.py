@@ -32,6 +32,7 @@ from webapi.stuck_token import StuckToken
 from webapi.supervisor import protect_memory
 from webapi.watched import WatchedBackend
 
+_ASKS_A_PERSON = "prompt"
 SOFTHSM_VARIABLE = "SOFTHSM2_CONF"
 ZONE_OF: Mapping[Purpose, Zone] = {
     Purpose.LOGIN_CHALLENGE: "login",
@@ -114,12 +115,17 @@ class TokenKeys:
         Raises:
             ZoneNotConfigured: the settings have no such token.
             SoftwareTokenInProduction: one is a program, whatever its module is called.
-            pkcs11_bridge.errors.TokenError: in production, where they are opened here.
+            pkcs11_bridge.errors.TokenError: where they are opened here: in production, or where
+                a person is asked for the PIN.
         """
         with self._lock:
             if zone not in self._sessions:
                 self._sessions[zone] = self._new_sessions(zone)
             found = self._sessions[zone]
+        for token, sessions in zip(self._settings.tokens[zone].tokens, found, strict=True):
+            if token.pin_source == _ASKS_A_PERSON:
+                # Not on a thread of the pool, with its deadline: a person takes any time.
+                sessions.open()
         if self._settings.service.mode == "production":
             for sessions in found:
                 if sessions.describe().is_software:
