@@ -22,9 +22,6 @@ CONTENT_TYPE = "application/ocsp-request"
 MAX_GET_URL = 255
 """Characters of a whole URL up to which GET is used (RFC 6960 appendix A.1)."""
 
-_ESCAPES = str.maketrans({"+": "%2B", "/": "%2F", "=": "%3D"})
-"""Of the characters of base64 those that mean something else in a path."""
-
 
 @dataclass(frozen=True, slots=True)
 class CertId:
@@ -51,13 +48,13 @@ class OcspQuery:
         der: the encoded OCSPRequest.
         cert_id: of the one certificate asked about.
         nonce: the nonce sent, None if the issuer's profile says off.
-        certificate_der: the certificate asked about.
+        certificate: the one asked about.
     """
 
     der: bytes
     cert_id: CertId
     nonce: bytes | None
-    certificate_der: bytes = field(repr=False)
+    certificate: x509.Certificate = field(repr=False)
 
 
 def cert_id_of(holder: x509_ocsp.OCSPRequest | x509_ocsp.OCSPSingleResponse) -> CertId:
@@ -107,7 +104,7 @@ def build_query(
         der=request.public_bytes(serialization.Encoding.DER),
         cert_id=cert_id_of(request),
         nonce=sent,
-        certificate_der=certificate.public_bytes(serialization.Encoding.DER),
+        certificate=certificate,
     )
 
 
@@ -116,6 +113,8 @@ def get_url(responder_url: str, request_der: bytes) -> str | None:
 
     RFC 6960 appendix A.1: base64 without line breaks, then URL-escaped.
     """
-    escaped = b64encode(request_der).decode("ascii").translate(_ESCAPES)
+    encoded = b64encode(request_der).decode("ascii")
+    # Of the characters of base64 these mean something else in a path.
+    escaped = encoded.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
     url = f"{responder_url.rstrip('/')}/{escaped}"
     return url if len(url) <= MAX_GET_URL else None

@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp as x509_ocsp
 from cryptography.x509.oid import SignatureAlgorithmOID
 
@@ -174,7 +175,7 @@ def _judge_content(
     # 18. A positive statement, if there is one, is about this very certificate; archiveCutoff says
     #     nothing that matters here.
     for _, extensions in matching:
-        _check_certificate_hash(extensions, query.certificate_der)
+        _check_certificate_hash(extensions, query.certificate)
     # 16. The status (section 2.2); of contradictory answers the worst.
     found = [
         _status(
@@ -313,7 +314,9 @@ def _check_critical_singles(singles: Iterable[Iterable[_SingleExtension]]) -> No
                 raise AnswerExtensionUnknown(extension.oid)
 
 
-def _check_certificate_hash(extensions: Iterable[_SingleExtension], certificate: bytes) -> None:
+def _check_certificate_hash(
+    extensions: Iterable[_SingleExtension], certificate: x509.Certificate
+) -> None:
     for extension in extensions:
         if extension.oid != CERT_HASH_OID:
             continue
@@ -325,7 +328,8 @@ def _check_certificate_hash(extensions: Iterable[_SingleExtension], certificate:
         except _FOREIGN as e:
             raise AnswerStatementWrong("certHash cannot be read") from e
         # By an algorithm that nobody here knows it states nothing.
-        if name in _HASH_NAMES and hashlib.new(name, certificate).digest() != digest:
+        der = certificate.public_bytes(Encoding.DER)
+        if name in _HASH_NAMES and hashlib.new(name, der).digest() != digest:
             raise AnswerStatementWrong("certHash is of another certificate")
 
 

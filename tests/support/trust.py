@@ -4,6 +4,7 @@ from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import lru_cache
 from urllib.parse import unquote
 
 from ocsp.client import OcspClient
@@ -41,6 +42,13 @@ def client(http: HttpClient, **changes: object) -> OcspClient:
     return replace(OcspClient(http, pause=lambda _seconds: None), **changes)  # type: ignore[arg-type]  # names and types are OcspClient's
 
 
+@lru_cache(maxsize=16)
+def _asked_by_get(url: str) -> tuple[str, bytes]:
+    """The responder's URL and the request; kept, because measurements are not about this."""
+    base, _, escaped = url.rpartition("/")
+    return base, b64decode(unquote(escaped), validate=True)
+
+
 @dataclass
 class CannedPoster:
     """An `HttpClient` that hands the request to a function and keeps what it was asked."""
@@ -73,8 +81,7 @@ class CannedPoster:
         timeout: timedelta,
         known: KnownVersion | None = None,
     ) -> HttpAnswer:
-        base, _, escaped = url.rpartition("/")
-        body = b64decode(unquote(escaped), validate=True)
+        base, body = _asked_by_get(url)
         assert (accept, timeout > timedelta(0)) == ("application/ocsp-response", True)
         return self._answer(purpose, base, body, max_bytes)
 
