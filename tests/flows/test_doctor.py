@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -33,13 +34,13 @@ class Diagnosis:
     """What the doctor said, and how it ended."""
 
     code: int
-    checks: dict[str, dict[str, str]]
+    checks: dict[str, dict[str, Any]]
 
     def state(self, name: str) -> str:
-        return self.checks[name]["state"]
+        return str(self.checks[name]["state"])
 
     def seen(self, name: str) -> str:
-        return self.checks[name]["seen"]
+        return str(self.checks[name]["seen"])
 
     @property
     def failed(self) -> set[str]:
@@ -157,6 +158,9 @@ def test_every_ailment_is_shown_beside_the_others(patient: Patient) -> None:
         "port.ocsp",
     }
     assert found.seen("key.receipt-log") == "not looked at, because of pin-file.receipts"
+    algorithms = {row["algorithm"]: row for row in found.checks["algorithms.receipts"]["table"]}
+    assert algorithms["PS256"]["mechanism"] == "CKM_RSA_PKCS_PSS"
+    assert algorithms["ES256"]["keys"] == "ec-p256"
     assert "is not the key of" in found.seen("tls-key")
     assert "tamga db upgrade" in found.seen("database.login")
 
@@ -286,6 +290,7 @@ def test_a_healthy_home(healthy: Patient) -> None:
     done = healthy.run("doctor", **NOWHERE)
     assert done.returncode == 0, done.stdout
     assert "ok       key.receipt-log-ed25519  ed25519, cannot leave the token" in done.stdout
+    assert re.search(r"ES384 +CKM_ECDSA +ec-p384 +software", done.stdout)
     assert "warning  challenge-stock" in done.stdout
     assert "         -> Start the service" in done.stdout
     assert "FAILED" not in done.stdout
