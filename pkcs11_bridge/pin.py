@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Never, Protocol
 
-from pkcs11.types import PROTECTED_AUTH
+from pkcs11 import PROTECTED_AUTH
 
 from pkcs11_bridge.errors import Misconfigured, PinSourceUnreadable, UnsafePinSource
 
