@@ -31,7 +31,7 @@ COUNTED = {
     "skipped": "skipped",
     "xfailed": "skipped",
 }
-_FAILURE = re.compile(r"(FAILED|ERROR)( \S+\.py|: )")
+_FAILURE = re.compile(r"(FAILED|ERROR)( \S*(\.py|::)|: )")
 _TOTALS = re.compile(r"=+ (\d+ \w+.*?) =+$")
 
 
