@@ -18,7 +18,7 @@ from ocsp.path_message import MAX_LINE_BYTES, READY, question_text, verdict_of
 START_SECONDS = 20.0
 """Longest time from starting a worker to its first line; its imports take half a second."""
 
-_COMMAND = (sys.executable, "-m", "ocsp.path_worker")
+_COMMAND = (sys.executable, "-P", "-m", "ocsp.path_worker")  # -P: nothing of the working folder
 
 
 class _Late(Exception):

@@ -135,7 +135,9 @@ def _judge_answer(
     # 10. A delegate that needs lists has them beside the answer.
     urls = () if chain.profile.crl is None else chain.profile.crl.urls
     recorded = _RecordedLists(dict(zip(urls, unverified.lists, strict=False)))
-    delegates = CrlSource(ReadLists(recorded), store).delegates_of(chain, unverified.decided_at)
+    delegates = CrlSource(ReadLists(recorded), store, None).delegates_of(
+        chain, unverified.decided_at
+    )
     if unverified.from_cache:
         return _judge_kept(unverified, chain, delegates)
     # 2, 3. The question was about this certificate, by the hash that the rules say.
@@ -193,7 +195,7 @@ def _judge_lists(
     if len(urls) != len(unverified.lists):
         raise CrlMissing("the record names as many places as it has lists, or is none")
     recorded = ReadLists(_RecordedLists(dict(zip(urls, unverified.lists, strict=True))))
-    status = CrlSource(recorded, store).status_of(chain, unverified.decided_at)
+    status = CrlSource(recorded, store, None).status_of(chain, unverified.decided_at)
     if isinstance(status, Unavailable):
         raise status.cause
     return status

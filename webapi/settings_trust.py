@@ -40,6 +40,10 @@ class IssuerSettings(Section):
     crl_urls: tuple[ResponderUrl, ...] = Field(
         default=(), max_length=8, description="the CA's revocation lists, delta lists included"
     )
+    crl_signers: tuple[ResolvedPath, ...] = Field(
+        default=(),
+        description="certificates that the lists are signed by, if not by the CA's own key",
+    )
     crl_max_age_seconds: int = Field(
         default=604_800, ge=1, le=31_622_400, description="oldest thisUpdate of a list"
     )

@@ -48,11 +48,11 @@ class StatusSources:
         """Responders and lists by each issuer's order, after the CAs above it if those have any."""
         # Now, so that the first login finds it ready.
         self._judge.start()
-        lists = CrlSource(self._lists, self.trust_store)
+        rules = authority_rules_of(self._settings)
+        lists = CrlSource(self._lists, self.trust_store, rules)
         # What was kept stands in last: the lists may know more.
         ordered = StatusByOrder(self._asking(lists), lists)
         source = CachedStatus(ordered, self._kept, delegates=lists.delegates_of)
-        rules = authority_rules_of(self._settings)
         if rules is None:
             return source
         return CheckedAuthorities(source, self._lists, self.trust_store, rules)
@@ -62,12 +62,12 @@ class StatusSources:
 
     def jobs(self) -> Iterator[tuple[str, JobAction, float]]:
         """The background jobs: answers in use are renewed, and lists fetched, ahead of need."""
-        lists = CrlSource(self._lists, self.trust_store)
+        above = authority_rules_of(self._settings)
+        lists = CrlSource(self._lists, self.trust_store, above)
         renewing = CachedStatus(self._asking(lists), self._kept, delegates=lists.delegates_of)
         refresh = StatusRefresh(renewing, self._kept, self.trust_store)
         yield "status-refresh", lambda: refresh.run_once(at=clock.now()), STATUS_REFRESH_SECONDS
         fetcher = ListFetcher(egress_of(self._settings), self._fetched)
-        above = authority_rules_of(self._settings)
         rules = [p.crl for p in self.trust_store.issuers if p.crl is not None]
         all_rules = rules if above is None else [*rules, above]
 

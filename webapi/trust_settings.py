@@ -94,6 +94,7 @@ def _crl_rules(issuer: IssuerSettings) -> CrlRules | None:
         return None
     return CrlRules(
         urls=issuer.crl_urls,
+        signers=tuple(_der(path) for path in issuer.crl_signers),
         max_age=timedelta(seconds=issuer.crl_max_age_seconds),
         refresh=timedelta(seconds=issuer.crl_refresh_seconds),
         max_bytes=issuer.crl_max_bytes,

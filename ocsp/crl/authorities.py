@@ -8,7 +8,7 @@ from ocsp.config import TrustStore
 from ocsp.crl.judging import CrlFreshness, CrlSet, judge_by_crls
 from ocsp.crl.reading import ReadCrl
 from ocsp.crl.rules import CrlRules
-from ocsp.crl.source import ReadLists, find_signers_path
+from ocsp.crl.source import ReadLists, find_signers_path, signers_of
 from ocsp.errors import AuthorityRevoked, CrlRefused
 from ocsp.path_building import Path
 from ocsp.status import Attempt, CertificateStatus, Unavailable
@@ -67,11 +67,15 @@ class CheckedAuthorities:
         judged_at = self._judged.get(key)
         if judged_at is not None and timedelta(0) <= at - judged_at < KEPT_FOR:
             return
-        freshness = CrlFreshness(
-            chain.profile.skew, self.rules.max_age, chain.profile.answer_hashes
+        crls = CrlSet(
+            crls=tuple(found),
+            signers=signers_of(self.trust_store, self.rules),
+            find_path=find_signers_path(self.trust_store),
+            freshness=CrlFreshness(
+                chain.profile.skew, self.rules.max_age, chain.profile.answer_hashes
+            ),
+            checks_signers=True,
         )
-        signers = (*self.trust_store.read_roots, *self.trust_store.read_intermediates)
-        crls = CrlSet(tuple(found), signers, find_signers_path(self.trust_store), freshness)
         for index in range(len(authorities) - 1):
             _require_unlisted(authorities[index:], crls, at)
         if len(self._judged) >= MAX_KEPT:

@@ -66,12 +66,15 @@ class CrlSet:
         signers: certificates of CRL signers other than the CAs of the path itself.
         find_path: validates a signer's path.
         freshness: how old the lists may be.
+        checks_signers: a signer that is not on the path must be unlisted itself. False only where
+            no lists of the CAs above are configured; one that is listed is refused then, too.
     """
 
     crls: tuple[ReadCrl, ...]
     signers: tuple[ReadCertificate, ...]
     find_path: PathFinder = field(repr=False)
     freshness: CrlFreshness
+    checks_signers: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,15 +211,18 @@ def check_freshness(crl: ReadCrl, freshness: CrlFreshness, at: datetime) -> None
 def _signer_of(
     crl: ReadCrl, path: Path, crls: CrlSet, at: datetime, assumed: frozenset[str]
 ) -> ReadCertificate:
-    refusal: CrlRefused = CrlSignerNotAuthorised("no certificate of the CRL's issuer at hand")
-    candidates = [m for m in (*path[1:], *crls.signers) if _is_subject(m, crl)]
-    for candidate in candidates[:MAX_SIGNERS]:
+    on_path = {member.der for member in path[1:]}
+    # By their bytes: the CAs of the path are among the store's as well.
+    candidates = {m.der: m for m in (*path[1:], *crls.signers) if _is_subject(m, crl)}
+    if not candidates:
+        raise CrlSignerNotAuthorised("no certificate of the CRL's issuer at hand")
+    refusal: CrlRefused = CrlSignatureInvalid("not signed by a certificate of the CRL's issuer")
+    for candidate in list(candidates.values())[:MAX_SIGNERS]:
         if not _is_signed_by(crl, candidate, crls.freshness):
-            refusal = CrlSignatureInvalid("not signed by a certificate of the CRL's issuer")
             continue
         try:
             _check_crl_sign(candidate)
-            if candidate not in path[1:]:
+            if candidate.der not in on_path:
                 _check_signer_path(candidate, path, crls, at, assumed)
         except CrlSignerNotAuthorised as e:
             refusal = e
@@ -275,6 +281,8 @@ def _check_signer_path(
         try:
             own = judge_by_crls(found[index:], crls, at, assumed=known | {member.sha256})
         except CrlRefused as e:
+            if not crls.checks_signers:
+                continue
             raise CrlSignerNotAuthorised(f"the signer's own status is not known: {e}") from e
         if own.entry is not None:
             raise CrlSignerNotAuthorised("the CRL's signer is revoked")

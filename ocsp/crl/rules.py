@@ -5,7 +5,8 @@ from datetime import timedelta
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from ocsp.errors import ConfigurationInvalid
+from ocsp.certificate import read_certificate
+from ocsp.errors import CertificateRefused, ConfigurationInvalid
 
 
 class StatusOrder(StrEnum):
@@ -34,6 +35,7 @@ class CrlRules:
     Attributes:
         urls: of the complete, delta and partial lists; a certificate's own distribution points
             say which list covers it, and are never dialled.
+        signers: DER of the certificates that lists are signed by, if not by CAs of the store.
         max_age: oldest acceptable thisUpdate, whatever nextUpdate says.
         refresh: pause between two fetches.
         max_bytes: cap of one list.
@@ -41,6 +43,7 @@ class CrlRules:
     """
 
     urls: tuple[str, ...]
+    signers: tuple[bytes, ...] = ()
     max_age: timedelta = timedelta(days=7)
     refresh: timedelta = timedelta(minutes=15)
     max_bytes: int = 33_554_432
@@ -49,9 +52,18 @@ class CrlRules:
     def __post_init__(self) -> None:
         if not self.urls or len(set(self.urls)) < len(self.urls):
             raise ConfigurationInvalid("CRL rules without a URL, or with one twice")
+        for der in self.signers:
+            _require_certificate(der)
         for text in self.urls:
             url = urlsplit(text)
             if url.scheme not in {"http", "https"} or not url.hostname:
                 raise ConfigurationInvalid(f"{text!r} is no http(s) URL of a CRL")
         if min(self.max_age, self.refresh, self.timeout) <= timedelta(0) or self.max_bytes < 1:
             raise ConfigurationInvalid("CRL rules need positive times and room for a list")
+
+
+def _require_certificate(der: bytes) -> None:
+    try:
+        read_certificate(der)
+    except CertificateRefused as e:
+        raise ConfigurationInvalid(f"the certificate of a CRL's signer is refused: {e}") from e

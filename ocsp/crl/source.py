@@ -7,12 +7,13 @@ from typing import Protocol
 
 from cryptography import x509
 
-from ocsp.certificate import ReadCertificate, check_validity
+from ocsp.certificate import ReadCertificate, check_validity, read_certificate
 from ocsp.chain import ValidatedChain
 from ocsp.config import IssuerProfile, TrustStore
 from ocsp.crl.errors import CrlMissing
 from ocsp.crl.judging import CrlFinding, CrlFreshness, CrlSet, PathFinder, judge_by_crls
 from ocsp.crl.reading import ReadCrl, read_crl
+from ocsp.crl.rules import CrlRules
 from ocsp.errors import CrlRefused, DelegateRevoked, DelegateStatusUnknown, PathMember
 from ocsp.known_issuers import ANY_POLICY
 from ocsp.path_building import Path
@@ -82,10 +83,13 @@ class CrlSource:
     Attributes:
         lists: the fetched ones.
         trust_store: finds the paths of signers other than the issuer.
+        above: where the lists of the CAs above the issuers are, which cover such signers; None if
+            there are none.
     """
 
     lists: ReadLists
     trust_store: TrustStore
+    above: CrlRules | None
 
     def status_of(self, chain: ValidatedChain, at: datetime) -> CertificateStatus:
         """What the lists of the issuer's profile say about the chain's leaf."""
@@ -114,20 +118,29 @@ class CrlSource:
             return Unavailable(missing, (Attempt("crl", missing),))
         attempts: list[Attempt] = []
         found: dict[str, ReadCrl] = {}
-        for url in rules.urls:
+        for url in (*rules.urls, *(self.above.urls if self.above else ())):
             try:
                 found[url] = self.lists.list_of(url)
             except CrlRefused as e:
                 attempts.append(Attempt(url, e))
-        freshness = CrlFreshness(profile.skew, rules.max_age, profile.answer_hashes)
-        signers = (*self.trust_store.read_roots, *self.trust_store.read_intermediates)
-        find_path = find_signers_path(self.trust_store)
-        crls = CrlSet(tuple(found.values()), signers, find_path, freshness)
+        crls = CrlSet(
+            crls=tuple(found.values()),
+            signers=signers_of(self.trust_store, rules),
+            find_path=find_signers_path(self.trust_store),
+            freshness=CrlFreshness(profile.skew, rules.max_age, profile.answer_hashes),
+            checks_signers=self.above is not None,
+        )
         try:
             return _status(judge_by_crls(path, crls, at), found)
         except CrlRefused as e:
             attempts.append(Attempt(" ".join(found) or rules.urls[0], e))
             return Unavailable(e, tuple(attempts))
+
+
+def signers_of(trust_store: TrustStore, rules: CrlRules) -> tuple[ReadCertificate, ...]:
+    """Who may have signed a list, besides the CAs of the path: other CAs, and the named ones."""
+    named = (read_certificate(der) for der in rules.signers)
+    return (*named, *trust_store.read_intermediates, *trust_store.read_roots)
 
 
 def find_signers_path(trust_store: TrustStore) -> PathFinder:

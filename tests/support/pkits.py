@@ -1,6 +1,8 @@
 """The NIST path validation suite (PKITS): its cases, and the product's verdict on each."""
 
 import json
+import ssl
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ocsp.certificate import ReadCertificate, read_certificate
 from ocsp.crl.judging import CrlFreshness, CrlSet, judge_by_crls
@@ -115,12 +119,51 @@ def validate(case: PkitsCase) -> CertificatePath:
         return engine.find_in_full(signer, anything, at, purposes=frozenset())
 
     path = engine.find_in_full(read, case.policies, case.at, purposes=frozenset())
-    at_hand = CrlSet(crls, tuple(issuers.values()), find_signers_path, FRESHNESS)
+    at_hand = CrlSet(
+        crls, tuple(issuers.values()), find_signers_path, FRESHNESS, checks_signers=True
+    )
     for index in range(len(path) - 1):
         finding = judge_by_crls(path[index:], at_hand, case.at)
         if finding.entry is not None:
             raise MemberRevoked(path[index].certificate.subject.rfc4514_string())
     return path
+
+
+def openssl_accepts(case: PkitsCase, directory: Path) -> bool:
+    """What `openssl verify` says about the case, with the same inputs."""
+    root, *intermediates, target = case.certificates
+    crls = [(PKITS / "crls" / f"{name}.crl").read_bytes() for name in case.crls]
+    loaded = [x509.load_der_x509_crl(der) for der in crls]
+    issuers = {comparable(crl.issuer) for crl in loaded}
+    more = [c.der for name in issuers for c in _by_subject().get(name, ())]
+    untrusted = [*(certificate_der(name) for name in intermediates), *more]
+    files = {
+        "CAfile": [ssl.DER_cert_to_PEM_cert(certificate_der(root))],
+        "untrusted": [ssl.DER_cert_to_PEM_cert(der) for der in untrusted],
+        "CRLfile": [crl.public_bytes(Encoding.PEM).decode() for crl in loaded],
+        "target": [ssl.DER_cert_to_PEM_cert(certificate_der(target))],
+    }
+    for name, pems in files.items():
+        (directory / name).write_text("".join(pems))
+    policies = case.policies
+    flags = {
+        "-explicit_policy": policies.explicit,
+        "-inhibit_map": policies.inhibit_mapping,
+        "-inhibit_any": policies.inhibit_any,
+    }
+    command = [
+        "openssl",
+        "verify",
+        *("-no-CApath", "-no-CAstore"),
+        *("-attime", str(int(case.at.timestamp()))),
+        *("-policy_check", "-crl_check_all", "-extended_crl", "-use_deltas"),
+        *(part for oid in sorted(policies.initial) for part in ("-policy", oid)),
+        *(flag for flag, is_set in flags.items() if is_set),
+        *(part for name in ("CAfile", "CRLfile") for part in (f"-{name}", str(directory / name))),
+        *(("-untrusted", str(directory / "untrusted")) if untrusted else ()),
+        str(directory / "target"),
+    ]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 class MemberRevoked(TrustError):

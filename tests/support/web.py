@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from werkzeug.test import TestResponse
 
 from ocsp.config import IssuerProfile, PersonAttribute, TrustStore
+from ocsp.trust import StatusSource
 from signer.login.authenticate import LoginRules, authenticate
 from signer.login.challenge import refill_stock
 from tests.support.certificates import (
@@ -108,6 +109,7 @@ def make_site(
     strict_transport: bool = True,
     areas: tuple[Area, ...] = (),
     database: Database | None = None,
+    by_lists: Callable[[Engine], tuple[TrustStore, StatusSource]] | None = None,
 ) -> Site:
     """A site with `stock` challenges ready; without a database an SQLite file in `directory`."""
     if database is not None:
@@ -130,7 +132,8 @@ def make_site(
             at=NOW,
             stopwatch=lambda: 0.0,
         )
-    rules = LoginRules(ORIGIN, challenges, trust_store(pki), client(responder))
+    trust, statuses = by_lists(engine) if by_lists else (trust_store(pki), client(responder))
+    rules = LoginRules(ORIGIN, challenges, trust, statuses)
     login = LoginService(
         origin=ORIGIN,
         challenges=challenges,

@@ -72,6 +72,7 @@ def certificate_places(settings: Settings) -> tuple[CertificatePlace, ...]:
         places += _numbered(f"issuer.{issuer.name}", issuer.certificates)
         places += _numbered(f"issuer.{issuer.name}.anchor", issuer.anchors)
         places += _numbered(f"issuer.{issuer.name}.intermediate", issuer.intermediates)
+        places += _numbered(f"issuer.{issuer.name}.crl-signer", issuer.crl_signers)
     by_path: dict[Path, CertificatePlace] = {}
     for place in places:
         by_path.setdefault(place.path, place)

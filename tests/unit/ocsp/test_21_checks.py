@@ -268,7 +268,7 @@ def by_list(spec: CrlSpec, order: StatusOrder = StatusOrder.CRL_ONLY) -> Certifi
     lists.put(LIST_URL, make_crl(spec), NOW)
     source = StatusByOrder(
         client(CannedPoster(lambda _: errors.ConnectionFailed("down"))),
-        CrlSource(ReadLists(lists), store),
+        CrlSource(ReadLists(lists), store, None),
     )
     return source.status_of(validate_path(PKI.leaf.der, store, NOW), NOW)
 

@@ -56,6 +56,7 @@ def judge(
     leaf: Issued = PKI.leaf,
     signers: tuple[Issued, ...] = (),
     freshness: CrlFreshness = FRESHNESS,
+    checks_signers: bool = True,
 ) -> CrlFinding:
     def find_path(signer: ReadCertificate, at: datetime) -> Path:
         if any(signer.der == known.der for known in signers):
@@ -67,6 +68,7 @@ def judge(
         tuple(read_certificate(signer.der) for signer in signers),
         find_path,
         freshness,
+        checks_signers=checks_signers,
     )
     return judge_by_crls(path_of(leaf), crls, NOW)
 
@@ -133,7 +135,7 @@ def test_an_authority_that_may_not_sign_lists_says_nothing() -> None:
         authority_spec("Test Citizen CA", PKI.national_ca), key_usage=key_usage("key_cert_sign")
     )
     path = path_of(PKI.leaf, issue(spec), PKI.national_ca, PKI.root)
-    crls = CrlSet((read_crl(make_crl(SPEC)),), (), no_path, FRESHNESS)
+    crls = CrlSet((read_crl(make_crl(SPEC)),), (), no_path, FRESHNESS, checks_signers=True)
     with pytest.raises(CrlSignerNotAuthorised, match="cRLSign"):
         judge_by_crls(path, crls, NOW)
 
@@ -145,6 +147,7 @@ def test_a_signer_of_its_own_without_a_valid_path_says_nothing() -> None:
         (read_certificate(signer.der),),
         no_path,
         FRESHNESS,
+        checks_signers=True,
     )
     with pytest.raises(CrlSignerNotAuthorised, match="no valid path"):
         judge_by_crls(path_of(PKI.leaf), crls, NOW)
@@ -215,8 +218,12 @@ def test_a_revoked_signer_of_its_own_says_nothing() -> None:
     of_national = CrlSpec(issuer=PKI.national_ca)
     assert judge(by_signer, of_national, signers=(signer,)).entry is None
     revoked = replace(of_national, entries=(EntrySpec(99),))
-    with pytest.raises(CrlSignerNotAuthorised, match="revoked"):
-        judge(by_signer, revoked, signers=(signer,))
+    for checks_signers in (True, False):
+        with pytest.raises(CrlSignerNotAuthorised, match="revoked"):
+            judge(by_signer, revoked, signers=(signer,), checks_signers=checks_signers)
+    with pytest.raises(CrlSignerNotAuthorised, match="not known"):
+        judge(by_signer, signers=(signer,))
+    assert judge(by_signer, signers=(signer,), checks_signers=False).entry is None
 
 
 def test_the_newest_list_decides() -> None:

@@ -1,6 +1,6 @@
-"""Status by lists: where they are missing, stale or say no; the order; the CAs; the fetching."""
+"""Status by lists: where they are missing, stale or say no; the order; the CAs."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -9,8 +9,12 @@ from cryptography import x509
 from ocsp.chain import ValidatedChain, validate_path
 from ocsp.config import TrustStore
 from ocsp.crl.authorities import KEPT_FOR, CheckedAuthorities
-from ocsp.crl.errors import CrlMalformed, CrlMissing, CrlStale
-from ocsp.crl.fetching import PURPOSE, ListFetcher
+from ocsp.crl.errors import (
+    CrlMissing,
+    CrlSignatureInvalid,
+    CrlSignerNotAuthorised,
+    CrlStale,
+)
 from ocsp.crl.rules import CrlRules, StatusOrder
 from ocsp.crl.source import CrlSource, ReadLists
 from ocsp.errors import (
@@ -19,8 +23,15 @@ from ocsp.errors import (
     CertificateSuspended,
     ConfigurationInvalid,
     ConnectionFailed,
-    TransportError,
 )
+from ocsp.responder.crl_issuing import (
+    CrlIssuer,
+    CrlTimes,
+    Removed,
+    complete_crl,
+    delta_crl,
+)
+from ocsp.responder.statuses import IssuedSuspended
 from ocsp.status import (
     Attempt,
     CertificateStatus,
@@ -32,9 +43,15 @@ from ocsp.status import (
     Unknown,
 )
 from ocsp.status_order import StatusByOrder
-from ocsp.transport import HttpAnswer, KnownVersion
 from ocsp.trust import establish_trust
-from tests.support.certificates import NOW, development_like_pki
+from tests.support.certificates import (
+    NOW,
+    CertificateSpec,
+    development_like_pki,
+    issue,
+    key_usage,
+    private_key,
+)
 from tests.support.crls import CrlSpec, EntrySpec, make_crl
 from tests.support.lists import MemoryLists
 from tests.support.trust import trust_store
@@ -68,7 +85,7 @@ def holding(*specs: CrlSpec) -> MemoryLists:
 
 
 def status(lists: MemoryLists) -> CertificateStatus:
-    return CrlSource(ReadLists(lists), store_of()).status_of(chain_of(), NOW)
+    return CrlSource(ReadLists(lists), store_of(), None).status_of(chain_of(), NOW)
 
 
 def test_lists_that_were_never_fetched_leave_the_status_unavailable() -> None:
@@ -112,7 +129,7 @@ def test_a_delta_restores_the_certificate() -> None:
 
 def test_a_good_certificate_is_trusted_with_the_list_as_evidence() -> None:
     lists = holding(LIST)
-    source = CrlSource(ReadLists(lists), store_of())
+    source = CrlSource(ReadLists(lists), store_of(), None)
     trusted = establish_trust(chain_of(), source=source, at=NOW)
     evidence = trusted.evidence
     assert evidence.lists == (lists.fetched[URL].der,)
@@ -126,10 +143,69 @@ def test_a_good_certificate_is_trusted_with_the_list_as_evidence() -> None:
 
 def test_a_held_certificate_is_refused() -> None:
     source = CrlSource(
-        ReadLists(holding(replace(LIST, entries=(EntrySpec(SERIAL, HOLD),)))), store_of()
+        ReadLists(holding(replace(LIST, entries=(EntrySpec(SERIAL, HOLD),)))), store_of(), None
     )
     with pytest.raises(CertificateSuspended):
         establish_trust(chain_of(), source=source, at=NOW)
+
+
+SIGNER = issue(
+    CertificateSpec(
+        subject=PKI.citizen_ca.certificate.subject,
+        key=private_key("lists"),
+        issuer=PKI.national_ca,
+        basic_constraints=x509.BasicConstraints(ca=False, path_length=None),
+        key_usage=key_usage("crl_sign"),
+    )
+)
+PUBLISHER = CrlIssuer(PKI.citizen_ca.certificate, SIGNER.certificate, SIGNER.key)
+
+
+def published(listed: dict[int, IssuedSuspended], number: int, *, delta: bool) -> bytes:
+    """A list of our own publisher, signed by a key that is not the CA's."""
+    times = CrlTimes(number, NOW - timedelta(minutes=1), NOW + timedelta(days=1))
+    if delta:
+        removed = {serial: Removed(NOW - timedelta(hours=1)) for serial in listed}
+        return delta_crl(PUBLISHER, removed, times, base_number=number - 1)
+    return complete_crl(PUBLISHER, listed, times, delta_url=DELTA_URL)
+
+
+def test_our_own_lists_are_believed_where_their_signer_is_named() -> None:
+    named = trust_store(
+        PKI,
+        order=StatusOrder.CRL_ONLY,
+        responders=(),
+        crl=replace(RULES, signers=(SIGNER.der,)),
+    )
+    chain = validate_path(PKI.leaf.der, named, NOW)
+    lists = MemoryLists()
+    lists.put(URL, published({SERIAL: IssuedSuspended(NOW)}, 7, delta=False), NOW)
+    source = CrlSource(ReadLists(lists), named, None)
+    assert isinstance(source.status_of(chain, NOW), Suspended)
+    lists.put(DELTA_URL, published({SERIAL: IssuedSuspended(NOW)}, 8, delta=True), NOW)
+    assert isinstance(source.status_of(chain, NOW), Good)
+    nameless = CrlSource(ReadLists(lists), store_of(), None).status_of(chain_of(), NOW)
+    assert isinstance(nameless, Unavailable)
+    assert isinstance(nameless.cause, CrlSignatureInvalid)
+
+
+def test_a_named_signer_must_be_covered_where_the_authorities_have_lists() -> None:
+    named = trust_store(
+        PKI,
+        order=StatusOrder.CRL_ONLY,
+        responders=(),
+        crl=replace(RULES, signers=(SIGNER.der,)),
+    )
+    chain = validate_path(PKI.leaf.der, named, NOW)
+    lists = above(root=OF_ROOT, national=OF_NATIONAL)
+    lists.put(URL, published({}, 7, delta=False), NOW)
+    source = CrlSource(ReadLists(lists), named, ABOVE)
+    assert isinstance(source.status_of(chain, NOW), Good)
+    entry = EntrySpec(SIGNER.certificate.serial_number)
+    lists.put(NATIONAL_URL, make_crl(replace(OF_NATIONAL, entries=(entry,))), NOW)
+    refused = source.status_of(chain, NOW)
+    assert isinstance(refused, Unavailable)
+    assert isinstance(refused.cause, CrlSignerNotAuthorised)
 
 
 @dataclass
@@ -193,7 +269,14 @@ def test_an_order_without_its_sources_is_refused(changes: dict[str, object]) -> 
 
 
 @pytest.mark.parametrize(
-    "changes", [{"urls": ()}, {"urls": ("ftp://x/y",)}, {"urls": (URL, URL)}, {"max_bytes": 0}]
+    "changes",
+    [
+        {"signers": (b"x",)},
+        {"urls": ()},
+        {"urls": ("ftp://x/y",)},
+        {"urls": (URL, URL)},
+        {"max_bytes": 0},
+    ],
 )
 def test_rules_without_sense_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ConfigurationInvalid):
@@ -246,72 +329,3 @@ def test_good_authorities_are_judged_once_a_minute() -> None:
     assert len(source._judged) == 1
     later = NOW + KEPT_FOR + timedelta(minutes=6)
     assert isinstance(source.status_of(chain, later), Unavailable)
-
-
-@dataclass
-class Server:
-    """A `Getter` that answers in order and keeps what it was asked."""
-
-    answers: list[HttpAnswer | TransportError]
-    asked: list[tuple[str, str, int, KnownVersion | None]] = field(default_factory=list)
-
-    def get(
-        self,
-        purpose: str,
-        url: str,
-        *,
-        accept: str,
-        max_bytes: int,
-        timeout: timedelta,
-        known: KnownVersion | None = None,
-    ) -> HttpAnswer:
-        self.asked.append((purpose, url, max_bytes, known))
-        answer = self.answers.pop(0)
-        if isinstance(answer, TransportError):
-            raise answer
-        return answer
-
-
-ONE = CrlRules((URL,))
-
-
-def sent(der: bytes, status: int = 200) -> HttpAnswer:
-    return HttpAnswer(status, "application/pkix-crl", der, '"1"', "Sun, 15 Nov 2026 11:00:00 GMT")
-
-
-def test_a_list_is_fetched_when_due_and_only_if_it_changed() -> None:
-    der = make_crl(LIST)
-    server, lists = Server([sent(der), sent(b"", 304)]), MemoryLists()
-    fetcher = ListFetcher(server, lists)
-    assert not fetcher.fetch_due([ONE], at=NOW)
-    assert not fetcher.fetch_due([ONE], at=NOW + ONE.refresh / 2)
-    assert len(server.asked) == 1
-    later = NOW + ONE.refresh
-    assert not fetcher.fetch_due([ONE], at=later)
-    assert server.asked[1] == (
-        PURPOSE,
-        URL,
-        ONE.max_bytes,
-        KnownVersion('"1"', "Sun, 15 Nov 2026 11:00:00 GMT"),
-    )
-    assert lists.fetched[URL].der == der
-    assert lists.fetched[URL].fetched_at == later
-
-
-@pytest.mark.parametrize(
-    ("answer", "cause"),
-    [
-        (sent(b"<html>"), CrlMalformed),
-        (sent(b"", 404), CrlMalformed),
-        (ConnectionFailed("down"), ConnectionFailed),
-    ],
-)
-def test_what_is_no_list_replaces_none(
-    answer: HttpAnswer | TransportError, cause: type[Exception]
-) -> None:
-    lists = MemoryLists()
-    lists.put(URL, make_crl(LIST), NOW - timedelta(days=1))
-    before = dict(lists.fetched)
-    failed = ListFetcher(Server([answer]), lists).fetch_due([ONE], at=NOW)
-    assert [type(attempt.cause) for attempt in failed] == [cause]
-    assert lists.fetched == before

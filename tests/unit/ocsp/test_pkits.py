@@ -1,9 +1,11 @@
 """All 249 sub-cases of NIST PKITS: path, policies and lists, status required below the root."""
 
+from pathlib import Path
+
 import pytest
 
 from ocsp.errors import CertificateMalformed, KeyTooWeak, PathUndecided, TrustError
-from tests.support.pkits import PkitsCase, cases, needs_pkits, validate
+from tests.support.pkits import PkitsCase, cases, needs_pkits, openssl_accepts, validate
 
 pytestmark = needs_pkits
 
@@ -32,3 +34,23 @@ def test_each_case_is_decided_as_the_suite_says(case: PkitsCase) -> None:
             validate(case)
         # Refused for what was found, not because something here broke.
         assert not isinstance(caught.value, PathUndecided)
+
+
+OPENSSL_DEVIATIONS = {
+    "4.1.4": "it takes DSA",
+    "4.14.30": "it takes no list whose signer is covered by that list alone",
+}
+"""Cases that OpenSSL decides otherwise than this product."""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.number)
+def test_openssl_decides_alike(case: PkitsCase, tmp_path: Path) -> None:
+    try:
+        validate(case)
+    except TrustError:
+        is_valid = False
+    else:
+        is_valid = True
+    agrees = openssl_accepts(case, tmp_path) is is_valid
+    assert agrees is (case.number not in OPENSSL_DEVIATIONS)

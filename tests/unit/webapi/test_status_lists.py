@@ -2,16 +2,26 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 
+from ocsp.config import TrustStore
 from ocsp.crl.fetching import FetchedList
+from ocsp.crl.rules import CrlRules, StatusOrder
+from ocsp.crl.source import CrlSource, ReadLists
 from ocsp.transport import KnownVersion
-from tests.support.certificates import NOW
+from ocsp.trust import StatusSource
+from tests.support.certificates import NOW, development_like_pki
+from tests.support.crls import CrlSpec, make_crl
 from tests.support.databases import Database
+from tests.support.trust import trust_store
+from tests.support.web import draw, login_body, make_site, send
 from tests.unit.webapi.test_session_store import EVIDENCE
-from webapi.storage.evidence import insert_evidence
+from webapi.decision_record import export_record, read_record
+from webapi.storage.evidence import SqlEvidenceStore, insert_evidence, login_evidence
 from webapi.storage.open_logins import remove_open_logins
 from webapi.storage.realm import Realm
 from webapi.storage.status_lists import SqlListStore, lists_of_login, status_lists
@@ -74,3 +84,30 @@ def test_a_restored_database_takes_no_list_for_current(
     store.keep(FETCHED)
     remove_open_logins(database.engine(Realm.LOGIN))
     assert store.current(URL) is None
+
+
+def test_a_login_that_rests_on_lists_keeps_them(tmp_path: Path, database: Database) -> None:
+    pki = development_like_pki()
+    listed = CrlSpec(issuer=pki.citizen_ca)
+
+    def by_lists(engine: Engine) -> tuple[TrustStore, StatusSource]:
+        store = trust_store(pki, order=StatusOrder.CRL_ONLY, responders=(), crl=CrlRules((URL,)))
+        lists = SqlListStore(engine)
+        lists.keep(replace(FETCHED, der=make_crl(listed)))
+        return store, CrlSource(ReadLists(lists), store, None)
+
+    site = make_site(tmp_path, database=database, by_lists=by_lists)
+    browser = site.client()
+    response = send(browser, "/auth/login", login_body(draw(browser), pki.leaf))
+    assert response.status_code == 200, response.text
+    with site.engine.begin() as connection:
+        evidence_id = connection.execute(select(login_evidence.c.evidence_id)).scalar_one()
+    evidence = SqlEvidenceStore(site.engine).find(evidence_id)
+    assert evidence is not None
+    assert site.responder.asked == 0
+    assert evidence.lists == (
+        SqlListStore(site.engine).content(sha256(evidence.lists[0]).digest()),
+    )
+    assert evidence.this_update == listed.this_update
+    assert (evidence.responder_url, evidence.ocsp_response) == (URL, b"")
+    assert read_record(export_record(evidence)).evidence == evidence
