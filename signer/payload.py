@@ -16,12 +16,12 @@ from typing import Never
 
 from asn1crypto import crl as asn1_crl
 from asn1crypto import csr as asn1_csr
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp as x509_ocsp
 
 from pkcs11_bridge.agent.challenge_proof import LABEL as LOGIN_CHALLENGE_LABEL
 from signer.errors import PayloadRefused
+from signer.verify import PublicKey
 
 _SEAL = object()
 
@@ -222,7 +222,7 @@ def crl_payload(purpose: Purpose, tbs_cert_list: bytes) -> Payload:
 
 
 def certification_request_payload(
-    purpose: Purpose, public_key: ec.EllipticCurvePublicKey, request_info: bytes
+    purpose: Purpose, public_key: PublicKey, request_info: bytes
 ) -> Payload:
     """The CertificationRequestInfo of a request for a certificate (RFC 2986, section 4.1).
 

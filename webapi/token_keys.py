@@ -22,6 +22,7 @@ from pkcs11_bridge.uri import Pkcs11Uri
 from signer.backend import SigningBackend
 from signer.hsm_backend import HsmBackend
 from signer.payload import Purpose
+from signer.receipts.note import NotePublicKey, note_public_key
 from signer.rotation import KeyState, Rotated, Rotation, only_key
 from webapi.key_health import HealthFolder
 from webapi.operations.metrics import Metrics
@@ -256,6 +257,15 @@ class TokenKeys:
     def backend_named(self, purpose: Purpose, uri: str) -> SigningBackend:
         """What signs for a purpose by one key, whatever its state; raises as `key_named` does."""
         return self._backend({purpose: self.key_named(purpose, uri)})
+
+    def next_public_keys(self, purposes: Iterable[Purpose], *, at: datetime) -> list[NotePublicKey]:
+        """The log keys that are declared to follow; raises as `key_named`, and KeyMalformed."""
+        return [
+            note_public_key(self.backend_named(purpose, term.key).public_key(purpose))
+            for purpose in purposes
+            for term in self.rotation(purpose).accepted(at)
+            if self.rotation(purpose).state(term.key, at) is KeyState.NEXT
+        ]
 
     def _backend(self, keys: Mapping[Purpose, SigningKey]) -> SigningBackend:
         return WatchedBackend(HsmBackend(keys), self._metrics)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.processes import free_ports
 from webapi.cli import main
+from webapi.config import load_settings
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "hsm.md").read_text(encoding="utf-8")
@@ -43,6 +44,18 @@ def test_a_command_of_the_guide_is_one_that_tamga_has(line: str) -> None:
     for word in words:
         if word.startswith("--"):
             assert word in known, f"{line} has no option {word}"
+
+
+def test_the_settings_of_the_guide_are_ones_that_tamga_takes(tmp_path: Path) -> None:
+    (block,) = [block for block in BLOCKS if "cat > tamga.toml" in block]
+    declared = [block for block in BLOCKS if "cat >> tamga.toml" in block]
+    writing = block.partition("export TAMGA_CONFIG")[0]
+    for more in declared:
+        writing += more[more.index("cat >> ") : more.index("\nEOF\n") + len("\nEOF\n")]
+    subprocess.run(["bash", "-euc", writing], cwd=tmp_path, check=True)
+    settings = load_settings(tmp_path / "tamga.toml", {})
+    assert set(settings.tokens) == {"login", "receipts", "pki", "audit"}
+    assert len(settings.keys) == len(declared) == 1
 
 
 def test_the_guide_has_commands() -> None:

@@ -191,6 +191,7 @@ class Service:
             log_keys=lambda: [
                 note_public_key(backend.public_key(purpose)) for purpose in LOG_PURPOSES
             ],
+            next_keys=list,
         )
         midnight = self.stage.at.replace(hour=0, minute=0, second=0, microsecond=0)
         plan = ElectionPlan(

@@ -144,6 +144,19 @@ def test_a_request_is_signed_in_the_token_under_a_permit_of_its_own(desk: DeskSe
     assert spent_at is not None
 
 
+def test_rsa_keys_are_for_answers_and_lists_alone(desk: DeskService) -> None:
+    made = desk.run("key", "create", PURPOSE, "--algorithm", "rsa-2048")
+    assert made.exit_code == 0, made.output
+    desk.done(*ask(desk, desk.folder / "request.pem"))
+    request = x509.load_pem_x509_csr((desk.folder / "request.pem").read_bytes())
+    assert request.is_signature_valid
+    assert request.public_key() == desk.public_key(made.stdout)
+    desk.config.write_text(desk.config.read_text().replace("[tokens.pki]", "[tokens.login]"))
+    command = ("key", "create", "login-challenge", "--algorithm")
+    assert "rsa-2048" in desk.refused(*command, "rsa-2048")
+    assert desk.run(*command, "rsa-1024").exit_code == 2
+
+
 def test_a_certificate_of_another_key_is_refused(desk: DeskService) -> None:
     desk.done("key", "create", PURPOSE)
     other = desk.folder / "other.cer"

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp as x509_ocsp
 
 from ocsp.config import CertIdHash, NonceMode
@@ -255,3 +255,61 @@ def test_agents_pin_no_third_key(login_desk: DeskService) -> None:
     out = login_desk.folder / "origins.json"
     assert "agents pin two keys" in login_desk.refused("key", "origins", "--out", str(out))
     assert not out.exists()
+
+
+LOG = "receipt-log"
+
+
+@pytest.fixture
+def receipts_desk(desk: DeskService, set_clock: SetClock) -> DeskService:
+    """The token is the receipts zone's; an election was created before a second key was next."""
+    text = desk.config.read_text().replace("[tokens.pki]", "[tokens.receipts]")
+    desk.config.write_text(text)
+    with opened_engine(desk.settings().database.ballots.url, Realm.BALLOTS) as engine:
+        upgrade(engine, Realm.BALLOTS)
+    for purpose in (LOG, f"{LOG}-ed25519"):
+        desk.done("key", "create", purpose)
+    desk.done("key", "create", LOG, "--label", f"{LOG}-b")
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    desk.folder.joinpath("system.pem").write_bytes(pem)
+    create_election(desk, "early")
+    return desk
+
+
+def create_election(desk: DeskService, name: str) -> None:
+    desk.done(
+        *("election", "create", name, "--title", name, "--domain", "receipts.example"),
+        *("--opens-at", "2026-11-15T08:00:00Z", "--closes-at", "2026-11-16T08:00:00Z"),
+        *("--system-key", str(desk.folder / "system.pem")),
+    )
+
+
+def run_logs(desk: DeskService) -> tuple[dict[str, int], dict[str, str]]:
+    """The worker's job, once, in a process that begins now."""
+    wiring = Wiring(desk.settings())
+    try:
+        logs = wiring._receipt_logs()
+        logs.run_once(at=clock.now())
+        return logs.count_states(), dict(logs.halted)
+    finally:
+        wiring.close()
+
+
+def test_a_log_key_follows_another_where_the_election_pinned_it(
+    receipts_desk: DeskService,
+) -> None:
+    desk = receipts_desk
+    old, new = f"pkcs11:object={LOG}", f"pkcs11:object={LOG}-b"
+    desk.declare(f'key = "{old}"\nstate = "current"', f'key = "{new}"\nstate = "next"', purpose=LOG)
+    create_election(desk, "overlapping")
+    states, halted = run_logs(desk)
+    assert (states["open"], halted) == (2, {})
+    desk.declare(
+        f'key = "{old}"\nstate = "retired"\naccepted_until = 2026-12-01T00:00:00Z',
+        f'key = "{new}"\nstate = "current"',
+        purpose=LOG,
+    )
+    states, halted = run_logs(desk)
+    # The early one pinned the old key alone: its log waits for a person, and nothing is signed.
+    assert (states["open"], halted) == (1, {"early": "KeysChanged"})

@@ -41,10 +41,17 @@ def open_office(config: Path) -> ElectionOffice:
         finally:
             wiring.close()
 
+    def next_keys() -> Sequence[NotePublicKey]:
+        try:
+            return wiring.keys.next_public_keys(LOG_PURPOSES, at=clock.now())
+        finally:
+            wiring.close()
+
     return ElectionOffice(
         elections=SqlElectionStore(wiring.engine(Realm.BALLOTS)),
         vault=FileSaltVault(wiring.settings.receipts.salt_key_directory),
         log_keys=log_keys,
+        next_keys=next_keys,
     )
 
 

@@ -46,11 +46,13 @@ class ElectionOffice:
         elections: stores them.
         vault: makes their salt keys.
         log_keys: gives the public keys that sign now.
+        next_keys: gives those that are declared to follow: each log pins them as standby keys.
     """
 
     elections: SqlElectionStore
     vault: FileSaltVault
     log_keys: Callable[[], Sequence[NotePublicKey]]
+    next_keys: Callable[[], Sequence[NotePublicKey]]
 
     def create(self, plan: ElectionPlan) -> Manifest:
         """Create an election; the worker signs its genesis record within a moment.
@@ -67,7 +69,7 @@ class ElectionOffice:
             closes_at=plan.closes_at,
             election_system_key=plan.election_system_key,
             current_keys=self.log_keys(),
-            standby_keys=plan.standby_keys,
+            standby_keys=(*plan.standby_keys, *self.next_keys()),
             no_vote_proof=plan.no_vote_proof,
         )
         # Before its key: the key of an election that exists may have been erased for good.

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+from signer.receipts.note import NotePublicKey
 from tests.support.receipt_disk import ReceiptDisk
 from tests.support.receipts import BALLOT, PURPOSES, TrialElection, public_keys, receipt_parts
 from tests.support.software_signer import SoftwareBackend
@@ -35,7 +36,7 @@ class Desk:
         self.folder = folder
         self.disk = ReceiptDisk(folder, TRIAL)
         self.office = ElectionOffice(
-            self.disk.elections, self.disk.vault, lambda: public_keys(TRIAL.signer)
+            self.disk.elections, self.disk.vault, lambda: public_keys(TRIAL.signer), list
         )
 
     def run(self, *arguments: str) -> Result:
@@ -136,6 +137,9 @@ def test_the_office_of_a_configuration_file(
         def backend(self, purposes: object, *, at: object) -> SoftwareBackend:
             return TRIAL.signer
 
+        def next_public_keys(self, purposes: object, *, at: object) -> list[NotePublicKey]:
+            return []
+
         def close(self) -> None:
             FakeWiring.closed += 1
 
@@ -158,7 +162,7 @@ def test_the_office_of_a_configuration_file(
         obj=tmp_path / "tamga.toml",
     )
     assert result.exit_code == 0, result.output
-    assert FakeWiring.closed == 1
+    assert FakeWiring.closed == 2
 
 
 # Receipts.

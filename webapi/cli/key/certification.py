@@ -7,7 +7,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ocsp.certificate import check_validity, read_certificate
@@ -17,11 +17,12 @@ from ocsp.errors import (
     ResponderMisconfigured,
     ResponderNotAuthorised,
 )
+from ocsp.responder.answering import SigningKey
 from ocsp.responder.crl_issuing import CrlIssuer
 from ocsp.responder_authority import check_delegate
 from pkcs11_bridge.encoding import HashName
 from pkcs11_bridge.mechanisms import PublicKey
-from pkcs11_bridge.signing_keys import ec_signing_key
+from pkcs11_bridge.signing_keys import SignMessage, ec_signing_key, rsa_signing_key
 from signer.backend import PERMIT_LIFE, SigningBackend
 from signer.errors import NoKeyForPurpose
 from signer.payload import OCSP_PURPOSES, Purpose, certification_request_payload
@@ -57,13 +58,11 @@ def request_certificate(
         clock: gives aware UTC.
 
     Raises:
-        NoKeyForPurpose: the key is not on P-256.
+        NoKeyForPurpose: the key is neither on P-256 nor RSA.
         PayloadRefused, PermitError, OwnSignatureInvalid: as named.
         pkcs11_bridge.errors.TokenError: the token could not sign.
     """
     public_key = backend.public_key(purpose)
-    if not isinstance(public_key, ec.EllipticCurvePublicKey):
-        raise NoKeyForPurpose(f"the key {purpose} is not on P-256")
 
     def sign(message: bytes, _hash_name: HashName) -> bytes:
         payload = certification_request_payload(purpose, public_key, message)
@@ -72,7 +71,16 @@ def request_certificate(
         return backend.sign(permit, payload, at=at).raw
 
     builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
-    return builder.sign(ec_signing_key(public_key, sign), hashes.SHA256())
+    return builder.sign(_signing_key(public_key, sign), hashes.SHA256())
+
+
+def _signing_key(public_key: PublicKey, sign: SignMessage) -> SigningKey:
+    """A key object that signs through a function; raises NoKeyForPurpose for other kinds."""
+    if isinstance(public_key, ec.EllipticCurvePublicKey):
+        return ec_signing_key(public_key, sign)
+    if isinstance(public_key, rsa.RSAPublicKey):
+        return rsa_signing_key(public_key, sign)
+    raise NoKeyForPurpose("a certified key is on P-256, or RSA")
 
 
 def check_certificate(
@@ -101,7 +109,7 @@ def check_certificate(
         CertificateUnfit: with the reason.
     """
     # 1.
-    if not isinstance(key, ec.EllipticCurvePublicKey) or certificate.public_key() != key:
+    if key is None or certificate.public_key() != key:
         raise CertificateUnfit("the certificate is not of the key on the token")
     # 2.
     try:
@@ -115,7 +123,7 @@ def check_certificate(
         if purpose in OCSP_PURPOSES:
             check_delegate(read, issuer=issuer, allowed_hashes=_HASHES, at=at)
         else:
-            CrlIssuer(issuer, certificate, ec_signing_key(key, _sign_nothing))
+            CrlIssuer(issuer, certificate, _signing_key(key, _sign_nothing))
     except (CertificateRefused, ResponderMisconfigured, ResponderNotAuthorised) as error:
         raise CertificateUnfit(f"the service could not use it: {error}") from error
 

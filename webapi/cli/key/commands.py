@@ -17,10 +17,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pkcs11_bridge.errors import PinSourceUnreadable
+from pkcs11_bridge.mechanisms import KeyAlgorithm
 from signer.payload import CERTIFIED_PURPOSES, Purpose
 from webapi import clock
 from webapi.cli.key.attestation import attestation
-from webapi.cli.key.desk import KeyDesk
+from webapi.cli.key.desk import KeyDesk, usual_algorithm
 from webapi.cli.key.facts import UNLISTED, KeyFacts, fingerprint_of
 from webapi.cli.key.files import new_file
 from webapi.cli.key.record import recording
@@ -75,11 +76,22 @@ _key = click.option("--key", "uri", help="Its PKCS#11 URI, where the purpose has
 @key.command()
 @_purpose
 @click.option("--label", help="Label on the token.  [default: PURPOSE]")
+@click.option(
+    "--algorithm",
+    type=click.Choice([str(algorithm) for algorithm in KeyAlgorithm]),
+    help="RSA for OCSP answers and revocation lists alone.  [default: what the purpose needs]",
+)
 @_record
 @_json
 @click.pass_obj
 def create(
-    open_it: DeskOpener, *, purpose: str, label: str | None, record: Path | None, as_json: bool
+    open_it: DeskOpener,
+    *,
+    purpose: str,
+    label: str | None,
+    algorithm: str | None,
+    record: Path | None,
+    as_json: bool,
 ) -> None:
     """Make a key for PURPOSE in its token: sensitive, never extractable.
 
@@ -87,11 +99,12 @@ def create(
     instance), and signs nothing until the settings name it.
     """
     label = label or purpose
+    kind = KeyAlgorithm(algorithm) if algorithm else usual_algorithm(Purpose(purpose))
     with (
         recording(record, f"tamga key create {purpose} --label {label}") as recorded,
         open_it() as desk,
     ):
-        made = desk.create(Purpose(purpose), label)
+        made = desk.create(Purpose(purpose), label, kind)
         recorded(made, desk.token(Purpose(purpose)), {})
     _report(made, as_json=as_json)
     if made.state == UNLISTED and not as_json:

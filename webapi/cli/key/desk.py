@@ -19,6 +19,8 @@ from pkcs11_bridge.key_life import retire_key, store_certificate
 from pkcs11_bridge.keyring import KeyAlgorithm, generate_key
 from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.uri import Pkcs11Uri
+from signer.errors import NoKeyForPurpose
+from signer.hsm_backend import may_serve
 from signer.payload import CERTIFIED_PURPOSES, CRL_PURPOSES, Purpose
 from webapi import clock
 from webapi.cli.key.certification import (
@@ -34,8 +36,12 @@ from webapi.token_keys import ZONE_OF
 from webapi.trust_settings import read_certificate_file
 from webapi.wiring import REALM_OF, Wiring
 
-_ALGORITHMS = {Purpose.RECEIPT_LOG_ED25519: KeyAlgorithm.ED25519}
-"""P-256 for every purpose that is not named here."""
+
+def usual_algorithm(purpose: Purpose) -> KeyAlgorithm:
+    """What a key for a purpose is where nobody asks for another kind."""
+    if purpose is Purpose.RECEIPT_LOG_ED25519:
+        return KeyAlgorithm.ED25519
+    return KeyAlgorithm.EC_P256
 
 
 MAX_PINNED = 2
@@ -88,10 +94,11 @@ class KeyDesk:
         """The token that a purpose's keys are on."""
         return identify_token(self._sessions(purpose))
 
-    def create(self, purpose: Purpose, label: str) -> KeyFacts:
+    def create(self, purpose: Purpose, label: str, algorithm: KeyAlgorithm) -> KeyFacts:
         """Make a key in the token.
 
         Raises:
+            signer.errors.NoKeyForPurpose: the purpose is not served by keys of this kind.
             UriInvalid: the label is not the purpose, nor the purpose, a hyphen and more.
             pkcs11_bridge.errors.KeyExists: a key is called so already.
             pkcs11_bridge.errors.KeyNotLocal: the token does not say that it made it.
@@ -99,8 +106,10 @@ class KeyDesk:
         """
         if purpose_of_label(label) is not purpose:
             raise UriInvalid(f"a key for {purpose} is called {purpose}, or {purpose}-…")
+        if not may_serve(algorithm, purpose):
+            raise NoKeyForPurpose(f"no key for {purpose} is of the kind {algorithm}")
         sessions = self._sessions(purpose)
-        made = generate_key(sessions, label, _ALGORITHMS.get(purpose, KeyAlgorithm.EC_P256))
+        made = generate_key(sessions, label, algorithm)
         attributes = read_key(sessions, made.uri)
         require_local(attributes)
         return self._facts(ZONE_OF[purpose], purpose, attributes)
