@@ -200,7 +200,8 @@ def verify_statement(
 
     1. Each verifies under its certificate's key, by the one algorithm of that kind of key.
     2. Each certificate is an end entity's, meant for signatures, in time at `signed_at`, and
-       issued directly by one of the authorities, which was in time too.
+       issued directly by one of the authorities, a CA that was in time too; or it is one of them,
+       self-signed: a person's own certificate vouches for nobody else.
     3. No key and no subject signed twice.
     4. At least `least` persons signed.
 
@@ -269,6 +270,8 @@ def _require_trusted(one: UnverifiedSignature, authorities: Sequence[x509.Certif
     if usage is not None and not (usage.digital_signature or usage.content_commitment):
         raise SignerNotTrusted("a signer's certificate is not meant for signatures")
     for authority in authorities:
+        if certificate != authority and not _may_issue(authority):
+            continue
         try:
             certificate.verify_directly_issued_by(authority)
         except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
@@ -278,6 +281,17 @@ def _require_trusted(one: UnverifiedSignature, authorities: Sequence[x509.Certif
     raise SignerNotTrusted(
         f"no given authority issued the certificate of {common_name(certificate)}"
     )
+
+
+def _may_issue(authority: x509.Certificate) -> bool:
+    """Whether it is a CA's that signs certificates (RFC 5280, sections 4.2.1.3 and 4.2.1.9)."""
+    try:
+        extensions = authority.extensions
+        constraints = _extension(extensions, x509.BasicConstraints)
+        usage = _extension(extensions, x509.KeyUsage)
+    except ValueError:
+        return False
+    return constraints is not None and constraints.ca and (usage is None or usage.key_cert_sign)
 
 
 def _extension(extensions: x509.Extensions, kind: type[Found]) -> Found | None:

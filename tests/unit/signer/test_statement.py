@@ -223,6 +223,27 @@ def test_a_self_signed_certificate_vouches_for_itself_if_it_is_given() -> None:
     assert verify_statement(statement, [alone.certificate], least=1).signers[0].name == "Bat Bold"
 
 
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"basic_constraints": END_ENTITY},
+        {"basic_constraints": None},
+        {
+            "basic_constraints": x509.BasicConstraints(ca=True, path_length=None),
+            "key_usage": key_usage("digital_signature"),
+        },
+    ],
+)
+def test_a_persons_own_certificate_vouches_for_nobody_else(own: dict[str, Any]) -> None:
+    """Else one of two persons with self-signed certificates could sign for the other."""
+    saraa = issue(person_spec("Saraa Dorj", None))
+    bat = issue(replace(person_spec("Bat Bold", None), **own))
+    forged = issue(replace(person_spec("Saraa Dorj", bat), key=private_key("in Bat's hands")))
+    statement = signed_by(STATEMENT, forged)
+    with pytest.raises(SignerNotTrusted, match="no given authority"):
+        verify_statement(statement, [bat.certificate, saraa.certificate], least=1)
+
+
 PERSONS = [Person("Bat Bold", "operator"), Person("Saraa Dorj", "witness")]
 LATER = NOW + timedelta(minutes=5)
 
