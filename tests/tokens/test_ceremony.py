@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -12,7 +14,17 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
+from pkcs11_bridge.encoding import der_to_raw
+from signer.statement import (
+    UnverifiedStatement,
+    draft_statement,
+    protected_header,
+    read_statement,
+    signing_input,
+    with_signature,
+)
 from tests.support.certificates import (
+    NOW,
     CertificateSpec,
     Issued,
     authority_spec,
@@ -52,6 +64,18 @@ class Persons:
         assert result.exit_code in {0, 1}, result.output
         assert passphrase not in result.output
         return "" if result.exit_code == 0 else result.stderr
+
+    def sign_as_is(self, statement: UnverifiedStatement, name: str) -> str:
+        """Sign by the command, which refuses, and then without it."""
+        self.record.write_bytes(statement.serialise())
+        refusal = self.sign(name)
+        person = _person(name)
+        assert isinstance(person.key, ec.EllipticCurvePrivateKey)
+        protected = protected_header(person.certificate, at=NOW)
+        der = person.key.sign(signing_input(statement, protected), ec.ECDSA(hashes.SHA256()))
+        signed = with_signature(statement, protected, der_to_raw(der, 32))
+        self.record.write_bytes(signed.serialise())
+        return refusal
 
     def verify(self) -> str:
         command = ("ceremony", "verify", str(self.record), "--authority", str(self.authority))
@@ -148,6 +172,17 @@ def test_one_persons_statement_about_a_key(desk: DeskService, persons: Persons) 
         "ceremony", "verify", str(persons.record), "--authority", str(persons.authority)
     )
     assert told["statement"]["key"]["purpose"] == PURPOSE
+
+
+@pytest.mark.parametrize("kind", ["mn.tamga-ceremony/2", None])
+def test_a_record_of_another_format_is_not_good_by_one_signature(
+    desk: DeskService, persons: Persons, kind: str | None
+) -> None:
+    desk.done(*create(desk, persons.record))
+    begun = read_statement(persons.record.read_bytes()).unverified_members
+    other = draft_statement({**begun, "format": kind})
+    assert "neither a ceremony's record" in persons.sign_as_is(other, "Bat Bold")
+    assert "neither a ceremony's record" in persons.verify()
 
 
 def test_a_person_signs_in_one_way(desk: DeskService, persons: Persons) -> None:

@@ -10,6 +10,7 @@ from signer.statement import draft_statement, read_statement, verify_statement
 from softhsm_config.dev_pki import CITIZEN_CA
 from softhsm_config.modules import opensc_module
 from tests.support.card import NOW, PIN, WRONG_PIN, CardRig
+from webapi.cli.key.attestation import FORMAT
 
 # The clock of the cards' certificates, which end some day.
 PROGRAM = f"""
@@ -38,7 +39,7 @@ def test_a_statement_is_signed_by_the_cards_signing_certificate(
     card_rig: CardRig, tmp_path: Path
 ) -> None:
     file = tmp_path / "statement.json"
-    file.write_bytes(draft_statement({"format": "test/1"}).serialise())
+    file.write_bytes(draft_statement({"format": FORMAT}).serialise())
     wrong = sign(card_rig, file, WRONG_PIN)
     assert wrong.returncode == 1
     assert "the PIN is wrong" in wrong.stderr

@@ -14,6 +14,7 @@ from cryptography import x509
 
 from signer.ceremony import FORMAT as CEREMONY
 from signer.ceremony import Person, begin_ceremony, require_participant, verify_ceremony
+from signer.errors import StatementMalformed
 from signer.statement import (
     SignedStatement,
     UnverifiedStatement,
@@ -24,6 +25,7 @@ from signer.statement import (
     with_signature,
 )
 from webapi import clock
+from webapi.cli.key.attestation import FORMAT as KEY_STATEMENT
 from webapi.cli.key.attestation import software
 from webapi.cli.key.files import replace_file
 from webapi.cli.person_key import CardOfPerson, KeyFileOfPerson, PersonKey
@@ -116,6 +118,7 @@ def sign(
     With a card, its signing certificate is used. The first signature ends a ceremony.
     """
     statement = read_statement(file.read_bytes())
+    is_ceremony = _is_ceremony(statement)
     if module is not None and key_file is None:
         person: PersonKey = CardOfPerson(module, reader_name, _ask_unseen("PIN of the card"))
     elif key_file is not None and certificate_file is not None and module is None:
@@ -125,7 +128,7 @@ def sign(
         raise click.UsageError("sign with --module, or with --key-file and --certificate")
 
     def prepare(certificate: x509.Certificate) -> tuple[str, bytes]:
-        if statement.unverified_members.get("format") == CEREMONY:
+        if is_ceremony:
             require_participant(statement, certificate)
         protected = protected_header(certificate, at=clock.now())
         return protected, signing_input(statement, protected)
@@ -154,7 +157,7 @@ def verify(file: Path, *, authority_files: tuple[Path, ...], as_json: bool) -> N
     """
     authorities = [read_certificate_file(path) for path in authority_files]
     statement = read_statement(file.read_bytes())
-    if statement.unverified_members.get("format") == CEREMONY:
+    if _is_ceremony(statement):
         signed = verify_ceremony(statement, authorities)
     else:
         signed = verify_statement(statement, authorities, least=1)
@@ -167,6 +170,18 @@ def verify(file: Path, *, authority_files: tuple[Path, ...], as_json: bool) -> N
     for signer in signed.signers:
         subject = signer.certificate.subject.rfc4514_string()
         click.echo(f"good signature: {subject}, {signer.signed_at:%F %T} UTC by the signer's clock")
+
+
+def _is_ceremony(statement: UnverifiedStatement) -> bool:
+    """Whether it is a ceremony's record (True) or a statement about a key (False).
+
+    Raises:
+        StatementMalformed: something else, of which nobody here knows how many must sign it.
+    """
+    kind = statement.unverified_members.get("format")
+    if kind not in {CEREMONY, KEY_STATEMENT}:
+        raise StatementMalformed("it is neither a ceremony's record nor a statement about a key")
+    return kind == CEREMONY
 
 
 def _told(statement: UnverifiedStatement, signed: SignedStatement) -> dict[str, object]:
