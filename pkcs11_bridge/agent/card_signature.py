@@ -156,13 +156,11 @@ def sign_with_card(
     """
     reader = cards.readers.wait_for_card(wait_seconds, reader_name, person.told_waiting)
     module = module_for(reader)
-    with _removal_told(cards.readers, reader), _card(cards, module, reader.name) as card:
-        tries = cards.readers.pin_tries_left(reader.name)
+    with card_for_one_use(cards, module, reader) as card:
+        told_by_card = cards.readers.pin_tries_left(reader.name)
         chosen = certificate_choice.choose(card.certificates(), at, person.choose)
         slot_id = chosen.stored.slot_id
-        tries = card.tries_left(slot_id) if tries is None else tries
-        if tries == 0:
-            raise PinLocked("the card accepts no PIN until its issuer unblocks it")
+        tries = require_try(card, slot_id, told_by_card)
         on_pin_pad = card.has_pin_pad(slot_id)
         person.told(
             PinQuestion(
@@ -177,7 +175,7 @@ def sign_with_card(
         if tries == 1 and not person.spends_final_try():
             raise FinalTryRefused("one PIN try is left; a wrong PIN would lock the card")
         pin = PinpadEntry() if on_pin_pad else person.pin()
-        with _tries_told(cards.readers, reader.name):
+        with tries_told(cards.readers, reader.name):
             card.login(slot_id, pin)
             digest = hashlib.sha256(message).digest()
             signature = card.sign_digest(chosen.stored, chosen.key_algorithm, digest, "sha256")
@@ -186,7 +184,31 @@ def sign_with_card(
 
 
 @contextmanager
-def _tries_told(readers: CardReaders, reader_name: str) -> Iterator[None]:
+def card_for_one_use(cards: CardAccess, module: Path, reader: Reader) -> Iterator[Card]:
+    """A card that is reset before and after, whatever happens in between (steps 1 and 6).
+
+    Raises:
+        CardRemoved: also where the module called the removal something else.
+        TokenBusy, CardMute, ReaderServiceDown, TokenError: as ``reset_card`` and ``open_card``.
+    """
+    with _removal_told(cards.readers, reader), _card(cards, module, reader.name) as card:
+        yield card
+
+
+def require_try(card: Card, slot_id: int, told_by_card: int | None) -> int | None:
+    """PIN tries left, by the card's own count or else the module's; None for unknown.
+
+    Raises:
+        PinLocked: none is.
+    """
+    tries = card.tries_left(slot_id) if told_by_card is None else told_by_card
+    if tries == 0:
+        raise PinLocked("the card accepts no PIN until its issuer unblocks it")
+    return tries
+
+
+@contextmanager
+def tries_told(readers: CardReaders, reader_name: str) -> Iterator[None]:
     """A wrong PIN leaves with the card's own count, and as PinLocked if it was the last."""
     try:
         yield

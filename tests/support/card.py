@@ -34,6 +34,8 @@ CARD_EXPIRY = date(2031, 11, 15)
 PLAIN_READER = "Tamga Virtual Reader"
 YUBIKEY_READER = "Yubico YubiKey OTP+FIDO+CCID"
 """ykcs11 looks at readers of such a name alone; OpenSC looks at all."""
+SELECT_PIV = "00 A4 04 00 05 A0 00 00 03 08 00"
+EMPTY_VERIFY = "00 20 00 80"
 BASE_URL = "http://127.0.0.1:8480"
 CITIZEN = Citizen(given_name="Сараа", surname="Батын", civil_id="100000000001")
 
@@ -93,6 +95,13 @@ class CardRig:
             check=False,
             timeout=60,
         )
+
+    def pin_state(self) -> str:
+        """SW1 of an empty VERIFY by another program: 90 open, 63 closed."""
+        answers = self.opensc(
+            "opensc-tool", "--send-apdu", SELECT_PIV, "--send-apdu", EMPTY_VERIFY
+        ).stdout
+        return answers.rsplit("SW1=0x", 1)[1][:2]
 
     def pkcs11_tool(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run pkcs11-tool with OpenSC's module on this card."""

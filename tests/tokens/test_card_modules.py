@@ -17,14 +17,12 @@ import pytest
 
 from softhsm_config.modules import opensc_module, ykcs11_module
 from softhsm_config.virtual_card.faults import Faults
-from tests.support.card import PIN, CardRig
+from tests.support.card import PIN, SELECT_PIV, CardRig
 from tests.support.card_process import STEPS
 
 MODULES = {"opensc": opensc_module, "ykcs11": ykcs11_module}
 GENERAL_AUTHENTICATE = "0087079a"
-EMPTY_VERIFY = "00 20 00 80"
 VERIFY_PIN = "00 20 00 80 08 " + PIN.encode().ljust(8, b"\xff").hex(" ")
-SELECT_PIV = "00 A4 04 00 05 A0 00 00 03 08 00"
 TAMGA = "from webapi.cli import main; main()"
 
 
@@ -72,11 +70,8 @@ class Desk:
         return done.returncode, json.loads(done.stdout), done.stderr
 
     def pin_state(self) -> str:
-        """SW1 of an empty VERIFY by another program: 90 open, 63 closed."""
-        answers = self.rig.opensc(
-            "opensc-tool", "--send-apdu", SELECT_PIV, "--send-apdu", EMPTY_VERIFY
-        ).stdout
-        return answers.rsplit("SW1=0x", 1)[1][:2]
+        """As another program finds it: 90 open, 63 closed."""
+        return self.rig.pin_state()
 
 
 @pytest.fixture

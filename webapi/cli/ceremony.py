@@ -12,6 +12,8 @@ from pathlib import Path
 import click
 from cryptography import x509
 
+from pkcs11_bridge.agent.ending import end_in_order
+from pkcs11_bridge.process_guard import forbid_core_dumps
 from signer.ceremony import FORMAT as CEREMONY
 from signer.ceremony import Person, begin_ceremony, require_participant, verify_ceremony
 from signer.errors import StatementMalformed
@@ -115,12 +117,17 @@ def sign(
 ) -> None:
     """Sign FILE as the person whom the certificate names; read `ceremony show` first.
 
-    With a card, its signing certificate is used. The first signature ends a ceremony.
+    With a card, its signing certificate is used, and the card is closed again. The first
+    signature ends a ceremony.
     """
+    forbid_core_dumps()
+    end_in_order()
     statement = read_statement(file.read_bytes())
     is_ceremony = _is_ceremony(statement)
     if module is not None and key_file is None:
-        person: PersonKey = CardOfPerson(module, reader_name, _ask_unseen("PIN of the card"))
+        person: PersonKey = CardOfPerson(
+            module, reader_name, _ask_unseen("PIN of the card"), _ask_about_final_try
+        )
     elif key_file is not None and certificate_file is not None and module is None:
         certificate = read_certificate_file(certificate_file)
         person = KeyFileOfPerson(key_file, certificate, _ask_unseen("Passphrase of the key"))
@@ -202,6 +209,11 @@ def _told(statement: UnverifiedStatement, signed: SignedStatement) -> dict[str, 
 
 def _fingerprint(statement: UnverifiedStatement) -> str:
     return hashlib.sha256(statement.payload.encode("ascii")).hexdigest()
+
+
+def _ask_about_final_try() -> bool:
+    question = "One PIN try is left: a wrong PIN locks the card. Go on?"
+    return click.confirm(question, default=False, err=True)
 
 
 def _ask_unseen(what: str) -> Callable[[], str]:

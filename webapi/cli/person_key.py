@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,13 +13,18 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from pkcs11_bridge.agent.opensc_conf import reset_on_disconnect
-from pkcs11_bridge.card import CardSession, open_card
+from pkcs11_bridge.agent.card_signature import (
+    REAL_CARDS,
+    Card,
+    CardAccess,
+    card_for_one_use,
+    require_try,
+    tries_told,
+)
 from pkcs11_bridge.encoding import der_to_raw
 from pkcs11_bridge.mechanisms import algorithm_of
 from pkcs11_bridge.objects import TokenCertificate
-from pkcs11_bridge.pin import Pin
-from pkcs11_bridge.readers import reset_card, wait_for_card
+from pkcs11_bridge.pin import Pin, PinpadEntry
 
 Prepare = Callable[[x509.Certificate], tuple[str, bytes]]
 """Takes the signer's certificate; returns the header and the bytes to sign, or refuses."""
@@ -75,40 +79,45 @@ class CardOfPerson:
     Attributes:
         module: the card's PKCS#11 module.
         reader_name: which reader; None where one holds a card.
-        ask: asks for the PIN.
+        ask: asks for the PIN; not called where it is typed on the reader.
+        spends_final_try: asks whether a wrong PIN may lock the card.
+        cards: the way to the card.
     """
 
     module: Path
     reader_name: str | None
     ask: Callable[[], str]
+    spends_final_try: Callable[[], bool]
+    cards: CardAccess = REAL_CARDS
 
     def sign(self, prepare: Prepare) -> tuple[str, bytes]:
-        """Sign.
+        """Sign, in the order of `pkcs11_bridge.agent.card_signature`.
 
         Raises:
-            click.ClickException: the card has no signing certificate, or several.
+            click.ClickException: the card has no signing certificate, or several; one PIN try is
+                left and nobody says that it may be spent.
             pkcs11_bridge.errors.TokenError: reader, card or PIN.
         """
-        reader = wait_for_card(0, self.reader_name)
-        with ExitStack() as stack:
-            # In this order: no other program finds the card open, whatever happens here.
-            stack.callback(reset_card, reader.name)
-            stack.enter_context(reset_on_disconnect())
-            card = stack.enter_context(open_card(self.module, reader.name))
-            return self._sign(card, prepare)
+        readers = self.cards.readers
+        reader = readers.wait_for_card(0, self.reader_name, lambda _: None)
+        with card_for_one_use(self.cards, self.module, reader) as card:
+            told_by_card = readers.pin_tries_left(reader.name)
+            stored, certificate = _signing_certificate(card)
+            protected, message = prepare(certificate)
+            key = certificate.public_key()
+            if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
+                raise click.ClickException("the card's signing key is neither RSA nor EC")
+            tries = require_try(card, stored.slot_id, told_by_card)
+            if tries == 1 and not self.spends_final_try():
+                raise click.ClickException("one PIN try is left; a wrong PIN would lock the card")
+            pin = PinpadEntry() if card.has_pin_pad(stored.slot_id) else Pin(self.ask())
+            digest = hashlib.sha256(message).digest()
+            with tries_told(readers, reader.name):
+                card.login(stored.slot_id, pin)
+                return protected, card.sign_digest(stored, algorithm_of(key), digest, "sha256")
 
-    def _sign(self, card: CardSession, prepare: Prepare) -> tuple[str, bytes]:
-        stored, certificate = _signing_certificate(card)
-        protected, message = prepare(certificate)
-        key = certificate.public_key()
-        if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
-            raise click.ClickException("the card's signing key is neither RSA nor EC")
-        card.login(stored.slot_id, Pin(self.ask()))
-        digest = hashlib.sha256(message).digest()
-        return protected, card.sign_digest(stored, algorithm_of(key), digest, "sha256")
 
-
-def _signing_certificate(card: CardSession) -> tuple[TokenCertificate, x509.Certificate]:
+def _signing_certificate(card: Card) -> tuple[TokenCertificate, x509.Certificate]:
     """The one certificate for signatures that bind a person (nonRepudiation, RFC 5280)."""
     fitting = []
     for stored in card.certificates():
