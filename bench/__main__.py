@@ -10,7 +10,15 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Column, Table
 
-from bench import log_growth, login_verify, receipt_verify, receipts, sign, sign_modules
+from bench import (
+    log_growth,
+    login_verify,
+    ocsp_responder,
+    receipt_verify,
+    receipts,
+    sign,
+    sign_modules,
+)
 
 OUTPUT = Path("var/bench.json")
 
@@ -26,7 +34,15 @@ def main() -> None:
     found = [
         row
         for measurement in track(
-            (login_verify, receipt_verify, log_growth, sign, sign_modules, receipts),
+            (
+                login_verify,
+                receipt_verify,
+                log_growth,
+                sign,
+                sign_modules,
+                ocsp_responder,
+                receipts,
+            ),
             "measuring",
             console=console,
         )
