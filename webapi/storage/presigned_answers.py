@@ -193,7 +193,8 @@ class SqlPresignedAnswers:
         with self._engine.begin() as connection:
             require_no_hold(connection)
             taken = tuple(map(_to_answer, connection.execute(query)))
-            self._claim(connection, taken, to_unix(at + CLAIM_LIFE))
+            if taken:
+                self._claim(connection, taken, to_unix(at + CLAIM_LIFE))
         return taken
 
     def keep(self, answers: Sequence[AnswerToKeep]) -> int:
