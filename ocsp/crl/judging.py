@@ -4,7 +4,8 @@ Pure: a valid path, lists, rules and a time go in; what the lists say comes out,
 names the check. Fetching is others' business: step (a) is what is in the set.
 """
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -23,7 +24,6 @@ from ocsp.crl.errors import (
 from ocsp.crl.reading import CrlEntry, ReadCrl
 from ocsp.crl.scope import (
     ALL_REASONS,
-    DistributionPoint,
     completes,
     distribution_points,
     interim_reasons,
@@ -132,33 +132,38 @@ def judge_by_crls(
     read = path[0]
     refusal: CrlRefused = CrlMissing("no CRL for the certificate's issuer and distribution points")
     covered: frozenset[x509.ReasonFlags] = frozenset()
-    used: tuple[ReadCrl, ...] = ()
-    signer_name = ""
+    spoken: defaultdict[bytes, frozenset[x509.ReasonFlags]] = defaultdict(frozenset)
+    used: tuple[_Usable, ...] = ()
     # (a). Complete lists, the newest first.
     complete = sorted(
         (crl for crl in crls.crls[:MAX_CRLS] if not crl.is_delta),
         key=lambda crl: crl.this_update,
         reverse=True,
     )
-    for point, base in _in_scope(read, complete):
-        # (b), (d). For which reasons it speaks; (e): only if that adds any.
-        interim = interim_reasons(base, read, point)
-        if not interim - covered:
-            continue
+    for base, interim in _in_scope(read, complete):
         try:
             usable = _make_usable(base, path, crls, at, assumed)
         except CrlRefused as e:
             refusal = e
             continue
-        used = (*used, *usable.lists)
-        signer_name = usable.signer.certificate.subject.rfc4514_string()
-        found = usable.entry(read.certificate)
-        if found is not None:
-            return CrlFinding(found, used, signer_name)
+        # (e). Only if it adds any reason to what the same key said. A CA with a new key may list by
+        # each key what that key issued: all must have spoken, and one that revokes is enough.
+        _, key = usable.signer.authority
+        if interim <= spoken[key]:
+            continue
+        used = (*used, usable)
+        if usable.entry(read.certificate) is not None:
+            break
         # (l).
+        spoken[key] |= interim
         covered |= interim
-        if covered == ALL_REASONS:
-            return CrlFinding(None, used, signer_name)
+    entry = used[-1].entry(read.certificate) if used else None
+    if entry is not None or covered == ALL_REASONS:
+        return CrlFinding(
+            entry,
+            tuple(crl for usable in used for crl in usable.lists),
+            used[-1].signer.certificate.subject.rfc4514_string(),
+        )
     if covered:
         missing = ", ".join(sorted(str(reason.value) for reason in ALL_REASONS - covered))
         refusal = CrlReasonsIncomplete(f"no CRL for the reasons {missing}")
@@ -167,10 +172,12 @@ def judge_by_crls(
 
 def _in_scope(
     read: ReadCertificate, complete: list[ReadCrl]
-) -> Iterable[tuple[DistributionPoint, ReadCrl]]:
-    for point in distribution_points(read):
-        for base in complete:
-            yield point, base
+) -> list[tuple[ReadCrl, frozenset[x509.ReasonFlags]]]:
+    """The lists that speak about the certificate, and for which reasons: steps (b) and (d)."""
+    points = distribution_points(read)
+    reasons = ((base, [interim_reasons(base, read, p) for p in points]) for base in complete)
+    found = ((base, frozenset[x509.ReasonFlags]().union(*each)) for base, each in reasons)
+    return [(base, interim) for base, interim in found if interim]
 
 
 def _make_usable(

@@ -97,12 +97,27 @@ class ReadCrl:
         return self.base_number is not None
 
     def entry(self, certificate: x509.Certificate) -> CrlEntry | None:
-        """What it says about a certificate, None if it does not list it."""
+        """What it says about a certificate, None if it does not list it.
+
+        A list that has it twice contradicts itself: the worst is believed.
+        """
         found = self.entries.get(certificate.serial_number, ())
         if not found:
             return None
         issuer = comparable(certificate.issuer)
-        return next((e for e in found if (e.issuer or self.issuer) == issuer), None)
+        own = (entry for entry in found if (entry.issuer or self.issuer) == issuer)
+        return max(own, key=_severity, default=None)
+
+
+def _severity(entry: CrlEntry) -> int:
+    """Revoked for good, before on hold, before not revoked any more."""
+    match entry.reason:
+        case x509.ReasonFlags.remove_from_crl:
+            return 0
+        case x509.ReasonFlags.certificate_hold:
+            return 1
+        case _:
+            return 2
 
 
 def read_crl(unverified_der: bytes) -> ReadCrl:

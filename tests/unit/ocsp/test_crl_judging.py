@@ -226,6 +226,56 @@ def test_a_revoked_signer_of_its_own_says_nothing() -> None:
     assert judge(by_signer, signers=(signer,), checks_signers=False).entry is None
 
 
+def rekeyed() -> Issued:
+    """A later generation of the citizen CA: the same name, another key."""
+    return issue(
+        replace(
+            authority_spec("Test Citizen CA", PKI.national_ca),
+            key=private_key("next generation"),
+            serial=98,
+        )
+    )
+
+
+def test_a_newer_list_by_the_next_key_hides_no_revocation_by_the_former() -> None:
+    later = rekeyed()
+    by_later = replace(SPEC, issuer=later, this_update=NOW - timedelta(minutes=1))
+    of_national = CrlSpec(issuer=PKI.national_ca)
+    for former, expected in ((REVOKED, True), (HELD, True), (SPEC, False)):
+        finding = judge(former, by_later, of_national, signers=(later,))
+        assert (finding.entry is not None) is expected
+        assert len(finding.used) == 2
+    # The other way round: the next key's list is the one that still hears of revocations.
+    older = replace(REVOKED, issuer=later, this_update=NOW - timedelta(hours=2))
+    assert judge(SPEC, older, of_national, signers=(later,)).entry is not None
+
+
+def test_a_list_by_the_next_key_does_where_the_former_has_none() -> None:
+    later = rekeyed()
+    by_later, of_national = replace(SPEC, issuer=later), CrlSpec(issuer=PKI.national_ca)
+    stale = replace(REVOKED, next_update=NOW - timedelta(hours=1))
+    assert judge(by_later, of_national, signers=(later,)).entry is None
+    assert judge(stale, by_later, of_national, signers=(later,)).entry is None
+
+
+def test_of_two_entries_for_one_certificate_the_worst_is_believed() -> None:
+    hold, compromise, removed = (
+        EntrySpec(SERIAL, reason)
+        for reason in (
+            x509.ReasonFlags.certificate_hold,
+            x509.ReasonFlags.key_compromise,
+            x509.ReasonFlags.remove_from_crl,
+        )
+    )
+    for entries in ((hold, compromise), (compromise, hold)):
+        found = judge(replace(SPEC, entries=entries)).entry
+        assert found is not None
+        assert found.reason is x509.ReasonFlags.key_compromise
+    for entries in ((removed, hold), (hold, removed)):
+        delta = replace(SPEC, number=8, delta_base=7, entries=entries)
+        assert judge(SPEC, delta).entry is not None
+
+
 def test_the_newest_list_decides() -> None:
     old = replace(REVOKED, this_update=NOW - timedelta(hours=2), number=6)
     assert judge(old, SPEC).entry is None
