@@ -68,7 +68,10 @@ class AnswerStore(Protocol):
         """The answer about a certificate; the reading is noted, now and then."""
 
     def keep(self, answer: KeptAnswer, *, at: datetime) -> None:
-        """Keep an answer unless a newer one, or one as new that is not good, is there."""
+        """Keep a refusal where a good answer is there, and otherwise what is not older.
+
+        Of two as new a refusal stays.
+        """
 
     def claim(self, certificate_sha256: bytes, *, until: datetime, at: datetime) -> bool:
         """Whether the caller is the one that asks; of simultaneous callers one gets it."""
@@ -106,13 +109,27 @@ class CachedStatus:
                 return self._kept_good(chain, at) or self._one_asks(chain, at)
 
     def ask_and_keep(self, chain: ValidatedChain, at: datetime) -> CertificateStatus:
-        """Ask, whatever is kept; in an outage what is kept stands in."""
+        """Ask, whatever is kept; in an outage what is kept stands in.
+
+        Lists that stand in for a responder may be older than its last word: a refusal that is kept
+        holds against them until a newer list knows better.
+        """
         status = self.inner.status_of(chain, at)
         if isinstance(status, Unavailable):
             return self._kept(chain, at) or status
         if isinstance(status.evidence, OcspEvidence):
             self.store.keep(_to_keep(chain, status, status.evidence, at), at=at)
-        return status
+            return status
+        return self._heard_after(status, chain, at) or status
+
+    def _heard_after(
+        self, status: AnsweredStatus, chain: ValidatedChain, at: datetime
+    ) -> AnsweredStatus | None:
+        """A refusal that is kept, and not older than the list by which the certificate is good."""
+        kept = self._kept(chain, at) if isinstance(status, Good) else None
+        if kept is None or isinstance(kept, Good):
+            return None
+        return kept if kept.evidence.this_update >= status.evidence.this_update else None
 
     def _one_asks(self, chain: ValidatedChain, at: datetime) -> CertificateStatus:
         """Of many who want the same at once one asks; the others wait for what it keeps."""

@@ -26,7 +26,8 @@ class MemoryAnswers:
     def keep(self, answer: KeptAnswer, *, at: datetime) -> None:
         with self.lock:
             there = self.answers.get(answer.certificate_sha256)
-            if there is None or _age(there) <= _age(answer):
+            refuses = there is not None and there.is_good and not answer.is_good
+            if there is None or refuses or _age(there) <= _age(answer):
                 self.answers[answer.certificate_sha256] = answer
 
     def claim(self, certificate_sha256: bytes, *, until: datetime, at: datetime) -> bool:

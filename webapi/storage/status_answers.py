@@ -93,7 +93,11 @@ class SqlAnswerStore:
         return _kept(row)
 
     def keep(self, answer: KeptAnswer, *, at: datetime) -> None:
-        """Keep an answer unless a newer one, or one as new that is not good, is there."""
+        """Keep a refusal where a good answer is there, and otherwise what is not older.
+
+        Of two as new a refusal stays. Responders that date their answers differently, and a column
+        that lies, let no good answer outlive a refusal that was heard later.
+        """
         changing = {
             "response_der": answer.response_der,
             "responder_url": answer.responder_url,
@@ -111,6 +115,7 @@ class SqlAnswerStore:
         )
         there, given = status_answers.c, statement.excluded
         newer = or_(
+            and_(there.is_good, not_(given.is_good)),
             there.this_update < given.this_update,
             and_(
                 there.this_update == given.this_update,

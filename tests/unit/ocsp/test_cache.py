@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 
@@ -11,6 +11,7 @@ import pytest
 from ocsp.cache import CachedStatus, KeptAnswer, judge_kept, useless_at
 from ocsp.chain import ValidatedChain, validate_path
 from ocsp.config import CacheUse, NonceMode
+from ocsp.crl.rules import CrlRules, StatusOrder
 from ocsp.errors import (
     AnswerAboutAnother,
     AnswerRefused,
@@ -18,7 +19,8 @@ from ocsp.errors import (
     ConnectionFailed,
     TransportError,
 )
-from ocsp.status import Good, OcspEvidence, Revoked, Suspended, Unavailable
+from ocsp.status import CrlEvidence, Good, OcspEvidence, Revoked, Suspended, Unavailable
+from ocsp.status_order import StatusByOrder
 from tests.support.answers import MemoryAnswers
 from tests.support.certificates import NOW, development_like_pki
 from tests.support.ocsp_answers import AnswerSpec, SingleSpec, answer, standard_spec
@@ -54,6 +56,18 @@ class Responder(CannedPoster):
         spec: AnswerSpec = standard_spec(PKI, request)
         single = replace(self.single, this_update=self.now)
         return answer(replace(spec, singles=(single,), produced_at=self.now))
+
+
+@dataclass
+class Listed:
+    """Lists that say what they are told to."""
+
+    said: Good
+    asked: int = 0
+
+    def status_of(self, chain: ValidatedChain, at: datetime) -> Good:
+        self.asked += 1
+        return self.said
 
 
 class Cache:
@@ -205,6 +219,37 @@ def test_a_revocation_that_was_heard_once_holds_in_an_outage(cache: Cache) -> No
     assert isinstance(cache.source.status_of(OUTAGE, NOW), Revoked)
     cache.responder.down = DOWN
     assert isinstance(cache.source.status_of(OUTAGE, NOW), Revoked)
+
+
+def test_a_refusal_that_is_dated_earlier_replaces_a_good_answer(cache: Cache) -> None:
+    cache.source.status_of(OUTAGE, NOW)
+    cache.responder.single = replace(cache.responder.single, status="revoked")
+    cache.responder.now = NOW - timedelta(minutes=1)
+    assert isinstance(cache.source.status_of(OUTAGE, NOW), Revoked)
+    cache.responder.down = DOWN
+    assert isinstance(cache.source.status_of(OUTAGE, NOW), Revoked)
+
+
+@pytest.mark.parametrize(
+    ("list_age", "expected"),
+    [(timedelta(hours=1), Revoked), (timedelta(0), Revoked), (timedelta(seconds=-1), Good)],
+)
+def test_a_revocation_that_was_heard_holds_against_an_older_list(
+    cache: Cache, list_age: timedelta, expected: type
+) -> None:
+    chain = _chain(
+        CacheUse.OUTAGE,
+        order=StatusOrder.OCSP_THEN_CRL,
+        crl=CrlRules(("http://ca.example/citizen.crl",)),
+    )
+    evidence = CrlEvidence((b"list",), "CN=x", ("http://x",), NOW - list_age, NOW)
+    lists = Listed(Good(evidence))
+    source = CachedStatus(StatusByOrder(client(cache.responder), lists), cache.store)
+    cache.responder.single = replace(cache.responder.single, status="revoked")
+    assert isinstance(source.status_of(chain, NOW), Revoked)
+    cache.responder.down = DOWN
+    assert isinstance(source.status_of(chain, NOW), expected)
+    assert lists.asked == 1
 
 
 def test_a_kept_refusal_does_not_outlive_the_restoration(cache: Cache) -> None:

@@ -59,6 +59,7 @@ def test_nothing_is_found_where_nothing_was_kept(store: SqlAnswerStore) -> None:
         ({"produced_at": NOW + SECOND}, True),
         ({"this_update": NOW - SECOND, "produced_at": NOW + SECOND}, False),
         ({"is_good": False}, True),
+        ({"is_good": False, "this_update": NOW - SECOND}, True),
         ({}, True),
     ],
 )
