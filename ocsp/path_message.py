@@ -1,5 +1,6 @@
 """Questions and verdicts about paths as lines of JSON, for the pipe to a worker process."""
 
+import hashlib
 import json
 from base64 import b64decode, b64encode
 from datetime import datetime
@@ -45,11 +46,17 @@ def question_of(message: dict[str, Any]) -> PathQuestion:
     )
 
 
-def verdict_text(verdict: PathVerdict) -> str:
-    """The verdict as one line."""
+def digest_of(question: str) -> str:
+    """Which question a verdict answers: SHA-256 of its line, without the line's end."""
+    return hashlib.sha256(question.encode()).hexdigest()
+
+
+def verdict_text(verdict: PathVerdict, question: str) -> str:
+    """The verdict about a question, which is a line of text, as one line."""
     instant = verdict.instant
     return json.dumps(
         {
+            "question": digest_of(question),
             "finding": verdict.finding.value,
             "text": verdict.text[: MAX_LINE_BYTES // 8],
             "member": verdict.member.value,
@@ -58,9 +65,11 @@ def verdict_text(verdict: PathVerdict) -> str:
     )
 
 
-def verdict_of(line: str) -> PathVerdict:
-    """The verdict in a line; raises ValueError or KeyError."""
+def verdict_of(line: str, question: str) -> PathVerdict:
+    """The verdict about this very question in a line; raises ValueError or KeyError."""
     message = json.loads(line)
+    if message["question"] != digest_of(question):
+        raise ValueError("a verdict about another question")
     instant = message["instant"]
     return PathVerdict(
         finding=Finding(message["finding"]),

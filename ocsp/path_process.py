@@ -74,9 +74,11 @@ class JudgeProcess:
             self._is_ready = True
         if process.stdin is None:
             raise ValueError("no pipe")
-        process.stdin.write(question_text(question, seconds).encode() + b"\n")
+        text = question_text(question, seconds)
+        process.stdin.write(text.encode() + b"\n")
         process.stdin.flush()
-        return verdict_of(_read_line(process, seconds))
+        # A verdict names its question: one that was left in the pipe decides nothing.
+        return verdict_of(_read_line(process, seconds), text)
 
     def _running(self) -> subprocess.Popen[bytes]:
         # After a fork the worker is the other process's: leave it alone.

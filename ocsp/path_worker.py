@@ -25,7 +25,7 @@ def main() -> None:
     for line in sys.stdin:
         message = json.loads(line)
         signal.setitimer(signal.ITIMER_REAL, message["seconds"])
-        text = verdict_text(judge_path(question_of(message)))
+        text = verdict_text(judge_path(question_of(message)), line.rstrip("\n"))
         signal.setitimer(signal.ITIMER_REAL, 0)
         _answer(text)
 

@@ -95,6 +95,24 @@ def test_a_worker_that_breaks_is_undecided(script: str) -> None:
     assert judge._process is None
 
 
+def test_a_verdict_that_was_left_in_the_pipe_decides_nothing() -> None:
+    judge = JudgeProcess()
+    try:
+        assert judge(QUESTION, SECONDS).finding is Finding.VALID
+        # As if whoever asked had gone before the verdict came.
+        process = judge._process
+        assert process is not None
+        assert process.stdin is not None
+        process.stdin.write(question_text(QUESTION, SECONDS).encode() + b"\n")
+        process.stdin.flush()
+        other = PathQuestion(CHAIN, PolicyInputs(frozenset({"1.2.3"})), NOW + timedelta(days=400))
+        assert judge(other, SECONDS).finding is Finding.UNDECIDED
+        assert not is_alive(process.pid)
+        assert judge(other, SECONDS).finding is Finding.EXPIRED
+    finally:
+        judge.close()
+
+
 def test_a_worker_that_was_killed_is_replaced(judge: JudgeProcess) -> None:
     assert judge(QUESTION, SECONDS).finding is Finding.VALID
     before = pid_of(judge)
@@ -165,4 +183,6 @@ def test_questions_and_verdicts_survive_the_pipe() -> None:
         PathVerdict(Finding.VALID),
         PathVerdict(Finding.EXPIRED, "late", PathMember.USER, NOW),
     ):
-        assert verdict_of(verdict_text(verdict)) == verdict
+        assert verdict_of(verdict_text(verdict, "asked"), "asked") == verdict
+        with pytest.raises(ValueError, match="another question"):
+            verdict_of(verdict_text(verdict, "asked"), "asked later")
