@@ -106,16 +106,16 @@ def validate_path(
     check_leaf(read, claimed, at)
     if claimed is None:
         raise CertificateNotTrusted("no profile for the claimed issuer")
-    # 8. RFC 5280 path over fixed certificates to a root, valid for a policy found in step 6.
+    # 8. RFC 5280 path over fixed certificates to a root, one of those that the issuer's profile
+    #    names, if it names any; valid for a policy found in step 6.
     policies = policies_of(read.extensions) & claimed.required_policies
     offered = _read_offered(unverified_intermediates)
-    path = store.engine.find_path(read, policies=policies, at=at, offered=offered)
+    path = store.engine.find_path(
+        read, policies=policies, at=at, anchors=claimed.anchors, offered=offered
+    )
     #    The issuer that signed must be the one whose rules were applied, by name and key.
     if store.profile_of(path[1]) is not claimed:
         raise CertificateNotTrusted("the issuer found has no profile, or another one")
-    #    And the root one of those that the issuer's profile names, if it names any.
-    if claimed.anchors and path[-1].der not in claimed.anchors:
-        raise CertificateNotTrusted("the path ends at a root that is not the issuer's")
     # 9. Every CA certificate used is valid now, the root included.
     for authority in path[1:]:
         check_validity(authority.certificate, PathMember.AUTHORITY, at)

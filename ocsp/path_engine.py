@@ -62,6 +62,7 @@ class PathEngine:
         *,
         policies: frozenset[str],
         at: datetime,
+        anchors: frozenset[bytes],
         offered: Iterable[ReadCertificate] = (),
     ) -> Path:
         """The first valid path, the certificate first and the root last.
@@ -70,6 +71,7 @@ class PathEngine:
             read: not a CA, valid at `at`, its critical extensions processed (`check_leaf`).
             policies: dotted OIDs, one of which must be valid for the path.
             at: the time of the decision.
+            anchors: DER of the roots at which it may end; empty: any root of the store.
             offered: intermediates from anybody, as candidates.
 
         Raises:
@@ -81,10 +83,15 @@ class PathEngine:
             raise ConfigurationInvalid("a path needs a policy to be checked against")
         issuer_name = read.certificate.issuer.public_bytes()
         for known in self._known.get(issuer_name, ()):
-            if known.issued(read, policies, at):
+            if _ends_at(known.authorities, anchors) and known.issued(read, policies, at):
                 return (read, *known.authorities)
         path = self.find_in_full(
-            read, PolicyInputs(policies), at, purposes=LOGIN_PURPOSES, offered=offered
+            read,
+            PolicyInputs(policies),
+            at,
+            purposes=LOGIN_PURPOSES,
+            anchors=anchors,
+            offered=offered,
         )
         known_now = known_issuer(path[1:])
         if known_now is not None:
@@ -104,6 +111,7 @@ class PathEngine:
         at: datetime,
         *,
         purposes: frozenset[x509.ObjectIdentifier],
+        anchors: frozenset[bytes] = frozenset(),
         offered: Iterable[ReadCertificate] = (),
     ) -> Path:
         """As `find_path`, for any certificate and all policy inputs; nothing is remembered.
@@ -113,6 +121,7 @@ class PathEngine:
             policies: the policy inputs of RFC 5280 section 6.1.1.
             at: the time of the decision.
             purposes: as `path_guards.check_path`.
+            anchors: as `find_path`.
             offered: as `find_path`.
         """
         started = self._stopwatch()
@@ -120,10 +129,15 @@ class PathEngine:
         candidates = self._builder.paths(
             read, offered=offered, max_depth=self._max_depth, at=at, steps=StepBudget()
         )
-        for tried, path in enumerate(candidates):
+        tried = 0
+        for path in candidates:
+            if not _ends_at(path, anchors):
+                refusal = CertificateNotTrusted("the path ends at a root that is not the issuer's")
+                continue
             left = self._budget_seconds - (self._stopwatch() - started)
             if tried >= MAX_PATHS or left <= 0:
                 raise PathUndecided("too many candidate paths")
+            tried += 1
             question = PathQuestion(tuple(member.der for member in path), policies, at)
             try:
                 check_path(path, purposes=purposes)
@@ -133,3 +147,8 @@ class PathEngine:
             else:
                 return path
         raise refusal
+
+
+def _ends_at(path: Path, anchors: frozenset[bytes]) -> bool:
+    # A CA below several roots has a path to each: the first that is found may be another's.
+    return not anchors or path[-1].der in anchors

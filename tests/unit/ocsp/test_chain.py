@@ -236,7 +236,7 @@ def test_a_spent_budget_is_undecided() -> None:
         stopwatch=lambda: float(next(ticks)),
     )
     with pytest.raises(PathUndecided, match="too many"):
-        engine.find_path(LEAF, policies=frozenset({CITIZEN_POLICY}), at=NOW)
+        engine.find_path(LEAF, policies=frozenset({CITIZEN_POLICY}), at=NOW, anchors=frozenset())
 
 
 def test_a_maze_of_lookalikes_is_undecided() -> None:
@@ -250,13 +250,16 @@ def test_a_maze_of_lookalikes_is_undecided() -> None:
 
 def test_the_engine_wants_policies() -> None:
     with pytest.raises(ConfigurationInvalid):
-        STORE.engine.find_path(LEAF, policies=frozenset(), at=NOW)
+        STORE.engine.find_path(LEAF, policies=frozenset(), at=NOW, anchors=frozenset())
 
 
 def test_the_engine_gives_no_path_to_a_root_itself() -> None:
     with pytest.raises(CertificateNotTrusted, match="no path"):
         STORE.engine.find_path(
-            read_certificate(PKI.root.der), policies=frozenset({CITIZEN_POLICY}), at=NOW
+            read_certificate(PKI.root.der),
+            policies=frozenset({CITIZEN_POLICY}),
+            at=NOW,
+            anchors=frozenset(),
         )
 
 

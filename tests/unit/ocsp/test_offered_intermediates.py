@@ -68,6 +68,38 @@ def test_another_certificate_of_the_issuer_itself_keeps_its_profile() -> None:
     assert chain.profile is GAP.issuers[0]
 
 
+def test_an_issuer_below_several_roots_is_followed_to_the_one_of_its_profile() -> None:
+    other = issue(authority_spec("Test Other Root", None))
+    crossed = issue(replace(authority_spec("Test National Issuing CA", other), serial=7))
+    for anchor, national in ((PKI.root, PKI.national_ca), (other, crossed)):
+        for intermediates in ((PKI.national_ca, crossed), (crossed, PKI.national_ca)):
+            profile = citizen_profile(PKI, anchors=frozenset({anchor.der}))
+            store = TrustStore(
+                roots=(PKI.root.der, other.der),
+                intermediates=tuple(one.der for one in intermediates),
+                issuers=(profile,),
+            )
+            for _ in range(2):  # the second time the issuer is known
+                path = validate_path(PKI.leaf.der, store, NOW).path
+                assert [member.der for member in path[2:]] == [national.der, anchor.der]
+
+
+def test_an_offered_intermediate_below_another_root_spoils_nobodys_path() -> None:
+    other = issue(authority_spec("Test Other Root", None))
+    crossed = issue(replace(authority_spec("Test National Issuing CA", other), serial=7))
+    store = TrustStore(
+        roots=(PKI.root.der, other.der),
+        intermediates=(),
+        issuers=(citizen_profile(PKI, anchors=frozenset({PKI.root.der})),),
+    )
+    with pytest.raises(CertificateNotTrusted, match="not the issuer's"):
+        validate_path(PKI.leaf.der, store, NOW, unverified_intermediates=[crossed.der])
+    chain = validate_path(
+        PKI.leaf.der, store, NOW, unverified_intermediates=[crossed.der, PKI.national_ca.der]
+    )
+    assert chain.path[-1].der == PKI.root.der
+
+
 def _named(text: str, kind: _ASN1Type) -> Issued:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text, kind)])
     return issue(replace(authority_spec("Named CA", PKI.root), subject=name))
