@@ -62,7 +62,9 @@ def check_address(address: Address, destination: Destination) -> None:
     never = plain.is_link_local or plain.is_multicast or plain.is_unspecified or plain.is_reserved
     if never or _is_tunnel(plain):
         raise AddressRefused(f"{address} is no place to post to")
-    if not plain.is_global and not destination.allow_private:
+    # fec0::/10 is deprecated (RFC 3879), and to `ipaddress` global.
+    site_local = isinstance(plain, ipaddress.IPv6Address) and plain.is_site_local
+    if (site_local or not plain.is_global) and not destination.allow_private:
         raise AddressRefused(f"{address} is in a private network")
 
 

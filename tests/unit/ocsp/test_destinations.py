@@ -114,6 +114,7 @@ def test_https_without_verification_is_refused() -> None:
         "169.254.169.254",
         "fe80::1",
         "fe80::1%eth0",
+        "fec0::1",
         "0.0.0.0",  # noqa: S104 -- an address to refuse
         "::",
         "224.0.0.1",
