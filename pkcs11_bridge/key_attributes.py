@@ -8,13 +8,22 @@ from typing import cast
 
 import pkcs11
 from pkcs11 import Attribute, ObjectClass
-from pkcs11.exceptions import PKCS11Error
+from pkcs11.exceptions import AttributeSensitive, AttributeTypeInvalid
 
 from pkcs11_bridge import mechanisms, objects
-from pkcs11_bridge.errors import KeyNotLocal, KeyRetiredOnToken, TokenError
+from pkcs11_bridge.errors import (
+    KeyAmbiguous,
+    KeyNotFound,
+    KeyNotLocal,
+    KeyRetiredOnToken,
+    KeyUnsupported,
+)
 from pkcs11_bridge.mechanisms import PublicKey
 from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.uri import Pkcs11Uri
+
+_NOT_TOLD = (AttributeTypeInvalid, AttributeSensitive)
+"""The token does not say; any other error means that nobody could find out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,6 @@ class KeyAttributes:
         never_extractable: and never could.
         local: it was made in this token.
         may_sign: CKA_SIGN; false marks a retired key.
-        always_authenticate: it asks for the PIN at each signature.
     """
 
     uri: Pkcs11Uri
@@ -60,7 +68,6 @@ class KeyAttributes:
     never_extractable: bool | None
     local: bool | None
     may_sign: bool | None
-    always_authenticate: bool | None
 
     @property
     def stays_in_token(self) -> bool:
@@ -142,14 +149,13 @@ def _attributes(token: str, session: pkcs11.Session, key: pkcs11.Object) -> KeyA
         never_extractable=_flag(key, Attribute.NEVER_EXTRACTABLE),
         local=_flag(key, Attribute.LOCAL),
         may_sign=_flag(key, Attribute.SIGN),
-        always_authenticate=_flag(key, Attribute.ALWAYS_AUTHENTICATE),
     )
 
 
 def _flag(key: pkcs11.Object, attribute: Attribute) -> bool | None:
     try:
         value = key[attribute]
-    except PKCS11Error:
+    except _NOT_TOLD:
         return None
     return value if isinstance(value, bool) else None
 
@@ -157,7 +163,7 @@ def _flag(key: pkcs11.Object, attribute: Attribute) -> bool | None:
 def _public_key(session: pkcs11.Session, key: pkcs11.Object) -> PublicKey | None:
     try:
         return mechanisms.public_key_of(objects.find_public_half(session, key))
-    except (TokenError, PKCS11Error):
+    except (KeyNotFound, KeyAmbiguous, KeyUnsupported, *_NOT_TOLD):
         return None
 
 
