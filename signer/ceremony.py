@@ -13,6 +13,7 @@ from cryptography import x509
 
 from signer.errors import CeremonyWrong, SignaturesMissing, StatementMalformed
 from signer.statement import (
+    MAX_SIGNATURES,
     SignedStatement,
     UnverifiedStatement,
     common_name,
@@ -55,8 +56,10 @@ def begin_ceremony(
         at: now, aware UTC.
 
     Raises:
-        CeremonyWrong: fewer persons, or a name twice.
+        CeremonyWrong: fewer persons, a name twice, or more than a record has room for.
     """
+    if len(persons) > MAX_SIGNATURES:
+        raise CeremonyWrong(f"at most {MAX_SIGNATURES} persons sign a record")
     if len({person.name for person in persons}) < len(persons) or len(persons) < LEAST_PERSONS:
         raise CeremonyWrong(f"a ceremony has at least {LEAST_PERSONS} persons of different names")
     return draft_statement(

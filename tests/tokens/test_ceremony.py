@@ -1,6 +1,8 @@
 """A two-person ceremony: recorded by the commands, signed by key files, checked offline."""
 
 import json
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -122,8 +124,11 @@ def test_a_step_that_could_not_be_recorded_is_not_done(desk: DeskService) -> Non
     assert desk.run("key", "list", "--json").stdout.count('"on_token": true') == 0
 
 
-def test_a_ceremony_of_two_persons(desk: DeskService, persons: Persons) -> None:
+def test_a_ceremony_of_two_persons(
+    desk: DeskService, persons: Persons, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "nothing was done" in persons.sign("Bat Bold")
+    monkeypatch.setenv("LOGNAME", "somebody else")
     desk.done(*create(desk, persons.record))
     out = desk.folder / "request.pem"
     desk.done(
@@ -152,6 +157,7 @@ def test_a_ceremony_of_two_persons(desk: DeskService, persons: Persons) -> None:
     assert [signer["name"] for signer in told["signers"]] == ["Bat Bold", "Saraa Dorj"]
     made, requested = told["statement"]["steps"]
     assert made["command"] == f"tamga key create {PURPOSE} --label {PURPOSE}"
+    assert made["account"] == pwd.getpwuid(os.getuid()).pw_name
     assert made["key"]["never_extractable"] is True
     assert made["token"]["serial"]
     assert made["key"]["public_key_sha256"] == requested["key"]["public_key_sha256"]

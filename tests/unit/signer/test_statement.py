@@ -263,6 +263,13 @@ def test_one_person_holds_no_ceremony(persons: list[Person]) -> None:
         Person("", "witness")
 
 
+def test_no_ceremony_is_begun_that_could_not_be_signed_by_all() -> None:
+    persons = [Person(f"Person {number}", "witness") for number in range(9)]
+    require_open(ceremony(*persons[:8]))
+    with pytest.raises(CeremonyWrong, match="at most 8"):
+        ceremony(*persons)
+
+
 def test_nothing_is_added_to_a_signed_ceremony() -> None:
     signed = signed_by(ceremony(), BAT, LATER)
     for act in (require_open, lambda record: with_step(record, {}, at=LATER)):

@@ -1,6 +1,7 @@
 """Steps of a key ceremony, added to its record by the commands that do them."""
 
-import getpass
+import os
+import pwd
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -40,7 +41,7 @@ def recording(path: Path | None, command: str) -> Iterator[Recorded]:
         if path is None:
             return
         step = {
-            "account": getpass.getuser(),
+            "account": _account(),
             "command": command,
             "key": key_members(facts),
             "software": software(),
@@ -52,3 +53,12 @@ def recording(path: Path | None, command: str) -> Iterator[Recorded]:
         click.echo(f"recorded in {path}", err=True)
 
     yield record
+
+
+def _account() -> str:
+    """Who runs this, by the kernel: variables like LOGNAME say what somebody wrote into them."""
+    number = os.getuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
