@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pkcs11_bridge.cluster import ClusterMember, open_cluster
 from pkcs11_bridge.config import TokenConfig
-from pkcs11_bridge.errors import ModuleUnusable
+from pkcs11_bridge.errors import Misconfigured, ModuleUnusable
 from pkcs11_bridge.key_attributes import require_not_retired
 from pkcs11_bridge.keyring import SigningKey, TokenKey, open_key
 from pkcs11_bridge.pin_sources import nobody_to_ask, parse_pin_source
@@ -64,6 +64,10 @@ class ZoneNotConfigured(Exception):
 
 class CertificateNotConfigured(Exception):
     """A key signs nothing without a certificate, and no setting says where it is."""
+
+
+class KeyDeclaredTwice(Misconfigured):
+    """The settings name one key for two purposes, or twice for one."""
 
 
 AskPin = Callable[[Zone], str]
@@ -191,6 +195,29 @@ class TokenKeys:
             only_key(str(Pkcs11Uri(object=purpose))) if declared is None else rotation_of(declared)
         )
 
+    def declared(self, zone: Zone, key: Pkcs11Uri) -> tuple[Purpose, str] | None:
+        """A key's purpose and how the settings name it; None where they do not.
+
+        Args:
+            zone: on whose token it is.
+            key: its own URI, with label and id.
+
+        Raises:
+            KeyDeclaredTwice: for two purposes, or twice for one.
+            pkcs11_bridge.errors.UriInvalid: the settings hold a URI that is none.
+        """
+        found = [
+            (purpose, term.key)
+            for purpose, its_zone in ZONE_OF.items()
+            if its_zone == zone
+            for term in self.rotation(purpose).terms
+            if Pkcs11Uri.parse(term.key).selects(key)
+        ]
+        if len(found) > 1:
+            told = ", ".join(f"{uri} for {purpose}" for purpose, uri in found)
+            raise KeyDeclaredTwice(f"the settings name one key several times: {told}")
+        return found[0] if found else None
+
     def certificate_file(self, purpose: Purpose, uri: str) -> Path | None:
         """Where the certificate of a purpose's key is; None where no setting names a place.
 
@@ -224,15 +251,17 @@ class TokenKeys:
 
         Raises:
             ZoneNotConfigured: the settings have no such token.
+            KeyDeclaredTwice: the settings name the key for something else as well.
             pkcs11_bridge.errors.KeyRetiredOnToken: the token lets it sign nothing any more.
             pkcs11_bridge.errors.TokenError: the key cannot be had.
         """
         zone = ZONE_OF[purpose]
         tokens = self.tokens(zone)
         if len(tokens) == 1:
-            return _open_key(tokens[0], uri)
+            return self._open_key(zone, tokens[0], uri)
         members = [
-            ClusterMember(sessions.label, partial(_open_key, sessions, uri)) for sessions in tokens
+            ClusterMember(sessions.label, partial(self._open_key, zone, sessions, uri))
+            for sessions in tokens
         ]
         return open_cluster(members, deadline_seconds=self._settings.tokens[zone].call_seconds)
 
@@ -279,8 +308,8 @@ class TokenKeys:
         sessions = TokenSessions(config, self._metrics.token_pool(zone, stuck))
         return sessions
 
-
-def _open_key(sessions: TokenSessions, uri: str) -> TokenKey:
-    key = open_key(sessions, Pkcs11Uri.parse(uri))
-    require_not_retired(sessions, key.uri)
-    return key
+    def _open_key(self, zone: Zone, sessions: TokenSessions, uri: str) -> TokenKey:
+        key = open_key(sessions, Pkcs11Uri.parse(uri))
+        self.declared(zone, key.uri)
+        require_not_retired(sessions, key.uri)
+        return key

@@ -129,6 +129,13 @@ def test_a_key_in_service_asks_for_no_certificate(desk: DeskService) -> None:
     assert "is in service" in desk.refused(*ask(desk, desk.folder / "request.pem"))
 
 
+def test_a_key_whose_certificate_cannot_be_read_may_be_in_service(desk: DeskService) -> None:
+    put_into_service(desk)
+    desk.delegate.write_bytes(b"-----BEGIN nothing")
+    assert "cannot be read" in desk.refused(*ask(desk, desk.folder / "request.pem"))
+    assert "UNREADABLE" in desk.run("key", "list").stdout
+
+
 def test_a_request_is_signed_in_the_token_under_a_permit_of_its_own(desk: DeskService) -> None:
     desk.done("key", "create", PURPOSE)
     told = desk.done(*ask(desk, desk.folder / "request.pem"))

@@ -52,7 +52,7 @@ from webapi.key_health import KeyUnhealthy
 from webapi.operations.checks import Check, CheckBroken, CheckResult, no_answer
 from webapi.settings_tokens import Zone
 from webapi.supervisor import die_with_parent, protect_memory
-from webapi.token_keys import ZONE_OF
+from webapi.token_keys import ZONE_OF, KeyDeclaredTwice
 from webapi.trust_settings import CertificateFileWrong, read_certificate_file
 from webapi.wiring import Wiring
 
@@ -79,6 +79,7 @@ _REMEDIES: Mapping[type[TokenError], str] = {
     Misconfigured: "Correct the section [tokens.<zone>] of the settings.",
     UriInvalid: "Correct `token`, the label, in the section [tokens.<zone>] of the settings.",
     MechanismUnsupported: "Make a key of a kind that algorithms.<zone> shows, and pin it anew.",
+    KeyDeclaredTwice: "Name each key once in [[keys.<purpose>]]: one key serves one purpose.",
     KeyRetiredOnToken: "Make a new key (`tamga key create`), and name it in [[keys.<purpose>]].",
     ExtractableKey: "Make a new key in the token, sensitive and never extractable; pin it anew.",
 }

@@ -1,5 +1,6 @@
 """Where keys are made, looked at, certified and retired, on the tokens of the settings."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from cryptography import x509
@@ -82,6 +83,7 @@ class KeyDesk:
 
         Raises:
             KeyChoiceOpen: several are.
+            webapi.token_keys.KeyDeclaredTwice: the settings name it for something else as well.
             UriInvalid: the key is another purpose's.
             pkcs11_bridge.errors.TokenError, ZoneNotConfigured: it cannot be had.
         """
@@ -121,10 +123,15 @@ class KeyDesk:
 
         Raises:
             signer.errors.KeyLifeError: the key is in service, or retired.
+            CertificateUnfit: its certificate's file holds something that cannot be read.
             As `one` and `request_certificate`.
         """
         facts = self.one(purpose, key)
         certificate = facts.certificate
+        if certificate is not None and certificate.is_unreadable:
+            raise CertificateUnfit(
+                f"{certificate.path} cannot be read: whether the key is in service is not known"
+            )
         self._wiring.keys.rotation(purpose).require_before_service(
             self._declared(purpose, facts.uri),
             self._at,
@@ -185,17 +192,21 @@ class KeyDesk:
         return public_key
 
     def retire(self, purpose: Purpose, key: str) -> KeyFacts:
-        """Mark a key as retired on its token, for good.
+        """Mark a key as retired on its token, or on all of the zone's tokens, for good.
 
         Raises:
             signer.errors.KeyInService: the settings let it sign.
             pkcs11_bridge.errors.MarkRefused: the token cannot be marked.
-            As `one`.
+            As `one`; also where one of several tokens cannot be asked, or lacks the key.
         """
         facts = self.one(purpose, key)
         rotation = self._wiring.keys.rotation(purpose)
         rotation.require_out_of_service(self._declared(purpose, facts.uri), self._at)
-        retire_key(self._sessions(purpose), Pkcs11Uri.parse(facts.uri))
+        key_uri = replace(Pkcs11Uri.parse(facts.uri), token=None)
+        # On one token of a cluster it would go on signing. The first token, which tells what the
+        # key's mark is, comes last.
+        for sessions in reversed(self._wiring.keys.tokens(ZONE_OF[purpose])):
+            retire_key(sessions, key_uri)
         return self.one(purpose, facts.uri)
 
     def _sessions(self, purpose: Purpose) -> TokenSessions:
@@ -211,11 +222,8 @@ class KeyDesk:
 
     def _declared(self, purpose: Purpose, uri: str) -> str:
         """How the settings name a key; its own URI where they do not."""
-        exact = Pkcs11Uri.parse(uri)
-        for term in self._wiring.keys.rotation(purpose).terms:
-            if Pkcs11Uri.parse(term.key).selects(exact):
-                return term.key
-        return uri
+        declared = self._wiring.keys.declared(ZONE_OF[purpose], Pkcs11Uri.parse(uri))
+        return uri if declared is None else declared[1]
 
     def _facts(self, zone: Zone, purpose: Purpose | None, key: KeyAttributes) -> KeyFacts:
         uri = str(key.uri)
@@ -241,11 +249,10 @@ class KeyDesk:
 
     def _purpose_of(self, zone: Zone, uri: Pkcs11Uri) -> Purpose | None:
         """Whose key it is: by the settings, else by its label."""
+        declared = self._wiring.keys.declared(zone, uri)
+        if declared is not None:
+            return declared[0]
         labelled = purpose_of_label(uri.object or "")
-        for purpose in (purpose for purpose, its_zone in ZONE_OF.items() if its_zone == zone):
-            terms = self._wiring.keys.rotation(purpose).terms
-            if any(Pkcs11Uri.parse(term.key).selects(uri) for term in terms):
-                return purpose
         return labelled if labelled is not None and ZONE_OF[labelled] == zone else None
 
     @property

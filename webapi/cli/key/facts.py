@@ -30,20 +30,24 @@ class CertificateFacts:
         path: where the service reads it.
         certificate: what is there; None if nothing, or nothing that can be read.
         is_of_key: whether it is the key's.
+        is_unreadable: whether there is something that cannot be read.
     """
 
     path: Path
     certificate: x509.Certificate | None
     is_of_key: bool
+    is_unreadable: bool
 
     @classmethod
     def read(cls, path: Path, key: PublicKey | None) -> "CertificateFacts":
         """Look at the file, whatever it holds."""
         try:
             found = read_certificate_file(path)
-        except CertificateFileWrong:
-            return cls(path, None, is_of_key=False)
-        return cls(path, found, is_of_key=key is not None and found.public_key() == key)
+        except CertificateFileWrong as error:
+            is_missing = isinstance(error.__cause__, FileNotFoundError)
+            return cls(path, None, is_of_key=False, is_unreadable=not is_missing)
+        is_of_key = key is not None and found.public_key() == key
+        return cls(path, found, is_of_key=is_of_key, is_unreadable=False)
 
     def members(self) -> dict[str, object]:
         """For JSON."""
@@ -57,6 +61,8 @@ class CertificateFacts:
 
     def line(self) -> str:
         """For people."""
+        if self.is_unreadable:
+            return f"UNREADABLE: {self.path}"
         if self.certificate is None:
             return f"none yet: {self.path}"
         if not self.is_of_key:
