@@ -87,7 +87,7 @@ def pki_blueprint(service: PkiService, clock: Clock) -> Blueprint:
         answer = service.malformed() if body is None else service.answer(body, ca)
         response = _ocsp_response(answer, clock())
         if answer.cacheable:
-            response.make_conditional(request)
+            _answer_condition(response)
         return response
 
     _add_publications(blueprint, service, clock)
@@ -118,7 +118,7 @@ def _add_publications(blueprint: Blueprint, service: PkiService, clock: Clock) -
         response.last_modified = crl.this_update
         response.expires = at + life
         response.add_etag()
-        response.make_conditional(request)
+        _answer_condition(response)
         return response
 
 
@@ -154,6 +154,16 @@ def _require_ca(service: PkiService, ca: str) -> bytes:
     if certificate is None:
         abort(404)
     return certificate
+
+
+def _answer_condition(response: Response) -> None:
+    """Send nothing to whoever has it, as its ETag shows.
+
+    If-Modified-Since does not show it (RFC 9110 section 13.1.3): it counts in seconds, and of two
+    answers or lists in one second the later one may tell of a revocation.
+    """
+    if request.if_none_match:
+        response.make_conditional(request)
 
 
 def _ocsp_response(answer: OcspAnswer, at: datetime) -> Response:

@@ -272,3 +272,13 @@ def test_a_list_is_given_out_with_what_caches_need(office: Office) -> None:
     assert dict(entries_of(delta.data)) == {7: Removed(NOW)}
     signer = office.client.get("/certs/crl-citizen.cer")
     assert signer.data == SIGNER.der
+
+
+def test_two_lists_of_one_second_are_told_apart(office: Office) -> None:
+    office.publish()
+    first = office.client.get("/crl/citizen.crl")
+    office.suspend(7)
+    second = office.publish(timedelta(0))
+    since = {"If-Modified-Since": first.headers["Last-Modified"]}
+    newer = office.client.get("/crl/citizen.crl", headers=since)
+    assert (newer.status_code, newer.data) == (200, second.complete)
