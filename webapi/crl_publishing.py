@@ -72,9 +72,18 @@ class CrlPublisher:
         turn = self._crls.take_turn(at)
         if turn is None:
             return
-        # What had expired before the last list was on it, and is on none any more (RFC 5280
-        # section 3.3).
-        expired = None if turn.last is None else turn.last.this_update
+        try:
+            self._publish(turn, at)
+        except Exception:
+            # The next try need not wait until the turn is over.
+            self._crls.give_back(turn)
+            raise
+
+    def _publish(self, turn: CrlTurn, at: datetime) -> None:
+        # What had expired before the last list that the clock asked for was on it, and is on none
+        # any more (RFC 5280 section 3.3). That list may be of a clock that was ahead: what is valid
+        # now is on every list.
+        expired = None if turn.base is None else min(turn.base.this_update, at)
         records = self._certificates.listed(self._ca, not_expired_before=expired)
         self._require_agreement()
         if not self._issuer.can_sign(at):

@@ -97,7 +97,8 @@ class CrlTurn:
     Attributes:
         number: its number.
         changes: how many it will know at least.
-        is_scheduled: it is due by the clock, and not by a change alone.
+        is_scheduled: it is due by the clock, and not by a change alone; or the clock was ahead when
+            the last one was made.
         last: the newest that is published; None before the first.
         base: the complete list that `last`'s series changes; None before the first.
     """
@@ -139,17 +140,25 @@ class SqlCrlStore:
             _provide_state(connection, self._ca)
             locking = select(crl_states).where(_states.ca == self._ca).with_for_update()
             state = connection.execute(locking).one()
-            is_scheduled = state.refresh_at <= now
+            taken_until = to_unix(at + TURN_LIFE)
+            # No list, and no turn, is of later than that: the clock was set back.
+            is_scheduled = state.refresh_at <= now or self._has_later(connection, taken_until)
             is_due = is_scheduled or state.changes > state.listed_changes
-            if state.taken_until > now or not is_due:
+            is_taken = now < state.taken_until <= taken_until
+            if is_taken or not is_due:
                 return None
             number = max(state.number + 1, now)
-            taken_until = to_unix(at + TURN_LIFE)
             taking = update(crl_states).where(_states.ca == self._ca)
             connection.execute(taking.values(number=number, taken_until=taken_until))
             last = self._newest(connection)
             base = None if last is None else self._numbered(connection, last.base_number)
         return CrlTurn(number, state.changes, is_scheduled, last, base)
+
+    def give_back(self, turn: CrlTurn) -> None:
+        """End a turn in which no list was made; does nothing where somebody has a later one."""
+        ending = update(crl_states).where(_states.ca == self._ca, _states.number == turn.number)
+        with self._engine.begin() as connection:
+            connection.execute(ending.values(taken_until=0))
 
     def publish(self, turn: CrlTurn, crl: PublishedCrl, *, refresh_at: datetime | None) -> None:
         """Publish what was made in this turn, and forget what nobody needs any more.
@@ -204,6 +213,11 @@ class SqlCrlStore:
         query = select(crls).where(_lists.ca == self._ca).order_by(_lists.number.desc()).limit(1)
         row = connection.execute(query).one_or_none()
         return None if row is None else _published(row)
+
+    def _has_later(self, connection: Connection, instant: int) -> bool:
+        """Whether there is a list of later; clocks of two listeners differ by seconds at most."""
+        query = select(_lists.number).where(_lists.ca == self._ca, _lists.this_update > instant)
+        return connection.execute(query.limit(1)).first() is not None
 
     def _numbered(self, connection: Connection, number: int) -> PublishedCrl:
         query = select(crls).where(_lists.ca == self._ca, _lists.number == number)

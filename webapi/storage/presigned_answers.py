@@ -102,6 +102,8 @@ _FINDING = {
         _answers.ca == bindparam("ca"),
         _answers.serial == bindparam("serial"),
         _answers.delegate == bindparam("delegate"),
+        # Not of a clock that was ahead: nobody accepts that before its time.
+        _answers.this_update <= bindparam("at"),
         _answers.next_update > bindparam("at"),
     )
     for hash_name in ("sha1", "sha256")

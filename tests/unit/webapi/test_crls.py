@@ -154,6 +154,25 @@ def test_no_list_is_made_or_given_out_while_the_records_are_in_doubt(
         office.publisher.run_once()
 
 
+def test_a_failure_ends_the_turn(office: Office) -> None:
+    office.publish()
+    office.suspend(7)
+    office.is_today = False
+    with pytest.raises(NotToday):
+        office.publish()
+    office.is_today = True
+    assert entries_of(office.publish().complete) == {7: HELD}
+
+
+def test_a_turn_that_is_given_back_late_ends_no_other(office: Office) -> None:
+    turn = office.crls.take_turn(NOW)
+    assert turn is not None
+    later = NOW + TURN_LIFE
+    assert office.crls.take_turn(later) is not None
+    office.crls.give_back(turn)
+    assert office.crls.take_turn(later) is None
+
+
 def test_an_expired_certificate_of_the_lists_signs_none(office: Office) -> None:
     office.at = SIGNER.certificate.not_valid_after_utc
     with pytest.raises(ResponderMisconfigured):
@@ -249,6 +268,40 @@ def test_what_has_expired_is_on_one_more_list_and_then_on_none(office: Office) -
     office.suspend(7)
     office.publish()
     assert entries_of(office.publish(timedelta(days=10)).complete) == {7: HELD}
+    assert entries_of(office.publish(timedelta(days=1)).complete) == {}
+
+
+@pytest.mark.parametrize("deltas", [True, False])
+def test_after_a_clock_that_was_ahead_a_list_of_today_has_what_is_valid_today(
+    engine: Engine, *, deltas: bool
+) -> None:
+    office = Office(engine, deltas=deltas)
+    office.suspend(7)
+    office.publish(timedelta(days=20))
+    today = office.publish(timedelta(days=-20) + SECOND)
+    assert today.this_update == NOW + SECOND
+    assert entries_of(today.complete) == {7: HELD}
+
+
+def test_a_listener_whose_clock_is_a_little_behind_makes_no_list_again(office: Office) -> None:
+    first = office.publish()
+    assert office.publish(-SECOND) == first
+
+
+def test_a_turn_that_a_clock_ahead_took_keeps_nobody_waiting(office: Office) -> None:
+    assert office.crls.take_turn(NOW + timedelta(days=20)) is not None
+    assert office.crls.take_turn(NOW) is not None
+
+
+def test_what_has_expired_stays_until_a_list_that_the_clock_asked_for_had_it(
+    office: Office,
+) -> None:
+    office.suspend(7)
+    office.publish(timedelta(days=9) - SECOND)
+    for change in (office.suspend, office.restore):
+        change(8)
+        assert 7 in entries_of(office.publish(timedelta(hours=1)).complete)
+    assert 7 in entries_of(office.publish(timedelta(days=1)).complete)
     assert entries_of(office.publish(timedelta(days=1)).complete) == {}
 
 

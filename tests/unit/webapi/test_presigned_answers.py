@@ -121,6 +121,11 @@ def test_what_is_over_is_not_found_and_purged(answers: Answers) -> None:
     assert found(answers) is None
 
 
+def test_what_a_clock_that_was_ahead_signed_is_not_found(answers: Answers) -> None:
+    answers.keep([KEPT])
+    assert found(answers, NOW - timedelta(seconds=1)) is None
+
+
 def test_nothing_is_found_or_kept_while_answers_are_on_hold(
     engine: Engine, answers: Answers
 ) -> None:
@@ -151,7 +156,7 @@ def test_answers_of_another_delegate_authority_or_hash_are_not_found(
 def test_either_hash_has_its_answer_and_the_newer_one_counts(answers: Answers) -> None:
     answers.keep([KEPT])
     assert found(answers, hash_name="sha1") == b"to SHA-1"
-    answers.keep([replace(KEPT, this_update=NOW + LIFE, sha1=b"newer")])
+    answers.keep([replace(KEPT, sha1=b"newer")])
     assert found(answers, hash_name="sha1") == b"newer"
 
 
@@ -260,6 +265,16 @@ def test_an_answer_that_is_asked_for_is_refreshed_by_half_time(desk: Desk) -> No
     desk.at = NOW + 2 * LIFE
     assert not desk.ask().presigned
     desk.lane.purge()
+
+
+def test_what_a_clock_that_was_ahead_signed_is_signed_anew(desk: Desk) -> None:
+    desk.at = NOW + LIFE
+    desk.ask()
+    desk.lane.run_once()
+    desk.at = NOW
+    assert not desk.ask().presigned
+    desk.lane.run_once()
+    assert (desk.ask().presigned, desk.ask().this_update) == (True, NOW)
 
 
 def test_many_certificates_are_signed_for_batch_by_batch(desk: Desk) -> None:
