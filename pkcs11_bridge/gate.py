@@ -26,14 +26,18 @@ class Gate:
 
     @contextmanager
     def shared(self, wait_seconds: float) -> Iterator[None]:
-        """Pass together with others; raises TokenBusy after ``wait_seconds``."""
+        """Pass together with others.
+
+        Raises:
+            TokenBusy: somebody was inside alone for all of ``wait_seconds``.
+            TokenHung: whoever is inside alone hangs: nobody waits for that.
+        """
         if self.one_by_one:
             with self.exclusive(wait_seconds):
                 yield
             return
         with self._changed:
-            if not self._changed.wait_for(lambda: not self._closed, wait_seconds):
-                raise TokenBusy("the PKCS#11 module is being initialised")
+            self._await_open(wait_seconds)
             self._inside += 1
         try:
             yield
@@ -48,18 +52,17 @@ class Gate:
 
         Raises:
             TokenBusy: they did not for ``wait_seconds``.
-            TokenHung: one of them hangs: nobody waits for that.
+            TokenHung: one that is inside hangs: nobody waits for that.
         """
         deadline = time.monotonic() + wait_seconds
         with self._changed:
-            if not self._changed.wait_for(lambda: not self._closed, wait_seconds):
-                raise TokenBusy("the PKCS#11 module is being initialised")
+            self._await_open(wait_seconds)
             self._closed = True
         try:
             with self._changed:
                 left = max(0.0, deadline - time.monotonic())
-                self._changed.wait_for(lambda: self._inside == 0 or self._hangs(), left)
-                if self._inside and self._hangs():
+                self._changed.wait_for(lambda: self._inside == 0 or self.hangs, left)
+                if self._inside and self.hangs:
                     raise TokenHung("a call into the PKCS#11 module does not return")
                 if self._inside:
                     raise TokenBusy("operations on the PKCS#11 module do not end")
@@ -75,5 +78,14 @@ class Gate:
             self._hung[id(owner)] = calls
             self._changed.notify_all()
 
-    def _hangs(self) -> bool:
+    @property
+    def hangs(self) -> bool:
+        """Whether a call into the module does not return."""
         return any(self._hung.values())
+
+    def _await_open(self, wait_seconds: float) -> None:
+        self._changed.wait_for(lambda: not self._closed or self.hangs, wait_seconds)
+        if self._closed and self.hangs:
+            raise TokenHung("a call into the PKCS#11 module does not return")
+        if self._closed:
+            raise TokenBusy("another call has the PKCS#11 module to itself")

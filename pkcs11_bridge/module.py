@@ -86,6 +86,7 @@ class ThreadSafeLibrary(pkcs11._pkcs11.lib):  # noqa: SLF001 - the binding's onl
             another.contents
         )
         self._up = False
+        self._is_to_go_down = False
         self.can_lock = not self._has_state_per_list
         super().__init__(so)  # calls initialize()
 
@@ -96,6 +97,8 @@ class ThreadSafeLibrary(pkcs11._pkcs11.lib):  # noqa: SLF001 - the binding's onl
             ModuleUnusable: it refuses.
             DeviceUnavailable: its device, or the server that it speaks to, is away.
         """
+        if self._is_to_go_down:
+            self.finalize()
         if self._up:
             return
         if self._has_state_per_list:
@@ -131,15 +134,23 @@ class ThreadSafeLibrary(pkcs11._pkcs11.lib):  # noqa: SLF001 - the binding's onl
         """C_Finalize; does nothing on a module that is down. Raises DeviceUnavailable."""
         if not self._up:
             return
-        self._up = False
+        # Until it is: a module that failed at this is still up, with its old logins.
+        self._is_to_go_down = True
         if self._has_state_per_list:
-            try:
-                super().finalize()
-            except PKCS11Error as e:
-                told = told_by(e)
-                if told is None or told.code != _CKR_CRYPTOKI_NOT_INITIALIZED:
-                    raise DeviceUnavailable(f"C_Finalize answered {type(e).__name__}") from e
-            return
+            self._finalize_by_binding()
+        else:
+            self._finalize_directly()
+        self._up = self._is_to_go_down = False
+
+    def _finalize_by_binding(self) -> None:
+        try:
+            super().finalize()
+        except PKCS11Error as e:
+            told = told_by(e)
+            if told is None or told.code != _CKR_CRYPTOKI_NOT_INITIALIZED:
+                raise DeviceUnavailable(f"C_Finalize answered {type(e).__name__}") from e
+
+    def _finalize_directly(self) -> None:
         code = self._c_finalize(None)
         # Somebody else in this process has done it.
         if code not in (_CKR_OK, _CKR_CRYPTOKI_NOT_INITIALIZED):
@@ -226,7 +237,9 @@ class Module:
 
 
 _modules: dict[Path, Module] = {}
-_modules_lock = threading.Lock()
+_loading: dict[Path, threading.Lock] = {}
+"""A lock for each module: one that hangs as it is loaded holds up no other."""
+_loading_lock = threading.Lock()
 
 
 def load_module(path: Path, library: type[ThreadSafeLibrary] = ThreadSafeLibrary) -> Module:
@@ -240,7 +253,9 @@ def load_module(path: Path, library: type[ThreadSafeLibrary] = ThreadSafeLibrary
         ModuleUnusable: no such file, not a PKCS#11 module, or C_Initialize fails.
         ForkedProcess: a parent process loaded it before this one was forked.
     """
-    with _modules_lock:
+    with _loading_lock:
+        loading = _loading.setdefault(path, threading.Lock())
+    with loading:
         module = _modules.get(path)
         if module is None:
             module = Module(path, library)

@@ -21,6 +21,9 @@ class PoolObserver(Protocol):
     def given_up(self, left: int) -> None:
         """A call does not return; its session is lost until it does, and so many are left."""
 
+    def met_hung(self) -> None:
+        """A thread was told TokenHung: its own call does not return, or one in its way."""
+
     def came_back(self) -> None:
         """A call that was given up has returned, and its session is there again."""
 
@@ -47,6 +50,9 @@ class SilentPoolObserver:
         """Ignore it."""
 
     def given_up(self, left: int) -> None:
+        """Ignore it."""
+
+    def met_hung(self) -> None:
         """Ignore it."""
 
     def came_back(self) -> None:

@@ -19,7 +19,13 @@ from pkcs11.exceptions import PKCS11Error
 
 from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.description import TokenDescription
-from pkcs11_bridge.errors import ForkedProcess, SessionsClosed, TokenBusy, TokenError
+from pkcs11_bridge.errors import (
+    ForkedProcess,
+    SessionsClosed,
+    TokenBusy,
+    TokenError,
+    TokenHung,
+)
 from pkcs11_bridge.file_lock import exclusive_file_lock
 from pkcs11_bridge.login import Login, PooledSession, TokenFinder, log_in
 from pkcs11_bridge.module import Module, load_module
@@ -68,6 +74,23 @@ class TokenSessions:
     def hung(self) -> int:
         """How many of the sessions wait for a call that does not return."""
         return self._pool.given_up
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether nothing is signed here before a call that hangs returns.
+
+        Every session waits for one; or there is one that nobody passes by on the module: no call
+        where calls pass one by one, and no login where there is none any more.
+        """
+        if self._pool.given_up >= self.config.sessions:
+            return True
+        gate = None if self._module is None else self._module.gate
+        return gate is not None and gate.hangs and (gate.one_by_one or not self._is_logged_in())
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is a login, and a session that can be used."""
+        return self._is_logged_in() and not self.is_stuck
 
     def open(self) -> None:
         """Load the module, find the token, log in; does nothing when that is done.
@@ -132,13 +155,18 @@ class TokenSessions:
         self._require_usable()
         # A start waits for other processes that start; a call, for one that is being made alone.
         waits = self.config.wait_seconds if self._is_logged_in() else START_WAIT_SECONDS
-        place = self._pool.take(self.config.wait_seconds)
-        return self._pool.perform(place, lambda: task(place), waits + self.config.call_seconds)
+        try:
+            place = self._pool.take(self.config.wait_seconds)
+            return self._pool.perform(place, lambda: task(place), waits + self.config.call_seconds)
+        except TokenHung:
+            self._observer.met_hung()
+            raise
 
     @contextmanager
     def _using(self, place: Place) -> Iterator[PooledSession]:
-        pooled, place.pooled = place.pooled, None
         with self._passage() as login, self._watching(login):
+            # Not before: a place whose call was not let in keeps its session.
+            pooled, place.pooled = place.pooled, None
             if pooled is not None and pooled.login is not login:
                 pooled.discard(login.generation)
                 pooled = None
@@ -166,7 +194,10 @@ class TokenSessions:
                     session.close()
 
     def close(self) -> None:
-        """Log out, and C_Finalize the module if nobody else in the process uses it."""
+        """Log out, and C_Finalize the module if nobody else in the process uses it.
+
+        Where calls do not end that is left to the end of the process.
+        """
         if self._closed:
             return
         self._closed = True
@@ -175,13 +206,22 @@ class TokenSessions:
         if self._module is None or self._process_id != os.getpid() or self._pool.given_up:
             return
         self._pool.close()
-        with self._open_lock, self._module.gate.exclusive(START_WAIT_SECONDS):
+        # A login that hangs has the lock, and is over when the process is.
+        if self._open_lock.acquire(timeout=START_WAIT_SECONDS):
+            try:
+                self._log_out(self._module)
+            finally:
+                self._open_lock.release()
+
+    def _log_out(self, module: Module) -> None:
+        # One that is under way may turn out to hang.
+        with suppress(TokenBusy, TokenHung), module.gate.exclusive(START_WAIT_SECONDS):
             for login in (self._login, self._lost):
-                if login is not None and login.generation == self._module.generation:
+                if login is not None and login.generation == module.generation:
                     with suppress(PKCS11Error):
                         login.session.close()
             self._login = self._lost = None
-            self._module.leave(self)
+            module.leave(self)
 
     def __enter__(self) -> Self:
         self.open()

@@ -82,6 +82,14 @@ class TokenSettings(ReplicaSettings):
         """All of the zone, the first one first."""
         return (self, *self.replicas)
 
+    @property
+    def fail_over_seconds(self) -> float:
+        """How long other tokens are asked for one signature: one that hangs leaves time for one.
+
+        A token is known to hang after `wait_seconds` and `call_seconds`.
+        """
+        return 2 * (self.wait_seconds + self.call_seconds)
+
     @model_validator(mode="after")
     def _replicas_are_other_tokens(self) -> Self:
         places = [(token.module, token.token) for token in self.tokens]

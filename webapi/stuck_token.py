@@ -14,8 +14,8 @@ import structlog
 _log = structlog.get_logger(__name__)
 
 STUCK_FOR = timedelta(seconds=30)
-"""How long a token may have no session left before the process is given up: a device that stood
-still for a moment is better waited for."""
+"""How long nothing may be signed for a call that hangs before the process is given up: a device
+that stood still for a moment is better waited for."""
 
 
 def end_process() -> None:
@@ -24,11 +24,11 @@ def end_process() -> None:
 
 
 class StuckToken:
-    """Told each time that a token's last session was given up.
+    """Told each time that a thread met with a call that hangs; safe for threads.
 
     Args:
         zone: for the log.
-        is_stuck: whether none is left, asked when the time is over.
+        is_stuck: whether nothing can be signed for it, asked now and when the time is over.
         stuck_for: how long that is borne.
         end: ends the process.
     """
@@ -45,15 +45,19 @@ class StuckToken:
         self._is_stuck = is_stuck
         self._stuck_for = stuck_for
         self._end = end
+        self._waits = threading.Lock()
 
     def __call__(self) -> None:
-        """Look again when the time is over."""
+        """If it is stuck now, look again when the time is over; once for all who tell it."""
+        if not self._is_stuck() or not self._waits.acquire(blocking=False):
+            return
         _log.error("token_hung", zone=self._zone)
         timer = threading.Timer(self._stuck_for.total_seconds(), self._look)
         timer.daemon = True
         timer.start()
 
     def _look(self) -> None:
+        self._waits.release()
         if self._is_stuck():
             _log.critical("token_stuck", zone=self._zone)
             self._end()

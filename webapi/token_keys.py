@@ -5,11 +5,12 @@ A token is opened only by the process that signs with it, and only after the for
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 from pkcs11_bridge.cluster import ClusterMember, open_cluster
 from pkcs11_bridge.config import TokenConfig
@@ -111,17 +112,31 @@ class TokenKeys:
         self._sessions.clear()
 
     def token(self, zone: Zone) -> TokenSessions:
-        """The sessions on a zone's first token; raises as `tokens` does."""
-        return self.tokens(zone)[0]
-
-    def tokens(self, zone: Zone) -> tuple[TokenSessions, ...]:
-        """The sessions on each of a zone's tokens, the first one first.
+        """The sessions on a zone's first token.
 
         Raises:
             ZoneNotConfigured: the settings have no such token.
-            SoftwareTokenInProduction: one is a program, whatever its module is called.
-            pkcs11_bridge.errors.TokenError: where they are opened here: in production, or where
-                a person is asked for the PIN.
+            SoftwareTokenInProduction: it is a program, whatever its module is called.
+            pkcs11_bridge.errors.TokenError: where it is opened here: in production, or where a
+                person is asked for the PIN.
+        """
+        first = self._tokens(zone)[0]
+        self._refuse_software(zone, first)
+        return first
+
+    def tokens(self, zone: Zone) -> tuple[TokenSessions, ...]:
+        """The sessions on each of a zone's tokens, the first one first; raises as `token` does."""
+        found = self._tokens(zone)
+        for sessions in found:
+            self._refuse_software(zone, sessions)
+        return found
+
+    def _tokens(self, zone: Zone) -> tuple[TokenSessions, ...]:
+        """The sessions on each of a zone's tokens, the first one first; not yet known as hardware.
+
+        Raises:
+            ZoneNotConfigured: the settings have no such token.
+            pkcs11_bridge.errors.TokenError: where a person is asked for the PIN.
         """
         with self._lock:
             if zone not in self._sessions:
@@ -131,12 +146,6 @@ class TokenKeys:
             if token.pin_source == _ASKS_A_PERSON:
                 # Not on a thread of the pool, with its deadline: a person takes any time.
                 sessions.open()
-        if self._settings.service.mode == "production":
-            for sessions in found:
-                if sessions.describe().is_software:
-                    raise SoftwareTokenInProduction(
-                        f"the token {sessions.label} of [tokens.{zone}] is a software token"
-                    )
         return found
 
     def token_config(self, zone: Zone) -> TokenConfig:
@@ -252,18 +261,19 @@ class TokenKeys:
         Raises:
             ZoneNotConfigured: the settings have no such token.
             KeyDeclaredTwice: the settings name the key for something else as well.
+            SoftwareTokenInProduction: one of them is a program, whatever its module is called.
             pkcs11_bridge.errors.KeyRetiredOnToken: the token lets it sign nothing any more.
             pkcs11_bridge.errors.TokenError: the key cannot be had.
         """
         zone = ZONE_OF[purpose]
-        tokens = self.tokens(zone)
+        tokens = self._tokens(zone)
         if len(tokens) == 1:
             return self._open_key(zone, tokens[0], uri)
         members = [
             ClusterMember(sessions.label, partial(self._open_key, zone, sessions, uri))
             for sessions in tokens
         ]
-        return open_cluster(members, deadline_seconds=self._settings.tokens[zone].call_seconds)
+        return open_cluster(members, deadline_seconds=self._settings.tokens[zone].fail_over_seconds)
 
     def backend(self, purposes: Iterable[Purpose], *, at: datetime) -> SigningBackend:
         """What signs for these purposes under permits, by the keys that are current at a time.
@@ -301,15 +311,35 @@ class TokenKeys:
 
     def _new_sessions(self, zone: Zone) -> tuple[TokenSessions, ...]:
         protect_memory()
-        return tuple(self._sessions_on(zone, config) for config in self._token_configs(zone))
-
-    def _sessions_on(self, zone: Zone, config: TokenConfig) -> TokenSessions:
-        stuck = StuckToken(zone, lambda: sessions.hung >= config.sessions)
-        sessions = TokenSessions(config, self._metrics.token_pool(zone, stuck))
-        return sessions
+        made: list[TokenSessions] = []
+        pool = self._metrics.token_pool(zone, StuckToken(zone, lambda: is_stuck(made)))
+        made.extend(TokenSessions(config, pool) for config in self._token_configs(zone))
+        return tuple(made)
 
     def _open_key(self, zone: Zone, sessions: TokenSessions, uri: str) -> TokenKey:
+        self._refuse_software(zone, sessions)
         key = open_key(sessions, Pkcs11Uri.parse(uri))
         self.declared(zone, key.uri)
         require_not_retired(sessions, key.uri)
         return key
+
+    def _refuse_software(self, zone: Zone, sessions: TokenSessions) -> None:
+        if self._settings.service.mode == "production" and sessions.describe().is_software:
+            raise SoftwareTokenInProduction(
+                f"the token {sessions.label} of [tokens.{zone}] is a software token"
+            )
+
+
+class _Stickable(Protocol):
+    """What is asked of `TokenSessions` here."""
+
+    @property
+    def is_stuck(self) -> bool: ...
+
+    @property
+    def is_ready(self) -> bool: ...
+
+
+def is_stuck(zone: Sequence[_Stickable]) -> bool:
+    """Whether calls into one of a zone's tokens hang, and no other signs in its place."""
+    return any(each.is_stuck for each in zone) and not any(each.is_ready for each in zone)

@@ -53,6 +53,9 @@ class PoolEar:
         self.left.append(left)
         self._hear("given_up")
 
+    def met_hung(self) -> None:
+        self._hear("met_hung")
+
     def came_back(self) -> None:
         self._hear("came_back")
 

@@ -13,17 +13,20 @@ import pytest
 
 from pkcs11_bridge import errors
 from pkcs11_bridge.config import TokenConfig
-from pkcs11_bridge.keyring import KeyAlgorithm, TokenKey, generate_key
+from pkcs11_bridge.keyring import KeyAlgorithm, TokenKey, generate_key, open_key
 from pkcs11_bridge.module import load_module
 from pkcs11_bridge.pin import FilePinSource
 from pkcs11_bridge.return_values import BY_CODE
 from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.sign_counts import sign_counts
+from pkcs11_bridge.uri import Pkcs11Uri
+from tests.support.faults import await_fact
 from tests.support.mischief import Mischief, Trick
 from tests.support.pool_ear import PoolEar
 from tests.support.softhsm import PIN
 
 DIGEST = bytes(32)
+KEY = Pkcs11Uri(object="key")
 DEVICE_ERROR, DEVICE_REMOVED, GENERAL_ERROR = 0x30, 0x32, 0x05
 TOKEN_NOT_PRESENT, NOT_LOGGED_IN, SESSION_HANDLE_INVALID = 0xE0, 0x101, 0xB3
 OBJECT_HANDLE_INVALID, VENDOR = 0x82, 0x80000BAD
@@ -202,10 +205,68 @@ def test_no_login_is_made_beside_a_call_that_hangs(bench: Bench) -> None:
     with bench.mischief.hanging("C_Sign", times=1):
         assert bench.sign() == "TokenHung"
         bench.mischief.answer("C_SignInit", NOT_LOGGED_IN, times=1)
+        assert (bench.sessions.is_stuck, bench.heard.count["met_hung"]) == (False, 1)
         assert [bench.sign() for _ in range(2)] == ["LoggedOut", "TokenHung"]
         assert bench.sessions.hung == 1  # the second was told so by the gate
+        # Another session is left, and is of no use: whoever ends stuck processes must hear of it.
+        assert (bench.sessions.is_stuck, bench.heard.count["met_hung"]) == (True, 2)
+    bench.heard.await_count("came_back", 1)
+    assert not bench.sessions.is_stuck
+    assert bench.sign() == "ok"
+    assert bench.sessions.is_ready
+
+
+def test_where_calls_pass_one_by_one_all_are_told_of_one_that_hangs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = load_module(bench.sessions.config.module).gate
+    monkeypatch.setattr(gate, "one_by_one", True)  # as of a module that answers CKR_CANT_LOCK
+    assert bench.sign() == "ok"
+    with bench.mischief.hanging("C_Sign", times=1):
+        assert [bench.sign() for _ in range(3)] == ["TokenHung"] * 3
+        assert (bench.sessions.hung, bench.sessions.is_stuck) == (1, True)
+        assert not bench.sessions.is_ready
     bench.heard.await_count("came_back", 1)
     assert bench.sign() == "ok"
+
+
+def test_a_call_that_is_not_let_in_costs_no_session(bench: Bench) -> None:
+    assert bench.sign() == "ok"
+    opened = bench.mischief.calls()["C_OpenSession"]
+    with load_module(bench.sessions.config.module).gate.exclusive(5):
+        assert [bench.sign() for _ in range(3)] == ["TokenBusy"] * 3
+    assert bench.sign() == "ok"
+    assert bench.mischief.calls()["C_OpenSession"] == opened
+
+
+def test_a_module_that_could_not_be_let_down_at_once(bench: Bench) -> None:
+    for function, times in (("C_Sign", 1), ("C_Logout", 1), ("C_Finalize", 2)):
+        bench.mischief.answer(function, DEVICE_ERROR, times=times)
+    assert [bench.sign() for _ in range(3)] == ["DeviceUnavailable", "DeviceUnavailable", "ok"]
+
+
+@pytest.mark.parametrize("function", ["C_Login", "C_Sign"])
+def test_closing_beside_a_call_that_is_about_to_hang(
+    shimmed: TokenConfig, mischief: Mischief, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    monkeypatch.setattr("pkcs11_bridge.session.START_WAIT_SECONDS", 0.5)
+    with TokenSessions(shimmed) as first:
+        generate_key(first, "key", KeyAlgorithm.EC_P256)
+    heard = PoolEar()
+    sessions = TokenSessions(replace(shimmed, call_seconds=CALL_SECONDS), heard)
+    if function == "C_Sign":
+        sessions.open()
+    before = mischief.calls()[function]
+    with mischief.hanging(function, times=1), ThreadPoolExecutor(2) as callers:
+        hanging = callers.submit(lambda: open_key(sessions, KEY).sign_digest(DIGEST, "sha256"))
+        await_fact(lambda: mischief.calls()[function] > before)
+        assert callers.submit(sessions.close).result(20) is None
+        assert isinstance(hanging.exception(20), errors.TokenHung)
+    heard.await_count("came_back", 1)
+    # For the tests that follow in this process.
+    module = load_module(shimmed.module)
+    with module.gate.exclusive(5):
+        module.leave(sessions)
 
 
 def test_closing_does_not_wait_for_a_call_that_hangs(

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from pkcs11_bridge.config import TokenConfig
+from pkcs11_bridge.description import TokenDescription
 from pkcs11_bridge.keyring import KeyAlgorithm, generate_key
+from pkcs11_bridge.pin import FilePinSource
 from pkcs11_bridge.session import TokenSessions
 from signer.login.challenge import refill_stock
 from signer.payload import Purpose
 from signer.range_signer import LOGIN_CHALLENGE_RANGE
 from tests.support.certificates import NOW
+from tests.support.mischief import Mischief
 from webapi.cli.home import Ports, SettingsFacts, TokenFacts, render_settings
 from webapi.config import load_settings
 from webapi.storage.challenges import SqlChallengeStore
@@ -49,6 +52,11 @@ def settings_text(directory: Path, token: TokenConfig, module: Path) -> str:
     )
 
 
+def in_production(text: str) -> str:
+    text = text.replace('mode = "development"', 'mode = "production"')
+    return text[: text.index("[development]")] + text[text.index("[trust]") :]
+
+
 def wired(directory: Path, text: str) -> Wiring:
     path = directory / "tamga.toml"
     path.write_text(text, encoding="utf-8")
@@ -60,11 +68,17 @@ def wired(directory: Path, text: str) -> Wiring:
 
 
 @pytest.fixture
-def login_wiring(tmp_path: Path, token: TokenConfig) -> Iterator[Wiring]:
-    """A process that holds the login zone's PIN, and no other."""
+def login_token(token: TokenConfig) -> TokenConfig:
+    """The login zone's, with its key."""
     with TokenSessions(token) as sessions:
         generate_key(sessions, Purpose.LOGIN_CHALLENGE, KeyAlgorithm.EC_P256)
-    wiring = wired(tmp_path, settings_text(tmp_path, token, token.module))
+    return token
+
+
+@pytest.fixture
+def login_wiring(tmp_path: Path, login_token: TokenConfig) -> Iterator[Wiring]:
+    """A process that holds the login zone's PIN, and no other."""
+    wiring = wired(tmp_path, settings_text(tmp_path, login_token, login_token.module))
     yield wiring
     wiring.close()
 
@@ -110,15 +124,57 @@ def test_an_unprepared_database_is_refused(tmp_path: Path, token: TokenConfig) -
         Wiring(load_settings(path, {})).engine(Realm.LOGIN)
 
 
+def with_replica(text: str, token: TokenConfig, module: Path, label: str) -> str:
+    """The settings with a second token in the login zone."""
+    assert isinstance(token.pin_source, FilePinSource)
+    limits = "[tokens.login]\nwait_seconds = 0.2\ncall_seconds = 0.3\n"
+    replica = (
+        f'[[tokens.login.replicas]]\nmodule = "{module}"\ntoken = "{label}"\n'
+        f'pin_file = "{token.pin_source.path}"\n'
+    )
+    return text.replace("[tokens.login]\n", limits) + replica
+
+
+def test_a_replica_that_hangs_costs_no_request_its_signature(
+    tmp_path: Path, login_token: TokenConfig, mischief_module: Path, mischief: Mischief
+) -> None:
+    text = settings_text(tmp_path, login_token, login_token.module)
+    label = login_token.uri.token or ""
+    wiring = wired(tmp_path, with_replica(text, login_token, mischief_module, label))
+    try:
+        key = wiring.keys.key(Purpose.LOGIN_CHALLENGE, at=NOW)
+        with mischief.hanging("C_Sign"):
+            for _ in range(4):
+                assert len(key.sign_digest(bytes(32), "sha256")) == 64
+            assert mischief.calls()["C_Sign"] == 1
+    finally:
+        wiring.close()
+
+
+@pytest.mark.parametrize("has_hardware", [True, False])
+def test_production_begins_with_one_token_of_two_and_asks_that_one_what_it_is(
+    tmp_path: Path, login_token: TokenConfig, monkeypatch: pytest.MonkeyPatch, has_hardware: bool
+) -> None:
+    module = Path(shutil.copy(login_token.module, tmp_path / "vendor.so"))
+    text = in_production(settings_text(tmp_path, login_token, module))
+    wiring = wired(tmp_path, with_replica(text, login_token, module, "not there"))
+    monkeypatch.setattr(TokenDescription, "is_software", not has_hardware)
+    try:
+        if has_hardware:
+            key = wiring.keys.key(Purpose.LOGIN_CHALLENGE, at=NOW)
+            assert len(key.sign_digest(bytes(32), "sha256")) == 64
+        else:
+            with pytest.raises(SoftwareTokenInProduction):
+                wiring.keys.key(Purpose.LOGIN_CHALLENGE, at=NOW)
+    finally:
+        wiring.close()
+
+
 def test_production_refuses_a_software_token_under_any_name(
     tmp_path: Path, token: TokenConfig
 ) -> None:
     module = Path(shutil.copy(token.module, tmp_path / "vendor.so"))
-    text = settings_text(tmp_path, token, module).replace(
-        'mode = "development"', 'mode = "production"'
-    )
-    start = text.index("[development]")
-    wiring = wired(tmp_path, text[:start] + text[text.index("[trust]") :])
+    wiring = wired(tmp_path, in_production(settings_text(tmp_path, token, module)))
     try:
         with pytest.raises(SoftwareTokenInProduction):
             wiring.keys.token("login")

@@ -43,7 +43,7 @@ class TokenMetrics:
 
         Args:
             zone: which.
-            stuck: called when the last of them is given up.
+            stuck: called whenever a thread was told that a call hangs.
         """
         return TokenPool(
             zone=zone,
@@ -71,7 +71,7 @@ class TokenPool:
 
     Attributes:
         zone: which.
-        stuck: called when no session is left.
+        stuck: called whenever a thread was told that a call hangs.
         in_use: sessions in use.
         queue: threads that wait.
         hung: sessions whose call does not return.
@@ -112,9 +112,12 @@ class TokenPool:
 
     def given_up(self, left: int) -> None:
         """See PoolObserver."""
+        del left
         self.hung.inc()
-        if left == 0:
-            self.stuck()
+
+    def met_hung(self) -> None:
+        """See PoolObserver."""
+        self.stuck()
 
     def came_back(self) -> None:
         """See PoolObserver."""

@@ -73,6 +73,19 @@ def test_the_file_lock_is_held_by_one(tmp_path: Path) -> None:
         assert path.parent.stat().st_mode & 0o077 == 0
 
 
+def test_nobody_waits_for_one_that_hangs_and_is_alone() -> None:
+    gate, owner = Gate(), object()
+    with gate.exclusive(1):
+        gate.set_hung(owner, 1)
+        with pytest.raises(TokenHung), gate.shared(60):
+            pass
+        with pytest.raises(TokenHung), gate.exclusive(60):
+            pass
+        gate.set_hung(owner, 0)
+        with pytest.raises(TokenBusy), gate.shared(0.01):
+            pass
+
+
 def test_nobody_waits_for_a_call_that_hangs() -> None:
     gate, owner = Gate(), object()
     with gate.shared(1):

@@ -238,12 +238,13 @@ def test_a_pool_shows_use_waiting_and_waits_in_vain(metrics: Metrics) -> None:
     assert value(metrics, "tamga_token_sessions_in_use", zone="login") == 0
 
 
-def test_a_pool_shows_calls_that_hang_and_says_when_none_is_left(metrics: Metrics) -> None:
+def test_a_pool_shows_calls_that_hang_and_says_who_meets_them(metrics: Metrics) -> None:
     stuck = list[str]()
     pool = metrics.token_pool("login", lambda: stuck.append("stuck"))
     pool.given_up(1)
-    assert stuck == []
     pool.given_up(0)
+    assert stuck == []
+    pool.met_hung()
     assert stuck == ["stuck"]
     assert value(metrics, "tamga_token_sessions_hung", zone="login") == 2
     pool.came_back()
