@@ -15,6 +15,7 @@ from pkcs11_bridge.encoding import HashName
 from pkcs11_bridge.errors import (
     CallRefused,
     KeyMismatch,
+    KeyUnsupported,
     MechanismUnsupported,
     Misconfigured,
     TokenBusy,
@@ -41,9 +42,17 @@ class ClusterMember:
         """How many are under way."""
 
     def key(self) -> SigningKey:
-        """The key there, looked up at the first call; raises TokenError."""
+        """The key there, looked up at the first call.
+
+        Raises:
+            KeyUnsupported: this token cannot sign with it, whatever another one can.
+            TokenError: it cannot be had.
+        """
         if self._key is None:
-            self._key = self._open_key()
+            try:
+                self._key = self._open_key()
+            except (CallRefused, MechanismUnsupported) as error:
+                raise KeyUnsupported(f"the token {self.name} has no use for the key") from error
         return self._key
 
 
@@ -66,6 +75,8 @@ class KeyCluster:
         self._stopwatch = stopwatch
         self._lock = threading.Lock()
         self._turn = 0
+        self._refusal: TokenError = TokenBusy("every token of the cluster is kept out")
+        """Why a token failed last; whoever meets none that may be asked is told it as well."""
 
     def sign_digest(self, digest: bytes, hash_name: HashName) -> bytes:
         """As ``TokenKey.sign_digest``; raises what the last token said that was asked."""
@@ -77,7 +88,7 @@ class KeyCluster:
 
     def _sign(self, sign: Callable[[SigningKey], bytes]) -> bytes:
         deadline = self._stopwatch() + self._deadline_seconds
-        refusal: TokenError = TokenBusy("every token of the cluster is kept out after failures")
+        refusal: TokenError | None = None
         asked: list[ClusterMember] = []
         while (member := self._begin(asked)) is not None:
             asked.append(member)
@@ -92,7 +103,7 @@ class KeyCluster:
                 refusal = error
             if self._stopwatch() >= deadline:
                 break
-        raise refusal
+        raise refusal or _bare(self._refusal)
 
     def _begin(self, asked: Sequence[ClusterMember]) -> ClusterMember | None:
         """The token with the fewest calls under way, of those that may be asked; None for none."""
@@ -124,6 +135,7 @@ class KeyCluster:
         except TokenError as error:
             at_once = isinstance(error, TokenHung | Misconfigured)
             after = partial(Breaker.failed, at=self._stopwatch(), at_once=at_once)
+            self._refusal = _bare(error)
             raise
         finally:
             with self._lock:
@@ -133,6 +145,13 @@ class KeyCluster:
     def _require_same(self, key: SigningKey, member: ClusterMember) -> None:
         if key.public_key != self.public_key:
             raise KeyMismatch(f"the token {member.name} holds another key of this name")
+
+
+def _bare(error: TokenError) -> TokenError:
+    """The same error without what led to it: the frames of a failed login hold a PIN."""
+    bare = type(error).__new__(type(error), *error.args)
+    bare.__dict__.update(error.__dict__)
+    return bare
 
 
 def open_cluster(

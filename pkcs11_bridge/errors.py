@@ -169,7 +169,7 @@ class KeyExists(Misconfigured):
 
 
 class KeyUnsupported(Misconfigured):
-    """The key is of a type, size or curve that is not used here."""
+    """The key is of a type, size or curve that is not used here, or not with its token."""
 
 
 class MechanismUnsupported(Misconfigured):

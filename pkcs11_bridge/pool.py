@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeVar, cast
 
 from pkcs11_bridge.errors import SessionsClosed, TokenBusy, TokenHung
@@ -51,12 +52,17 @@ class Place:
         self._wake.acquire()
 
     def begin(self, call: _Call) -> None:
-        """Have a call made by this place's thread, which puts the place back."""
+        """Have a call made by this place's thread, which puts the place back.
+
+        Raises:
+            RuntimeError: the system gives no thread; the place is as before.
+        """
         if self._thread is None:
-            self._thread = threading.Thread(
+            thread = threading.Thread(
                 target=self._serve, name=f"token-{self._pool.name}", daemon=True
             )
-            self._thread.start()
+            thread.start()
+            self._thread = thread
         self._call = call
         self._wake.release()
 
@@ -155,13 +161,17 @@ class Pool:
             seconds: how long to wait for its end.
 
         Raises:
+            TokenBusy: the system gives no thread.
             TokenHung: it did not end in time. What it brings later is dropped.
         """
         call = _Call(task)
-        place.begin(call)
+        try:
+            place.begin(call)
+        except RuntimeError as error:
+            self.put_back(place)
+            raise TokenBusy("no thread can be started for a call into the module") from error
         if not call.answered.acquire(timeout=seconds):
-            if call.claim.acquire(blocking=False):
-                self._give_up()
+            if self._give_up(call):
                 raise TokenHung(f"a call into the module has not returned for {seconds:g} s")
             # Just in time: the place's thread has the claim and is about to answer.
             call.answered.acquire()
@@ -198,15 +208,16 @@ class Pool:
             if self._waiting >= self._max_waiting:
                 raise TokenBusy(f"{self._waiting} threads wait for a session already")
             self._waiting += 1
+            is_late = False
             try:
-                while not self._free:
+                while True:
                     self._require_hope()
-                    if not self._changed.wait(deadline - time.monotonic()):
-                        break
-                self._require_hope()
-                return self._free.pop()
-            except IndexError:
-                raise TokenBusy("all sessions on the token are in use") from None
+                    # One that was free may be gone: taken by whoever saw nobody wait.
+                    with suppress(IndexError):
+                        return self._free.pop()
+                    if is_late:
+                        raise TokenBusy("all sessions on the token are in use")
+                    is_late = not self._changed.wait(deadline - time.monotonic())
             finally:
                 self._waiting -= 1
 
@@ -228,11 +239,16 @@ class Pool:
         while self._free:
             self._free.pop().end()
 
-    def _give_up(self) -> None:
+    def _give_up(self, call: _Call) -> bool:
+        """Give a call up, unless its thread has claimed it meanwhile."""
+        # Claimed and counted in one: whoever comes back at this moment is not counted before.
         with self._changed:
+            if not call.claim.acquire(blocking=False):
+                return False
             self._given_up += 1
             left = self.size - self._given_up
             self._hung_changed(self._given_up)
             self._changed.notify_all()
         self._observer.returned()
         self._observer.given_up(left)
+        return True

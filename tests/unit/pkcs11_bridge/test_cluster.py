@@ -8,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pkcs11_bridge import errors
+from pkcs11_bridge.breaker import FAILURES_TO_OPEN
 from pkcs11_bridge.cluster import ClusterMember, KeyCluster, open_cluster
 from pkcs11_bridge.encoding import HashName
 from pkcs11_bridge.keyring import KeyAlgorithm, PublicKey
@@ -135,6 +136,21 @@ def test_what_any_token_would_refuse_is_asked_of_one(
     assert sum(stage.asked()) == 1
 
 
+@pytest.mark.parametrize("kind", [errors.CallRefused, errors.MechanismUnsupported])
+def test_a_token_that_has_no_use_for_the_key_is_made_up_for_by_another(
+    stage: Stage, kind: type[errors.TokenError]
+) -> None:
+    stage.keys[0].absent = kind("x")
+    cluster = stage.open()
+    stage.stopwatch.seconds += 60
+    assert {sign(cluster) for _ in range(8)} == {b"token-1"}
+    stage.keys[1].refusal = errors.TokenHung("x")
+    stage.stopwatch.seconds += 60
+    with pytest.raises(errors.TokenError):
+        sign(cluster)
+    assert stage.keys[0].asked == 0
+
+
 def test_where_all_fail_each_is_asked_once_and_the_last_is_told(stage: Stage) -> None:
     cluster = stage.open()
     for key in stage.keys:
@@ -155,15 +171,31 @@ def test_a_token_that_hung_is_kept_out_and_let_in_again(stage: Stage) -> None:
     assert {sign(cluster) for _ in range(4)} == {b"token-0", b"token-1"}
 
 
-def test_where_all_are_kept_out_nobody_is_asked(stage: Stage) -> None:
+@pytest.mark.parametrize(
+    "refusal",
+    [errors.TokenHung("x"), errors.PinIncorrect(2), errors.TokenNotFound("x")],
+    ids=lambda error: type(error).__name__,
+)
+def test_where_all_are_kept_out_nobody_is_asked_and_all_are_told_why(
+    stage: Stage, refusal: errors.TokenError
+) -> None:
     cluster = stage.open()
     for key in stage.keys:
-        key.refusal = errors.TokenHung("x")
-    with pytest.raises(errors.TokenHung):
-        sign(cluster)
-    with pytest.raises(errors.TokenBusy):
-        sign(cluster)
-    assert stage.asked() == [1, 1]
+        key.refusal = refusal
+    for _ in range(FAILURES_TO_OPEN):
+        with pytest.raises(type(refusal)):
+            sign(cluster)
+    before = stage.asked()
+    told = []
+    for _ in range(2):
+        with pytest.raises(type(refusal)) as caught:
+            sign(cluster)
+        told.append(caught.value)
+    assert stage.asked() == before
+    assert told[0] is not told[1]
+    assert {str(error) for error in told} == {str(refusal)}
+    assert [error.__dict__ for error in told] == [refusal.__dict__] * 2
+    assert all(error.__cause__ is error.__context__ is None for error in told)
 
 
 def test_after_the_deadline_no_other_is_asked(stage: Stage) -> None:

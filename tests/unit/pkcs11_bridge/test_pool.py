@@ -1,7 +1,7 @@
 """The pool's places, threads and deadlines, without a token."""
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from pkcs11_bridge.errors import SessionsClosed, TokenBusy, TokenHung
-from pkcs11_bridge.pool import Pool
+from pkcs11_bridge.pool import Place, Pool
 from tests.support.faults import await_fact
 from tests.support.pool_ear import PoolEar
 
@@ -172,3 +172,43 @@ def test_a_closed_pool_gives_nothing_and_its_threads_end(stage: Stage) -> None:
     stage.pool.put_back(place)
     place._thread.join(LONG)
     assert not place._thread.is_alive()
+
+
+def test_without_a_new_thread_it_is_busy_and_no_place_is_lost(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as context:
+        context.setattr(threading.Thread, "start", refuse)
+        for _ in range(3):
+            with pytest.raises(TokenBusy, match="no thread"):
+                stage.perform(lambda: None)
+    assert [stage.perform(lambda: "well") for _ in range(3)] == ["well"] * 3
+    assert len({stage.pool.take(0.05) for _ in range(2)}) == 2
+
+
+class Snatched(deque[Place]):
+    """Free places, of which the first that somebody waited for is taken by another just before."""
+
+    snatched: Place | None = None
+
+    def pop(self, *_index: int) -> Place:
+        if self and self.snatched is None:
+            self.snatched = super().pop()
+            raise IndexError
+        return super().pop()
+
+
+def test_whoever_waits_goes_on_waiting_when_another_was_quicker() -> None:
+    stage = Stage(1)
+    place = stage.pool.take(0.05)
+    free = stage.pool._free = Snatched()
+    with ThreadPoolExecutor(1) as callers:
+        waiting = callers.submit(stage.pool.take, LONG)
+        await_fact(lambda: stage.pool._waiting == 1)
+        stage.pool.put_back(place)
+        await_fact(lambda: free.snatched is place)
+        stage.pool.put_back(place)
+        assert waiting.result(LONG) is place
