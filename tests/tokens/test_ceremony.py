@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from pkcs11_bridge.encoding import der_to_raw
+from signer.ceremony import with_step
 from signer.statement import (
     UnverifiedStatement,
     draft_statement,
@@ -169,6 +171,36 @@ def test_a_ceremony_of_two_persons(
     text["payload"] = text["payload"].replace(text["payload"][40:44], "AAAA", 1)
     persons.record.write_text(json.dumps(text))
     assert persons.verify()
+
+
+def test_what_comes_while_a_person_types_is_not_lost(
+    desk: DeskService, persons: Persons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.done(*create(desk, persons.record))
+
+    def ask(other: Callable[[], None]) -> None:
+        def typed() -> str:
+            other()
+            return PASSPHRASE
+
+        monkeypatch.setattr("webapi.cli.ceremony._ask_unseen", lambda _: typed)
+
+    def add_step() -> None:
+        record = with_step(read_statement(persons.record.read_bytes()), {}, at=NOW)
+        persons.record.write_bytes(record.serialise())
+
+    def let_saraa_sign() -> None:
+        ask(lambda: None)
+        assert persons.sign("Saraa Dorj") == ""
+
+    ask(add_step)
+    assert "was changed while you signed" in persons.sign("Bat Bold")
+    steps = read_statement(persons.record.read_bytes()).unverified_members["steps"]
+    assert isinstance(steps, list)
+    assert len(steps) == 2
+    ask(let_saraa_sign)
+    assert persons.sign("Bat Bold") == ""
+    assert len(read_statement(persons.record.read_bytes()).signatures) == 2
 
 
 def test_one_persons_statement_about_a_key(desk: DeskService, persons: Persons) -> None:

@@ -16,7 +16,7 @@ from pkcs11_bridge.agent.ending import end_in_order
 from pkcs11_bridge.process_guard import forbid_core_dumps
 from signer.ceremony import FORMAT as CEREMONY
 from signer.ceremony import Person, begin_ceremony, require_participant, verify_ceremony
-from signer.errors import StatementMalformed
+from signer.errors import CeremonyWrong, StatementMalformed
 from signer.statement import (
     SignedStatement,
     UnverifiedStatement,
@@ -141,7 +141,12 @@ def sign(
         return protected, signing_input(statement, protected)
 
     protected, signature = person.sign(prepare)
-    signed = with_signature(statement, protected, signature)
+    # Somebody else may have signed while this person typed. A step that came then was not seen by
+    # them, and would be gone if the file were written as it was read.
+    present = read_statement(file.read_bytes())
+    if present.payload != statement.payload:
+        raise CeremonyWrong(f"{file} was changed while you signed: read it again, then sign")
+    signed = with_signature(present, protected, signature)
     replace_file(file, signed.serialise())
     click.echo(f"{file}: {len(signed.signatures)} signature(s), SHA-256 {_fingerprint(signed)}")
 
