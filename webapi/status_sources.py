@@ -11,7 +11,7 @@ from ocsp.client import OcspClient
 from ocsp.config import TrustStore
 from ocsp.crl.authorities import CheckedAuthorities
 from ocsp.crl.fetching import ListFetcher
-from ocsp.crl.source import CrlSource, ReadLists
+from ocsp.crl.source import CrlSource, ReadLists, signers_of
 from ocsp.path_process import JudgeProcess
 from ocsp.status_order import StatusByOrder
 from ocsp.trust import StatusSource
@@ -67,7 +67,11 @@ class StatusSources:
         renewing = CachedStatus(self._asking(lists), self._kept, delegates=lists.delegates_of)
         refresh = StatusRefresh(renewing, self._kept, self.trust_store)
         yield "status-refresh", lambda: refresh.run_once(at=clock.now()), STATUS_REFRESH_SECONDS
-        fetcher = ListFetcher(egress_of(self._settings), self._fetched)
+        fetcher = ListFetcher(
+            egress_of(self._settings),
+            self._fetched,
+            lambda rules: signers_of(self.trust_store, rules),
+        )
         rules = [p.crl for p in self.trust_store.issuers if p.crl is not None]
         all_rules = rules if above is None else [*rules, above]
 

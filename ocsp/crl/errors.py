@@ -35,6 +35,10 @@ class CrlStale(CrlRefused):
     """nextUpdate has passed or is absent, or thisUpdate is older than the issuer's cap."""
 
 
+class CrlOutdated(CrlRefused):
+    """A newer list of the same issuer and scope was had from there before."""
+
+
 class CrlFromFuture(CrlRefused):
     """thisUpdate lies in the future."""
 
