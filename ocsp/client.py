@@ -18,6 +18,7 @@ from ocsp.errors import (
     AnswerHttpWrong,
     AnswerRefused,
     DeadlineExceeded,
+    DestinationNotRegistered,
     PathMember,
     ResponderDeclined,
     ResponderResting,
@@ -83,6 +84,9 @@ class OcspClient:
         """
         # 1. Path and signatures were verified (ValidatedChain), and the leaf is in date now, too.
         check_validity(chain.leaf, PathMember.USER, at)
+        if not chain.profile.responders:
+            cause = DestinationNotRegistered(f"{chain.profile.name} has no responders")
+            return Unavailable(cause, (Attempt("ocsp", cause),))
         end = self.stopwatch() + chain.profile.status_timeout.total_seconds()
         attempts: list[Attempt] = []
         for url in chain.profile.responders:

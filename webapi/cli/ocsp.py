@@ -35,6 +35,8 @@ def ocsp() -> None:
 def query(config: Path, *, certificate: Path, as_json: bool) -> None:
     """Ask the issuer's responders about a certificate (PEM or DER), by the rules of a login.
 
+    Lists are not read: what a login learns from them, of a CA above the issuer too, is not told.
+
     Exit 0: good. 1: refused, or the CA says revoked, suspended or unknown. 2: nobody told us.
     """
     settings = load_settings(config, os.environ)

@@ -9,6 +9,7 @@ import pytest
 from ocsp.breaker import BreakerRules, Breakers
 from ocsp.chain import ValidatedChain, validate_path
 from ocsp.config import CertIdHash, NonceMode, RequestMethod
+from ocsp.crl.rules import CrlRules, StatusOrder
 from ocsp.errors import (
     AddressRefused,
     AnswerHttpWrong,
@@ -16,6 +17,7 @@ from ocsp.errors import (
     CertificateNotYetValid,
     ConnectionFailed,
     DeadlineExceeded,
+    DestinationNotRegistered,
     NonceMismatch,
     ResponderDeclined,
     ResponderResting,
@@ -67,6 +69,19 @@ class Http(CannedPoster):
     @property
     def asked(self) -> list[str]:
         return [url for _, url, _ in self.posted]
+
+
+def test_an_issuer_that_has_lists_alone_is_unavailable_here() -> None:
+    chain = _chain(
+        responders=(),
+        order=StatusOrder.CRL_ONLY,
+        crl=CrlRules(("http://ca.example/citizen.crl",)),
+    )
+    http = Http()
+    status = client(http).status_of(chain, NOW)
+    assert isinstance(status, Unavailable)
+    assert isinstance(status.cause, DestinationNotRegistered)
+    assert not http.asked
 
 
 def test_the_first_responder_is_asked_and_no_other() -> None:
