@@ -72,7 +72,7 @@ class CacheUse(StrEnum):
     """When nobody gives an acceptable answer."""
 
     FIRST = "first"
-    """Before anybody is asked. Contradicts a nonce that is required."""
+    """Before anybody is asked. Contradicts a nonce that is required, and lists that come first."""
 
 
 class RequestMethod(StrEnum):
@@ -235,6 +235,11 @@ class IssuerProfile:
             raise ConfigurationInvalid(
                 f"{self.name}: a nonce that is required is in no answer of the cache"
             )
+        lists_first = self.order in {StatusOrder.CRL_THEN_OCSP, StatusOrder.CRL_ONLY}
+        if self.cache is CacheUse.FIRST and lists_first:
+            raise ConfigurationInvalid(f"{self.name}: either lists or kept answers come first")
+        if self.cache is not CacheUse.OFF and not self.order.asks_responders:
+            raise ConfigurationInvalid(f"{self.name}: without responders no answer is kept")
         if self.cache_max_age <= timedelta(0):
             raise ConfigurationInvalid(f"{self.name}: cache_max_age must be > 0")
 

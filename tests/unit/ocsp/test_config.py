@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocsp.certificate import read_certificate
-from ocsp.config import MAX_STORE, CertIdHash, PersonAttribute, TrustStore
+from ocsp.config import (
+    MAX_STORE,
+    CacheUse,
+    CertIdHash,
+    NonceMode,
+    PersonAttribute,
+    TrustStore,
+)
+from ocsp.crl.rules import CrlRules, StatusOrder
 from ocsp.errors import ConfigurationInvalid
 from tests.support.certificates import (
     CITIZEN_POLICY,
@@ -57,6 +65,27 @@ def test_a_profile_that_would_check_nothing_is_refused(changes: dict[str, object
 def test_a_person_rule_that_binds_nobody_is_refused(oid: str, pattern: str) -> None:
     with pytest.raises(ConfigurationInvalid):
         PersonAttribute(oid, pattern)
+
+
+@pytest.mark.parametrize(
+    ("order", "cache"),
+    [
+        (StatusOrder.CRL_THEN_OCSP, CacheUse.FIRST),
+        (StatusOrder.CRL_ONLY, CacheUse.FIRST),
+        (StatusOrder.CRL_ONLY, CacheUse.OUTAGE),
+    ],
+)
+def test_a_cache_that_contradicts_the_order_is_refused(order: StatusOrder, cache: CacheUse) -> None:
+    profile = citizen_profile(PKI)
+    lists = {
+        "order": order,
+        "responders": profile.responders if order.asks_responders else (),
+        "crl": CrlRules(("http://ca.example/citizen.crl",)),
+        "nonce": NonceMode.PREFER,
+    }
+    assert citizen_profile(PKI, **lists).cache is CacheUse.OFF
+    with pytest.raises(ConfigurationInvalid, match="kept"):
+        citizen_profile(PKI, **lists, cache=cache)
 
 
 def test_a_store_without_root_or_issuer_is_refused() -> None:
