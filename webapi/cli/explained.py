@@ -12,8 +12,7 @@ from signer.errors import (
 )
 from signer.receipts.errors import ReceiptsError
 from webapi.backup.errors import BackupError
-from webapi.cli.key.certification import CertificateUnfit
-from webapi.cli.key.desk import KeyChoiceOpen
+from webapi.cli.key.errors import CertificateUnfit, KeyChoiceOpen
 from webapi.config import ConfigurationWrong
 from webapi.storage.errors import StorageError
 from webapi.token_keys import (

@@ -27,6 +27,7 @@ from signer.backend import PERMIT_LIFE, SigningBackend
 from signer.errors import NoKeyForPurpose
 from signer.payload import OCSP_PURPOSES, Purpose, certification_request_payload
 from signer.permit import PermitLedger, reserve_permits
+from webapi.cli.key.errors import CertificateUnfit
 from webapi.cli.key.files import replace_file
 from webapi.trust_settings import CertificateFileWrong, read_certificate_file
 
@@ -34,10 +35,6 @@ OWNER = "certification-request"
 """For whom a request is signed, as permits and audit entries have it."""
 
 _HASHES = frozenset({"sha256", "sha384", "sha512"})
-
-
-class CertificateUnfit(Exception):
-    """The certificate is not one that the service could use with this key."""
 
 
 def request_certificate(

@@ -30,6 +30,7 @@ from webapi.cli.key.certification import (
     put_in_place,
     request_certificate,
 )
+from webapi.cli.key.errors import KeyChoiceOpen
 from webapi.cli.key.facts import UNLISTED, CertificateFacts, KeyFacts
 from webapi.settings_tokens import Zone
 from webapi.storage.permits import SqlPermitLedger
@@ -47,10 +48,6 @@ def usual_algorithm(purpose: Purpose) -> KeyAlgorithm:
 
 MAX_PINNED = 2
 """The agents' file has a current key and a next one."""
-
-
-class KeyChoiceOpen(Exception):
-    """A purpose has several keys, and none was named; or its keys need what no setting names."""
 
 
 class KeyDesk:
