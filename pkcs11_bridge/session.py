@@ -222,6 +222,9 @@ class TokenSessions:
                         login.session.close()
             self._login = self._lost = None
             module.leave(self)
+            # The pool holds these sessions, and they hold it: what stays in such a circle is put
+            # away behind the interpreter's end, when the binding's object no longer can be.
+            self._module = None
 
     def __enter__(self) -> Self:
         self.open()

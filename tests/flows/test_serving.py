@@ -181,7 +181,8 @@ def test_no_token_module_is_loaded_before_a_fork(home: Installation, running: Se
     assert [token_modules(number) for number in children(web)] == [set(), set()]
     (answering,) = children(ocsp)
     for signing in (worker, answering):
-        assert any("softhsm" in path for path in token_modules(signing))
+        # Loaded for the first signature, which may be due a while after the process is up.
+        running.await_fact(lambda: any("softhsm" in path for path in token_modules(signing)))  # noqa: B023 - called at once
 
 
 def test_what_is_killed_is_started_again(home: Installation, running: Serving) -> None:
@@ -233,5 +234,6 @@ def test_a_reload_replaces_all_while_the_site_answers(home: Installation, runnin
     assert len(running.named("worker_active")) == 1
     assert home.is_ready()
     assert outcome["answered"] > 5
-    # A connection that waits to be accepted when a listener closes is reset.
-    assert outcome["failed"] <= 2
+    # A connection that waits to be accepted when a listener closes is reset: of each of the two
+    # old processes one while it stops to accept, and one that came before its socket is closed.
+    assert outcome["failed"] <= 4

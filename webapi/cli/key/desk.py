@@ -25,12 +25,11 @@ from signer.hsm_backend import may_serve
 from signer.payload import CERTIFIED_PURPOSES, CRL_PURPOSES, Purpose
 from webapi import clock
 from webapi.cli.key.certification import (
-    CertificateUnfit,
     check_certificate,
     put_in_place,
     request_certificate,
 )
-from webapi.cli.key.errors import KeyChoiceOpen
+from webapi.cli.key.errors import CertificateUnfit, KeyChoiceOpen
 from webapi.cli.key.facts import UNLISTED, CertificateFacts, KeyFacts
 from webapi.settings_tokens import Zone
 from webapi.storage.permits import SqlPermitLedger
