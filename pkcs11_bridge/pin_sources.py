@@ -61,6 +61,10 @@ class EnvironmentPinSource:
             raise PinSourceUnreadable(f"the variable {self.variable} is not set")
         return pin
 
+    def forget(self) -> None:
+        """Take the PIN out of the environment of a process that is not to have it."""
+        os.environ.pop(self.variable, None)
+
 
 @dataclass(frozen=True, slots=True)
 class CredentialPinSource:

@@ -21,8 +21,10 @@ from webapi.end_with_parent import end_with_parent
 from webapi.logs import GRANIAN_LOGS, configure_logs
 from webapi.operations.metrics_files import prepare_folder
 from webapi.settings_model import Settings
+from webapi.settings_tokens import Zone
 from webapi.start_report import report_to, report_up
 from webapi.supervisor import protect_memory
+from webapi.token_keys import WORKER_PURPOSES, ZONE_OF, forget_pins
 from webapi.uncaught import log_uncaught
 
 # A thread waits while a request's body comes in: many, for clients on poor lines.
@@ -104,6 +106,12 @@ ROLES: Mapping[str, Callable[[Settings], None]] = {
     "metrics": serve_metrics,
 }
 
+ZONES: Mapping[str, frozenset[Zone]] = {
+    "ocsp": frozenset({"pki"}),
+    "worker": frozenset(ZONE_OF[purpose] for purpose in WORKER_PURPOSES),
+}
+"""With which zones' keys a role signs; a role that is not named here signs with none."""
+
 
 def main(arguments: list[str]) -> None:
     """Run the one role that is named; under a supervisor, end with it and report to it."""
@@ -123,6 +131,7 @@ def main(arguments: list[str]) -> None:
         report_to(descriptor)
     protect_memory()
     settings = load_settings(Path(os.environ[CONFIG_VARIABLE]), os.environ)
+    forget_pins(settings, except_of=ZONES.get(role, frozenset()))
     if settings.metrics is not None:
         # Before granian forks, and before anything imports the client library.
         prepare_folder(settings.metrics.directory, role, os.environ)

@@ -5,7 +5,7 @@ A token is opened only by the process that signs with it, and only after the for
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import chain
@@ -17,7 +17,7 @@ from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.errors import Misconfigured, ModuleUnusable
 from pkcs11_bridge.key_attributes import require_not_retired
 from pkcs11_bridge.keyring import SigningKey, TokenKey, open_key
-from pkcs11_bridge.pin_sources import nobody_to_ask, parse_pin_source
+from pkcs11_bridge.pin_sources import EnvironmentPinSource, nobody_to_ask, parse_pin_source
 from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.uri import Pkcs11Uri
 from signer.backend import SigningBackend
@@ -78,6 +78,22 @@ AskPin = Callable[[Zone], str]
 def ask_nobody(_zone: Zone) -> str:
     """As processes do; raises PinSourceUnreadable."""
     return nobody_to_ask()
+
+
+def forget_pins(settings: Settings, *, except_of: Collection[Zone]) -> None:
+    """Take the PINs that this process does not need out of its environment.
+
+    Else whatever it starts would inherit them, and a zone's PIN would be in every process.
+
+    Args:
+        settings: name the tokens and their PIN sources.
+        except_of: zones whose keys this process signs with.
+    """
+    for zone, token in settings.tokens.items():
+        for one in token.tokens if zone not in except_of else ():
+            source = parse_pin_source(one.pin_from, nobody_to_ask)
+            if isinstance(source, EnvironmentPinSource):
+                source.forget()
 
 
 class TokenKeys:

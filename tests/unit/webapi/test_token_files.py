@@ -1,6 +1,8 @@
 """What a worker asks of its tokens' settings before it replaces another worker."""
 
+import os
 from pathlib import Path
+from typing import cast
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -14,8 +16,8 @@ from pkcs11_bridge.errors import (
     UriInvalid,
 )
 from tests.support.settings import DEVELOPMENT_SETTINGS
-from webapi import worker
-from webapi.config import ConfigurationWrong, load_settings
+from webapi import roles, worker
+from webapi.config import CONFIG_VARIABLE, ConfigurationWrong, load_settings
 from webapi.doctor.tokens import look_at_zone
 from webapi.operations.checks import CheckState
 from webapi.operations.metrics import Metrics
@@ -116,3 +118,37 @@ def test_the_doctor_says_what_to_correct(
     (found,) = look_at_zone(Wiring(settings_in(folder)), "login")
     assert (found.name, found.state) == ("pin-file.login", CheckState.FAILED)
     assert "tokens.login" in (found.remedy or "")
+
+
+@pytest.mark.parametrize(
+    ("role", "kept"),
+    [
+        ("web", set()),
+        ("metrics", set()),
+        ("ocsp", {"PKI_PIN"}),
+        ("worker", {"LOGIN_PIN", "RECEIPTS_PIN", "AUDIT_PIN"}),
+    ],
+)
+def test_a_process_keeps_no_pin_of_a_zone_whose_keys_it_does_not_use(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, role: str, kept: set[str]
+) -> None:
+    """Whatever it starts would inherit it."""
+    path = folder / "tamga.toml"
+    text = path.read_text()
+    section = text[text.index("[tokens.audit]") : text.index("[trust]")]
+    text = text.replace(section, section + section.replace("audit", "pki"))
+    pins = set()
+    for zone in (*ZONES, "pki"):
+        text = text.replace(f'pin_file = "pins/{zone}"', f'pin_source = "env:{zone.upper()}_PIN"')
+        monkeypatch.setenv(f"{zone.upper()}_PIN", "123456")
+        pins.add(f"{zone.upper()}_PIN")
+    path.write_text(text)
+    monkeypatch.setenv(CONFIG_VARIABLE, str(path))
+    for step in ("configure_logs", "log_uncaught", "protect_memory"):
+        monkeypatch.setattr(roles, step, lambda: None)
+    seen: list[set[str]] = []
+    monkeypatch.setitem(
+        cast("dict[str, object]", roles.ROLES), role, lambda _: seen.append({*os.environ})
+    )
+    roles.main([role])
+    assert seen[0] & pins == kept
