@@ -118,10 +118,13 @@ def _read_line(process: subprocess.Popen[bytes], seconds: float) -> str:
     if process.stdout is None:
         raise ValueError("no pipe")
     end = time.monotonic() + seconds
+    # select() takes no descriptor above 1023, and a busy service has more.
+    waiting = select.poll()
+    waiting.register(process.stdout, select.POLLIN)
     line = b""
     while not line.endswith(b"\n"):
         left = end - time.monotonic()
-        if left <= 0 or not select.select([process.stdout], [], [], left)[0]:
+        if left <= 0 or not waiting.poll(left * 1000):
             raise _Late
         chunk = os.read(process.stdout.fileno(), MAX_LINE_BYTES)
         if not chunk or len(line) > MAX_LINE_BYTES:

@@ -1,6 +1,8 @@
 """Judging in a process that can be ended: late, broken and gone workers; then verdicts."""
 
+import fcntl
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -109,6 +111,30 @@ def test_a_verdict_that_was_left_in_the_pipe_decides_nothing() -> None:
         assert judge(other, SECONDS).finding is Finding.UNDECIDED
         assert not is_alive(process.pid)
         assert judge(other, SECONDS).finding is Finding.EXPIRED
+    finally:
+        judge.close()
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2_048), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_a_process_with_many_open_files_is_answered() -> None:
+    judge = JudgeProcess()
+    try:
+        assert judge(QUESTION, SECONDS).finding is Finding.VALID
+        process = judge._process
+        assert process is not None
+        assert process.stdout is not None
+        high = fcntl.fcntl(process.stdout.fileno(), fcntl.F_DUPFD_CLOEXEC, 1_100)
+        process.stdout.close()
+        process.stdout = os.fdopen(high, "rb")
+        assert judge(QUESTION, SECONDS).finding is Finding.VALID
     finally:
         judge.close()
 
