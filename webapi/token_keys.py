@@ -6,6 +6,7 @@ A token is opened only by the process that signs with it, and only after the for
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
 from itertools import chain
@@ -122,10 +123,15 @@ class TokenKeys:
             os.environ[SOFTHSM_VARIABLE] = str(development.softhsm2_conf)
 
     def close(self) -> None:
-        """Log out of every token that was opened."""
-        for sessions in chain.from_iterable(self._sessions.values()):
-            sessions.close()
-        self._sessions.clear()
+        """Log out of every token that was opened, also where one of them fails.
+
+        Raises:
+            pkcs11_bridge.errors.TokenError: the failure of one, after all were tried.
+        """
+        with ExitStack() as stack:
+            for sessions in chain.from_iterable(self._sessions.values()):
+                stack.callback(sessions.close)
+            self._sessions.clear()
 
     def token(self, zone: Zone) -> TokenSessions:
         """The sessions on a zone's first token.

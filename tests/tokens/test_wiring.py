@@ -9,6 +9,7 @@ import pytest
 
 from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.description import TokenDescription
+from pkcs11_bridge.errors import DeviceUnavailable
 from pkcs11_bridge.keyring import KeyAlgorithm, generate_key
 from pkcs11_bridge.pin import FilePinSource
 from pkcs11_bridge.session import TokenSessions
@@ -16,6 +17,7 @@ from signer.login.challenge import refill_stock
 from signer.payload import Purpose
 from signer.range_signer import LOGIN_CHALLENGE_RANGE
 from tests.support.certificates import NOW
+from tests.support.faults import await_fact
 from tests.support.mischief import Mischief
 from webapi.cli.home import Ports, SettingsFacts, TokenFacts, render_settings
 from webapi.config import load_settings
@@ -26,6 +28,8 @@ from webapi.storage.migration import upgrade
 from webapi.storage.realm import Realm
 from webapi.token_keys import SoftwareTokenInProduction, ZoneNotConfigured
 from webapi.wiring import Wiring
+
+DEVICE_ERROR = 0x30
 
 
 def settings_text(directory: Path, token: TokenConfig, module: Path) -> str:
@@ -127,7 +131,7 @@ def test_an_unprepared_database_is_refused(tmp_path: Path, token: TokenConfig) -
 def with_replica(text: str, token: TokenConfig, module: Path, label: str) -> str:
     """The settings with a second token in the login zone."""
     assert isinstance(token.pin_source, FilePinSource)
-    limits = "[tokens.login]\nwait_seconds = 0.2\ncall_seconds = 0.3\n"
+    limits = "[tokens.login]\nwait_seconds = 0.2\ncall_seconds = 1.5\n"
     replica = (
         f'[[tokens.login.replicas]]\nmodule = "{module}"\ntoken = "{label}"\n'
         f'pin_file = "{token.pin_source.path}"\n'
@@ -146,7 +150,8 @@ def test_a_replica_that_hangs_costs_no_request_its_signature(
         with mischief.hanging("C_Sign"):
             for _ in range(4):
                 assert len(key.sign_digest(bytes(32), "sha256")) == 64
-            assert mischief.calls()["C_Sign"] == 1
+            assert mischief.calls()["C_Sign"] >= 1
+        await_fact(lambda: wiring.keys.tokens("login")[1].hung == 0)
     finally:
         wiring.close()
 
@@ -168,6 +173,22 @@ def test_production_begins_with_one_token_of_two_and_asks_that_one_what_it_is(
                 wiring.keys.key(Purpose.LOGIN_CHALLENGE, at=NOW)
     finally:
         wiring.close()
+
+
+def test_a_token_that_cannot_be_closed_leaves_no_other_open(
+    tmp_path: Path, login_token: TokenConfig, mischief_module: Path, mischief: Mischief
+) -> None:
+    text = settings_text(tmp_path, login_token, mischief_module)
+    label = login_token.uri.token or ""
+    wiring = wired(tmp_path, with_replica(text, login_token, login_token.module, label))
+    bad, sound = wiring.keys.tokens("login")
+    for sessions in (bad, sound):
+        sessions.open()
+    mischief.answer("C_Finalize", DEVICE_ERROR, times=1)
+    with pytest.raises(DeviceUnavailable):
+        wiring.keys.close()
+    assert not sound.is_ready
+    wiring.close()
 
 
 def test_production_refuses_a_software_token_under_any_name(
