@@ -140,7 +140,10 @@ def _judge_answer(
     )
     if unverified.from_cache:
         return _judge_kept(unverified, chain, delegates)
-    # 2, 3. The question was about this certificate, by the hash that the rules say.
+    # 2, 3. The question was put to a responder of the rules, and about this certificate, by the
+    #       hash that the rules say.
+    if unverified.responder_url not in chain.profile.responders:
+        raise QuestionWrong("the rules know no responder at the recorded place")
     query = _query(unverified, chain)
     # 6 to 16, and 18.
     return judge_answer(

@@ -79,7 +79,12 @@ def test_the_lists_of_a_delegate_without_nocheck_are_judged_again(
     signer = site.pki.delegate_with(ocsp_no_check=False)
     spec = standard_spec(site.pki, evidence.ocsp_request)
     rules = CrlRules(("http://ca.example/citizen.crl",))
-    profile = citizen_profile(site.pki, order=StatusOrder.OCSP_THEN_CRL, crl=rules)
+    profile = citizen_profile(
+        site.pki,
+        responders=(evidence.responder_url,),
+        order=StatusOrder.OCSP_THEN_CRL,
+        crl=rules,
+    )
     right = CrlSpec(issuer=site.pki.citizen_ca)
     listed = replace(right, entries=(EntrySpec(signer.certificate.serial_number),))
     for lists, failed in (

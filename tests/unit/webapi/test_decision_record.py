@@ -110,6 +110,7 @@ def test_a_change_is_told_by_the_hashes(values: Values, change: Callable[[Values
         (lambda v: v["status"].update(from_cache=True), "17 cache"),
         (lambda v: v["status"].update(response=_text(b"\x30\x00")), "7 response type"),
         (lambda v: v["rules"].update(nonce="off"), "2 request"),
+        (lambda v: v["status"].update(responder_url="http://elsewhere.example/"), "2 request"),
         (lambda v: v["rules"].update(required_policies=["1.2.3"]), "1 chain"),
         (lambda v: v["rules"].update(certificates=[_url_safe(v["certificates"][2])]), "1 chain"),
         (lambda v: v.update(decided_at=v["decided_at"] + 86_400), "13 times"),
@@ -267,6 +268,7 @@ def test_a_person_of_a_register_is_the_records_own(site: Site, evidence: LoginEv
     profile = citizen_profile(
         site.pki,
         name="citizen-ca",
+        responders=(evidence.responder_url,),
         person=PersonRegister({1: "PNOMN-000000000001"}, "PNOMN-[0-9]+"),
     )
     verdict = judge(site, export_record(replace(evidence, rules=rules_of(profile))))
