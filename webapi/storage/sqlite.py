@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from webapi.storage.errors import (
     DatabaseBusy,
@@ -32,6 +34,7 @@ MAX_CONNECTIONS = 64
 """At least one for each thread of a process, so that none waits for another's connection."""
 
 READ_ONLY = "tamga_read_only"
+_FILE = "tamga_file"
 
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _UNAVAILABLE = frozenset(
@@ -66,6 +69,7 @@ def make_sqlite_engine(url: str) -> Engine:
     # What statements are given names people; an error's text ends in logs.
     engine = create_engine(url_of_path, hide_parameters=True, pool_size=MAX_CONNECTIONS)
     event.listen(engine, "connect", _prepare_connection)
+    _follow_file(engine, path)
     event.listen(engine, "begin", _begin)
     return engine
 
@@ -133,6 +137,35 @@ def _prepare_connection(driver_connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MILLISECONDS}")
     cursor.close()
+
+
+def _follow_file(engine: Engine, path: Path) -> None:
+    """Let no two connections of the pool have two databases: one has taken the other's place.
+
+    What is read on one is judged by what another reads (`webapi.put_back`).
+    """
+
+    def note(_driver_connection: object, record: ConnectionPoolEntry) -> None:
+        record.info[_FILE] = _identity(path)
+
+    def require_same(
+        _driver_connection: object, record: ConnectionPoolEntry, _proxy: object
+    ) -> None:
+        present = _identity(path)
+        if present is not None and present != record.info[_FILE]:
+            raise InvalidatePoolError
+
+    event.listen(engine, "connect", note)
+    event.listen(engine, "checkout", require_same)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file the path names; None while it names none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _begin(connection: Connection) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy import Engine, inspect, text
 
 from webapi.roles import WEB_THREADS
 from webapi.storage import migration
-from webapi.storage.engine import make_engine
+from webapi.storage.engine import make_engine, watch_connections
 from webapi.storage.errors import (
     DatabaseDirectoryUnsafe,
     DatabaseNotCurrent,
@@ -21,6 +22,7 @@ from webapi.storage.errors import (
 )
 from webapi.storage.migration import require_current, upgrade
 from webapi.storage.realm import Realm
+from webapi.storage.sqlite import reading
 
 
 def url_in(directory: Path) -> str:
@@ -153,3 +155,27 @@ def test_each_thread_has_a_connection_of_its_own(tmp_path: Path) -> None:
     connections = [engine.raw_connection() for _ in range(WEB_THREADS)]
     for connection in connections:
         connection.close()
+
+
+def test_no_connection_keeps_a_file_that_another_has_replaced(tmp_path: Path) -> None:
+    """What one connection reads is judged by what another reads: both must have one database."""
+    tmp_path.chmod(0o700)
+    names = tmp_path / "db.sqlite3", tmp_path / "yesterday.sqlite3"
+    for path in names:
+        with closing(sqlite3.connect(path)) as made:
+            made.execute("CREATE TABLE day AS SELECT ? AS name", [path.stem])
+            made.commit()
+    engine = make_engine(f"sqlite:///{names[0]}", Realm.PKI)
+    looking, read = reading(engine), text("SELECT name FROM day")
+    made_anew: list[None] = []
+    watch_connections(engine, lambda: made_anew.append(None))
+    with looking.connect() as one, looking.connect() as other:
+        assert (one.scalar(read), other.scalar(read)) == ("db", "db")
+    assert len(made_anew) == 2
+    names[1].rename(names[0])
+    with looking.connect() as one, looking.connect() as other:
+        assert (one.scalar(read), other.scalar(read)) == ("yesterday", "yesterday")
+    assert len(made_anew) == 4
+    names[0].unlink()
+    with looking.connect() as one:
+        assert one.scalar(read) == "yesterday"
