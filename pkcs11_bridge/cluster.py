@@ -15,6 +15,7 @@ from pkcs11_bridge.encoding import HashName
 from pkcs11_bridge.errors import (
     CallRefused,
     KeyMismatch,
+    KeyRetiredOnToken,
     KeyUnsupported,
     MechanismUnsupported,
     Misconfigured,
@@ -169,6 +170,7 @@ def open_cluster(
 
     Raises:
         KeyMismatch: two tokens hold different keys of this name.
+        KeyRetiredOnToken: one token has it marked as retired.
         TokenError: no token gives the key; the last one's error.
     """
     if len(members) < 2:
@@ -178,6 +180,8 @@ def open_cluster(
     for member in members:
         try:
             found.append((member, member.key()))
+        except KeyRetiredOnToken:
+            raise  # whoever retired it meant the key, which is the same on the others
         except TokenError as error:
             refusal = error
             member.breaker = member.breaker.failed(stopwatch(), at_once=True)

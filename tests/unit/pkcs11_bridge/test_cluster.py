@@ -238,6 +238,13 @@ def test_without_any_token_it_does_not_begin(stage: Stage) -> None:
         open_cluster([ClusterMember("alone", Key("alone").open)], deadline_seconds=1)
 
 
+def test_a_key_that_one_token_has_as_retired_signs_on_none(stage: Stage) -> None:
+    stage.keys[1].absent = errors.KeyRetiredOnToken("marked as retired")
+    with pytest.raises(errors.KeyRetiredOnToken):
+        stage.open()
+    assert stage.asked() == [0, 0]
+
+
 def test_another_key_of_that_name_is_refused_at_the_start(stage: Stage) -> None:
     stage.keys[1].public_key = ANOTHER
     with pytest.raises(errors.KeyMismatch, match="token-1"):
