@@ -231,7 +231,8 @@ def test_a_reload_replaces_all_while_the_site_answers(home: Installation, runnin
     web = home.leader("web")
     assert web not in before.values()
     assert len(children(web or 0)) == 1
-    assert len(running.named("worker_active")) == 1
+    # The one before may have become active only now, if it was started anew a moment ago.
+    assert len(running.named("worker_active")) in {1, 2}
     assert home.is_ready()
     assert outcome["answered"] > 5
     # A connection that waits to be accepted when a listener closes is reset: of each of the two
