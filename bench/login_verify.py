@@ -78,7 +78,7 @@ def _row(kind: KeyKind, algorithm: str) -> Row:
     def login() -> TrustedCertificate:
         token = parse_token(unverified_token)
         chain = validate_path(token.unverified_certificate, store, NOW)
-        prove_possession(token, chain.leaf, spent)
+        prove_possession(token, chain.read, spent)
         return establish_trust(chain, source=source, at=NOW)
 
     trusted = login()

@@ -190,7 +190,7 @@ def judge_kept(
     status = judge_answer(
         HttpAnswer(200, CONTENT_TYPE, unverified_kept.response_der),
         query=query,
-        issuer=chain.issuer,
+        issuer=chain.path[1],
         profile=profile,
         responder_url=unverified_kept.responder_url,
         at=at,

@@ -5,9 +5,11 @@ that RFC 5280 forbids (serial 0, version 1). Here both become one verdict: a `Re
 `CertificateMalformed`, never a foreign exception.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
+from typing import TypeVar
 
 from asn1crypto import core
 from asn1crypto import x509 as asn1_x509
@@ -45,22 +47,47 @@ _UNREADABLE = (
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
+_Kind = TypeVar("_Kind", bound=x509.ExtensionType)
+
 
 @dataclass(frozen=True, slots=True)
 class ReadCertificate:
     """A well-formed certificate: read, not judged. Nothing about trust is proved.
 
+    It is its bytes: two are equal if their DER is, as all else follows from that.
+
     Attributes:
         der: the bytes as they came.
-        certificate: the parsed form. Its own `.extensions` may raise; use `extensions`.
+        certificate: the parsed form. Its own `.extensions` may raise; use `extension`.
         extensions: all extensions, no two alike.
         public_key: of a kind that can be used here at all (EC or RSA).
+        issuer_name: DER of the issuer's name.
+        policies: dotted OIDs of certificatePolicies; empty if the extension is absent.
     """
 
     der: bytes
-    certificate: x509.Certificate
-    extensions: x509.Extensions
-    public_key: PublicKey
+    certificate: x509.Certificate = field(compare=False)
+    extensions: x509.Extensions = field(compare=False)
+    public_key: PublicKey = field(compare=False)
+    issuer_name: bytes = field(init=False, repr=False, compare=False)
+    policies: frozenset[str] = field(init=False, repr=False, compare=False)
+    _values: Mapping[type[x509.ExtensionType], x509.ExtensionType] = field(
+        init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        # What many checks of one decision ask for is looked up once.
+        set_field = object.__setattr__  # the only way to derive fields of a frozen dataclass
+        set_field(self, "issuer_name", self.certificate.issuer.public_bytes())
+        values = {type(extension.value): extension.value for extension in self.extensions}
+        set_field(self, "_values", values)
+        named = self.extension(x509.CertificatePolicies) or ()
+        set_field(self, "policies", frozenset(p.policy_identifier.dotted_string for p in named))
+
+    def extension(self, kind: type[_Kind]) -> _Kind | None:
+        """The value of the extension of a kind that `cryptography` knows, None if it is absent."""
+        value = self._values.get(kind)
+        return value if isinstance(value, kind) else None
 
     @property
     def sha256(self) -> str:
@@ -80,10 +107,8 @@ class ReadCertificate:
     @property
     def is_ca(self) -> bool:
         """BasicConstraints says cA=TRUE."""
-        try:
-            return self.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-        except x509.ExtensionNotFound:
-            return False
+        constraints = self.extension(x509.BasicConstraints)
+        return constraints is not None and constraints.ca
 
 
 def read_certificate(unverified_der: bytes) -> ReadCertificate:
@@ -206,12 +231,3 @@ def check_validity(certificate: x509.Certificate, member: PathMember, at: dateti
         raise CertificateNotYetValid(member, certificate.not_valid_before_utc)
     if at > certificate.not_valid_after_utc:
         raise CertificateExpired(member, certificate.not_valid_after_utc)
-
-
-def policies_of(extensions: x509.Extensions) -> frozenset[str]:
-    """The dotted OIDs of certificatePolicies; empty if the extension is absent."""
-    try:
-        found = extensions.get_extension_for_class(x509.CertificatePolicies).value
-    except x509.ExtensionNotFound:
-        return frozenset()
-    return frozenset(information.policy_identifier.dotted_string for information in found)

@@ -11,7 +11,6 @@ from ocsp.certificate import (
     ReadCertificate,
     check_key_strength,
     check_validity,
-    policies_of,
     read_certificate,
 )
 from ocsp.config import CA_CURVES, CA_MIN_RSA_BITS, IssuerProfile, TrustStore
@@ -102,13 +101,13 @@ def validate_path(
     # 4. It is one X.509 certificate that RFC 5280 allows.
     read = read_certificate(unverified_certificate_der)
     # 5-7. Purpose, policies and key, validity: by the rules of the issuer that it claims.
-    claimed = store.profile_named(read.certificate.issuer)
+    claimed = store.profile_named(read)
     check_leaf(read, claimed, at)
     if claimed is None:
         raise CertificateNotTrusted("no profile for the claimed issuer")
     # 8. RFC 5280 path over fixed certificates to a root, one of those that the issuer's profile
     #    names, if it names any; valid for a policy found in step 6.
-    policies = policies_of(read.extensions) & claimed.required_policies
+    policies = read.policies & claimed.required_policies
     offered = _read_offered(unverified_intermediates)
     path = store.engine.find_path(
         read, policies=policies, at=at, anchors=claimed.anchors, offered=offered

@@ -150,7 +150,7 @@ class OcspClient:
         return judge_answer(
             unverified_answer,
             query=query,
-            issuer=chain.issuer,
+            issuer=chain.path[1],
             profile=profile,
             responder_url=url,
             at=at,

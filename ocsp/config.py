@@ -11,7 +11,6 @@ from datetime import timedelta
 from enum import Enum, StrEnum
 from urllib.parse import urlsplit
 
-from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from ocsp.certificate import ReadCertificate, check_key_strength, read_certificate
@@ -363,13 +362,13 @@ class TrustStore:
         """The profile of a CA, by subject and key; None if it is no issuer."""
         return self._by_der.get(issuer.der) or self._by_authority.get(issuer.authority)
 
-    def profile_named(self, unverified_issuer_name: x509.Name) -> IssuerProfile | None:
+    def profile_named(self, read: ReadCertificate) -> IssuerProfile | None:
         """The profile of the CA that a certificate claims, by the issuer name.
 
         Good for choosing which limits to apply early; the path alone proves the issuer.
         """
-        return self._by_name.get(unverified_issuer_name.public_bytes()) or self._by_name.get(
-            comparable(unverified_issuer_name)
+        return self._by_name.get(read.issuer_name) or self._by_name.get(
+            comparable(read.certificate.issuer)
         )
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
-from ocsp.certificate import ReadCertificate, policies_of
+from ocsp.certificate import ReadCertificate
 
 ANY_POLICY = "2.5.29.32.0"
 """anyPolicy (RFC 5280 section 4.2.1.4)."""
@@ -52,7 +52,7 @@ class KnownIssuer:
         """
         return (
             self.not_before <= at <= self.not_after
-            and self._passes_on(policies_of(read.extensions), policies)
+            and self._passes_on(read.policies, policies)
             and self._is_identified_by(read)
             and self._signed(read)
         )
@@ -65,13 +65,13 @@ class KnownIssuer:
 
     def _is_identified_by(self, read: ReadCertificate) -> bool:
         """The authority key identifier is the issuer's, so that path building would take it."""
-        try:
-            named = read.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
-            own = self.authorities[0].extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
-        except x509.ExtensionNotFound:
-            return False
+        named = read.extension(x509.AuthorityKeyIdentifier)
+        own = self.authorities[0].extension(x509.SubjectKeyIdentifier)
         return (
-            named.key_identifier == own.value.digest and named.authority_cert_serial_number is None
+            named is not None
+            and own is not None
+            and named.key_identifier == own.digest
+            and named.authority_cert_serial_number is None
         )
 
     def _signed(self, read: ReadCertificate) -> bool:
@@ -95,7 +95,7 @@ def known_issuer(authorities: tuple[ReadCertificate, ...]) -> KnownIssuer | None
     for authority in authorities:
         if _depends_on_what_is_below(authority.extensions):
             return None
-        own = policies_of(authority.extensions)
+        own = authority.policies
         if authority is authorities[-1]:
             # A root's own policies restrict the path in the engine; without any, nothing does.
             if own and ANY_POLICY not in own:

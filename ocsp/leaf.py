@@ -14,7 +14,6 @@ from ocsp.certificate import (
     ReadCertificate,
     check_key_strength,
     check_validity,
-    policies_of,
 )
 from ocsp.config import ClientAuth, DisplayName, IssuerProfile, PersonRegister
 from ocsp.errors import (
@@ -49,21 +48,16 @@ def check_purpose(read: ReadCertificate) -> None:
             an ExtendedKeyUsage without clientAuth (absent is accepted); cA=TRUE.
         CertificateExtensionUnknown: a critical extension outside PROCESSED_CRITICAL.
     """
-    try:
-        usage = read.extensions.get_extension_for_class(x509.KeyUsage).value
-    except x509.ExtensionNotFound as e:
-        raise CertificatePurposeMissing("no KeyUsage") from e
+    usage = read.extension(x509.KeyUsage)
+    if usage is None:
+        raise CertificatePurposeMissing("no KeyUsage")
     if not usage.digital_signature:
         raise CertificatePurposeWrong("KeyUsage lacks digitalSignature")
     if usage.key_cert_sign or usage.crl_sign or read.is_ca:
         raise CertificatePurposeWrong("a CA's certificate is not a user's")
-    try:
-        extended = read.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        pass
-    else:
-        if ExtendedKeyUsageOID.CLIENT_AUTH not in extended:
-            raise CertificatePurposeWrong("ExtendedKeyUsage lacks clientAuth")
+    extended = read.extension(x509.ExtendedKeyUsage)
+    if extended is not None and ExtendedKeyUsageOID.CLIENT_AUTH not in extended:
+        raise CertificatePurposeWrong("ExtendedKeyUsage lacks clientAuth")
     for extension in read.extensions:
         if extension.critical and extension.oid not in PROCESSED_CRITICAL:
             raise CertificateExtensionUnknown(extension.oid.dotted_string)
@@ -75,10 +69,8 @@ def check_client_auth(read: ReadCertificate) -> None:
     Raises:
         CertificatePurposeMissing: no ExtendedKeyUsage; one without clientAuth was refused before.
     """
-    try:
-        read.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
-    except x509.ExtensionNotFound as e:
-        raise CertificatePurposeMissing("no ExtendedKeyUsage") from e
+    if read.extension(x509.ExtendedKeyUsage) is None:
+        raise CertificatePurposeMissing("no ExtendedKeyUsage")
 
 
 def check_policies(read: ReadCertificate, profile: IssuerProfile) -> None:
@@ -91,11 +83,10 @@ def check_policies(read: ReadCertificate, profile: IssuerProfile) -> None:
         CertificatePolicyDisallowed: one is on the deny-list.
         CertificatePolicyMissing: none is on the list of required ones.
     """
-    policies = policies_of(read.extensions)
-    refused = sorted(policies & profile.disallowed_policies)
+    refused = sorted(read.policies & profile.disallowed_policies)
     if refused:
         raise CertificatePolicyDisallowed(refused[0])
-    if not policies & profile.required_policies:
+    if not read.policies & profile.required_policies:
         raise CertificatePolicyMissing("the certificate names no required policy")
 
 

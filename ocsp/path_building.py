@@ -157,15 +157,10 @@ def may_have_signed(key: PublicKey, certificate: x509.Certificate) -> bool:
 
 
 def _authority_key_identifier(read: ReadCertificate) -> bytes | None:
-    try:
-        found = read.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
-    except x509.ExtensionNotFound:
-        return None
-    return found.value.key_identifier
+    found = read.extension(x509.AuthorityKeyIdentifier)
+    return None if found is None else found.key_identifier
 
 
 def _subject_key_identifier(read: ReadCertificate) -> bytes | None:
-    try:
-        return read.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except x509.ExtensionNotFound:
-        return None
+    found = read.extension(x509.SubjectKeyIdentifier)
+    return None if found is None else found.digest

@@ -81,8 +81,7 @@ class PathEngine:
         """
         if not policies:
             raise ConfigurationInvalid("a path needs a policy to be checked against")
-        issuer_name = read.certificate.issuer.public_bytes()
-        for known in self._known.get(issuer_name, ()):
+        for known in self._known.get(read.issuer_name, ()):
             if _ends_at(known.authorities, anchors) and known.issued(read, policies, at):
                 return (read, *known.authorities)
         path = self.find_in_full(
@@ -95,7 +94,7 @@ class PathEngine:
         )
         known_now = known_issuer(path[1:])
         if known_now is not None:
-            self._remember(issuer_name, known_now)
+            self._remember(read.issuer_name, known_now)
         return path
 
     def _remember(self, issuer_name: bytes, known: KnownIssuer) -> None:

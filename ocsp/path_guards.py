@@ -43,10 +43,10 @@ def check_path(path: Path, *, purposes: frozenset[x509.ObjectIdentifier]) -> Non
 
 
 def _check_nesting(authority: ReadCertificate, purposes: frozenset[x509.ObjectIdentifier]) -> None:
-    try:
-        own = set(authority.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
-    except x509.ExtensionNotFound:
+    extended = authority.extension(x509.ExtendedKeyUsage)
+    if extended is None:
         return
+    own = set(extended)
     if ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE not in own and not purposes <= own:
         raise CertificatePurposeWrong("a CA certificate of the path is for other purposes")
 
@@ -71,17 +71,15 @@ def _may_fall_under(domain: str, excluded: str) -> bool:
 
 
 def _dns_names(read: ReadCertificate) -> list[str]:
-    try:
-        names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
+    names = read.extension(x509.SubjectAlternativeName)
+    if names is None:
         return []
     return [name.lower().rstrip(".") for name in names.get_values_for_type(x509.DNSName)]
 
 
 def _excluded_dns(authority: ReadCertificate) -> Iterable[str]:
-    try:
-        constraints = authority.extensions.get_extension_for_class(x509.NameConstraints).value
-    except x509.ExtensionNotFound:
+    constraints = authority.extension(x509.NameConstraints)
+    if constraints is None:
         return []
     return [
         name.value.lower().strip(".")

@@ -149,7 +149,7 @@ def _judge_answer(
     return judge_answer(
         HttpAnswer(200, CONTENT_TYPE, unverified.response_der),
         query=query,
-        issuer=chain.issuer,
+        issuer=chain.path[1],
         profile=chain.profile,
         responder_url=unverified.responder_url,
         at=unverified.decided_at,

@@ -119,7 +119,7 @@ def find_responder(
     responder_id: ResponderId,
     unverified_certificates: Sequence[x509.Certificate],
     *,
-    issuer: x509.Certificate,
+    issuer: ReadCertificate,
     allowed_hashes: frozenset[str],
     at: datetime,
     delegate_status: DelegateStatus = refuse_unchecked,
@@ -142,14 +142,14 @@ def find_responder(
     """
     if len(unverified_certificates) > MAX_CERTIFICATES:
         raise ResponderNotAuthorised(f"more than {MAX_CERTIFICATES} certificates in the answer")
-    own = _read(issuer)
+    own = _own_candidate(issuer)
     if responder_id.names(own):
         # The issuer itself: same subject and same key, and its path is already validated.
-        return AuthorisedResponder(issuer, own.read.public_key, own.name)
+        return AuthorisedResponder(issuer.certificate, issuer.public_key, own.name)
     refusal: ResponderNotAuthorised = ResponderNotNamed("no certificate of the named responder")
     for unverified in unverified_certificates:
         try:
-            found = _read(unverified)
+            found = read_candidate(unverified)
             if responder_id.names(found):
                 read = found.read
                 lists = check_delegate(
@@ -168,7 +168,7 @@ def find_responder(
 def check_delegate(
     read: ReadCertificate,
     *,
-    issuer: x509.Certificate,
+    issuer: ReadCertificate,
     allowed_hashes: frozenset[str],
     at: datetime,
     status: DelegateStatus = refuse_unchecked,
@@ -182,77 +182,70 @@ def check_delegate(
         ResponderNotAuthorised, ResponderExpired: with the reason.
     """
     # a-d. What is true of it at any time.
-    _check_delegation(read.certificate, issuer, allowed_hashes)
+    _check_delegation(read, issuer, allowed_hashes)
     # e. In date (CVE-2026-42791).
     try:
         check_validity(read.certificate, PathMember.AUTHORITY, at)
     except (CertificateExpired, CertificateNotYetValid) as e:
         raise ResponderExpired(f"the delegate: {e}") from e
     # f. Its own status: nocheck says that nobody needs to ask; without it, a list must say.
-    try:
-        read.extensions.get_extension_for_class(x509.OCSPNoCheck)
-    except x509.ExtensionNotFound:
-        return status(read)
-    return ()
+    return status(read) if read.extension(x509.OCSPNoCheck) is None else ()
 
 
 # Reading and verifying the same bytes again gives the same facts at any time, so they are kept for
 # the few issuers and delegates there are; refusals are not kept.
 @lru_cache(maxsize=MAX_KEPT)
 def _check_delegation(
-    delegate: x509.Certificate, issuer: x509.Certificate, allowed_hashes: frozenset[str]
+    delegate: ReadCertificate, issuer: ReadCertificate, allowed_hashes: frozenset[str]
 ) -> None:
-    read = _read(delegate).read
-    extensions = read.extensions
     # a. A CA certificate is never a delegate (the OCSPSigning-in-a-CA incident of 2020).
-    usage = _key_usage(extensions)
-    if read.is_ca or (usage is not None and (usage.key_cert_sign or usage.crl_sign)):
+    usage = delegate.extension(x509.KeyUsage)
+    if delegate.is_ca or (usage is not None and (usage.key_cert_sign or usage.crl_sign)):
         raise ResponderNotAuthorised("a CA certificate cannot be a delegate")
     # b. Made for this purpose: id-kp-OCSPSigning itself; anyExtendedKeyUsage does not count.
-    try:
-        extended = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound as e:
-        raise ResponderNotAuthorised("the delegate has no ExtendedKeyUsage") from e
+    extended = delegate.extension(x509.ExtendedKeyUsage)
+    if extended is None:
+        raise ResponderNotAuthorised("the delegate has no ExtendedKeyUsage")
     if ExtendedKeyUsageOID.OCSP_SIGNING not in extended:
         raise ResponderNotAuthorised("the delegate lacks id-kp-OCSPSigning")
     if usage is not None and not usage.digital_signature:
         raise ResponderNotAuthorised("the delegate's KeyUsage lacks digitalSignature")
     # c. Issued directly by the same CA key, its signature really verified (CVE-2026-32144).
-    _check_issued_by(delegate, issuer, allowed_hashes)
+    _check_issued_by(delegate.certificate, issuer.certificate, allowed_hashes)
     # d. Nothing critical that is not understood here.
-    for extension in extensions:
+    for extension in delegate.extensions:
         if extension.critical and extension.oid not in _PROCESSED_CRITICAL:
             oid = extension.oid.dotted_string
             raise ResponderNotAuthorised(f"the delegate has the critical extension {oid}")
 
 
-def _read(certificate: x509.Certificate) -> Candidate:
-    return read_candidate(certificate.public_bytes(serialization.Encoding.DER))
+def _own_candidate(issuer: ReadCertificate) -> Candidate:
+    try:
+        return _candidate(issuer)
+    except KeyTooWeak as e:
+        raise ResponderKeyTooWeak(f"the issuer's own key is refused: {e}") from e
 
 
 @lru_cache(maxsize=MAX_KEPT)
-def read_candidate(unverified_der: bytes) -> Candidate:
+def read_candidate(unverified: x509.Certificate) -> Candidate:
     """Read a certificate from an answer.
 
     Raises:
         ResponderNotAuthorised: it is malformed, or its key too weak.
     """
     try:
-        read = read_certificate(unverified_der)
-        check_key_strength(read.public_key, min_rsa_bits=CA_MIN_RSA_BITS, allowed_curves=CA_CURVES)
+        return _candidate(read_certificate(unverified.public_bytes(serialization.Encoding.DER)))
     except KeyTooWeak as e:
         raise ResponderKeyTooWeak(f"a certificate in the answer is refused: {e}") from e
     except CertificateRefused as e:
         raise ResponderNotAuthorised(f"a certificate in the answer is refused: {e}") from e
+
+
+@lru_cache(maxsize=MAX_KEPT)
+def _candidate(read: ReadCertificate) -> Candidate:
+    check_key_strength(read.public_key, min_rsa_bits=CA_MIN_RSA_BITS, allowed_curves=CA_CURVES)
     name = read.certificate.subject.rfc4514_string()
     return Candidate(read, responder_key_hash(read.public_key), name)
-
-
-def _key_usage(extensions: x509.Extensions) -> x509.KeyUsage | None:
-    try:
-        return extensions.get_extension_for_class(x509.KeyUsage).value
-    except x509.ExtensionNotFound:
-        return None
 
 
 def _check_issued_by(

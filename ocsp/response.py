@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp as x509_ocsp
 from cryptography.x509.oid import SignatureAlgorithmOID
 
+from ocsp.certificate import ReadCertificate
 from ocsp.config import IssuerProfile, NonceMode
 from ocsp.errors import (
     AnswerAboutAnother,
@@ -99,7 +100,7 @@ def judge_answer(
     unverified_answer: HttpAnswer,
     *,
     query: OcspQuery,
-    issuer: x509.Certificate,
+    issuer: ReadCertificate,
     profile: IssuerProfile,
     responder_url: str,
     at: datetime,

@@ -261,11 +261,8 @@ def _is_signed_by(crl: ReadCrl, signer: ReadCertificate, freshness: CrlFreshness
 
 def _check_crl_sign(signer: ReadCertificate) -> None:
     """Step (f): if the key usage extension is present, it has cRLSign."""
-    try:
-        usage = signer.extensions.get_extension_for_class(x509.KeyUsage).value
-    except x509.ExtensionNotFound:
-        return
-    if not usage.crl_sign:
+    usage = signer.extension(x509.KeyUsage)
+    if usage is not None and not usage.crl_sign:
         raise CrlSignerNotAuthorised("the KeyUsage of the CRL's signer lacks cRLSign")
 
 

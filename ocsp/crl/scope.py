@@ -37,10 +37,7 @@ def distribution_points(read: ReadCertificate) -> list[DistributionPoint]:
     The last is the certificate's issuer, for all reasons.
     """
     issuer = read.certificate.issuer
-    try:
-        named = list(read.extensions.get_extension_for_class(x509.CRLDistributionPoints).value)
-    except x509.ExtensionNotFound:
-        named = []
+    named = read.extension(x509.CRLDistributionPoints) or ()
     by_default = _general_name(x509.DirectoryName(issuer))
     return [
         *(_point(point, issuer) for point in named),

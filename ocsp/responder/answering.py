@@ -96,7 +96,7 @@ class ResponderCa:
             read = read_certificate(delegate_der)
             check_delegate(
                 read,
-                issuer=self.certificate,
+                issuer=read_certificate(self.certificate.public_bytes(serialization.Encoding.DER)),
                 allowed_hashes=frozenset({"sha256", "sha384", "sha512"}),
                 # Its dates are judged again for every answer.
                 at=self.delegate.not_valid_before_utc,

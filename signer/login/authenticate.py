@@ -7,10 +7,8 @@ the card's key can make this service query a responder.
 
 from dataclasses import InitVar, dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from typing import Never
-
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from ocsp.chain import ValidatedChain, validate_path
 from ocsp.config import IssuerProfile, TrustStore
@@ -126,7 +124,7 @@ def authenticate(
     )
     token = parse_token(unverified_token)
     chain = validate_path(token.unverified_certificate, rules.trust_store, at)
-    proof = prove_possession(token, chain.leaf, challenge)
+    proof = prove_possession(token, chain.read, challenge)
     trusted = _status_of_proved(chain, proof, source=rules.statuses, at=at)
     subject = chain.person
     return AuthenticatedCitizen(
@@ -138,7 +136,7 @@ def authenticate(
         signature=token.signature,
         origin=challenge.origin,
         nonce=challenge.nonce,
-        certificates=tuple(c.public_bytes(Encoding.DER) for c in chain.certificates),
+        certificates=tuple(member.der for member in chain.path),
         profile=chain.profile,
         evidence=trusted.evidence,
         authenticated_at=at,
@@ -150,7 +148,7 @@ def _status_of_proved(
     chain: ValidatedChain, proof: ProofOfPossession, *, source: StatusSource, at: datetime
 ) -> TrustedCertificate:
     """Ask for the status of a certificate whose key was proved; for no other."""
-    if proof.certificate_sha256 != chain.leaf.fingerprint(hashes.SHA256()):
+    if proof.certificate_sha256 != sha256(chain.read.der).digest():
         msg = "the proof is of another certificate"
         raise ValueError(msg)
     return establish_trust(chain, source=source, at=at)

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
+from ocsp.certificate import ReadCertificate
 from signer.errors import (
     TokenAlgorithmUnsupported,
     TokenFormatUnsupported,
@@ -36,6 +37,7 @@ _HASHES: Mapping[str, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
     "384": hashes.SHA384,
     "512": hashes.SHA512,
 }
+_DIGESTS = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
 _CURVES: Mapping[str, tuple[str, int]] = {
     "ES256": ("secp256r1", 32),
     "ES384": ("secp384r1", 48),
@@ -145,18 +147,12 @@ def signed_message(algorithm: str, origin: str, nonce: str) -> bytes:
         origin: `https://host[:port]`.
         nonce: the challenge's base64 text.
     """
-    algorithm_hash = _HASHES[algorithm[2:]]
-
-    def digest(text: str) -> bytes:
-        hasher = hashes.Hash(algorithm_hash())
-        hasher.update(text.encode())
-        return hasher.finalize()
-
-    return digest(origin) + digest(nonce)
+    digest = _DIGESTS[algorithm[2:]]
+    return digest(origin.encode()).digest() + digest(nonce.encode()).digest()
 
 
 def prove_possession(
-    token: UnverifiedToken, certificate: x509.Certificate, challenge: SpentChallenge
+    token: UnverifiedToken, certificate: ReadCertificate, challenge: SpentChallenge
 ) -> ProofOfPossession:
     """Verify the token's signature (web-eid validation, step 11).
 
@@ -172,13 +168,13 @@ def prove_possession(
         TokenSignatureInvalid: the signature is not over this origin and challenge.
     """
     verify_card_signature(
-        certificate,
+        certificate.certificate,
         token.algorithm,
         token.signature,
         origin=challenge.origin,
         nonce=challenge.nonce,
     )
-    return ProofOfPossession(certificate.fingerprint(hashes.SHA256()), token.algorithm, _SEAL)
+    return ProofOfPossession(hashlib.sha256(certificate.der).digest(), token.algorithm, _SEAL)
 
 
 def verify_card_signature(

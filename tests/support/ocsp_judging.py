@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import datetime
 
+from ocsp.certificate import read_certificate
 from ocsp.config import IssuerProfile
 from ocsp.request import OcspQuery, build_query
 from ocsp.response import judge_answer
@@ -45,7 +46,7 @@ def judge(
     return judge_answer(
         HttpAnswer(200, MEDIA_TYPE, body),
         query=asked,
-        issuer=PKI.citizen_ca.certificate,
+        issuer=read_certificate(PKI.citizen_ca.der),
         profile=profile,
         responder_url=RESPONDER_URL,
         at=at,

@@ -125,7 +125,7 @@ def test_a_malformed_certificate_in_the_answer_is_not_the_responder() -> None:
 
 
 def test_a_responder_id_names_a_key_or_a_subject() -> None:
-    candidate = read_candidate(PKI.delegate.der)
+    candidate = read_candidate(PKI.delegate.certificate)
     assert not ResponderId(b"\x00" * 20, None).names(candidate)
     assert not ResponderId(None, None).names(candidate)
     assert ResponderId(None, PKI.delegate.certificate.subject).names(candidate)

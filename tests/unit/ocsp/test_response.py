@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocsp.certificate import read_certificate
 from ocsp.config import CertIdHash, NonceMode
 from ocsp.errors import (
     AnswerAboutAnother,
@@ -64,7 +65,7 @@ def test_another_http_status_or_content_type_is_refused(status: int, media_type:
         judge_answer(
             HttpAnswer(status, media_type, answer(SPEC)),
             query=QUERY,
-            issuer=PKI.citizen_ca.certificate,
+            issuer=read_certificate(PKI.citizen_ca.der),
             profile=PROFILE,
             responder_url=RESPONDER_URL,
             at=NOW,

@@ -118,7 +118,8 @@ def check_certificate(
         check_validity(read.certificate, PathMember.AUTHORITY, at)
         # 3.
         if purpose in OCSP_PURPOSES:
-            check_delegate(read, issuer=issuer, allowed_hashes=_HASHES, at=at)
+            read_issuer = read_certificate(issuer.public_bytes(Encoding.DER))
+            check_delegate(read, issuer=read_issuer, allowed_hashes=_HASHES, at=at)
         else:
             CrlIssuer(issuer, certificate, _signing_key(key, _sign_nothing))
     except (CertificateRefused, ResponderMisconfigured, ResponderNotAuthorised) as error:

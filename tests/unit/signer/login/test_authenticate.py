@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from ocsp.certificate import read_certificate
 from ocsp.chain import validate_path
 from ocsp.errors import (
     CertificateExpired,
@@ -200,7 +201,7 @@ def test_a_proof_does_not_pass_for_another_certificate() -> None:
     )
     signature = card_signature(PKI.leaf.key, "ES256", ORIGIN, challenge.nonce)
     token = parse_token(web_eid_token(PKI.leaf.der, "ES256", signature))
-    proof = prove_possession(token, PKI.leaf.certificate, spent)
+    proof = prove_possession(token, read_certificate(PKI.leaf.der), spent)
     other = PKI.leaf_with(serial=77)
     chain = validate_path(other.der, site.rules.trust_store, NOW)
     with pytest.raises(ValueError, match="another certificate"):

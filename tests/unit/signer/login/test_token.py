@@ -5,11 +5,11 @@ import pickle
 from datetime import timedelta
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocsp.certificate import read_certificate
 from signer.errors import (
     LoginRefused,
     TokenAlgorithmUnsupported,
@@ -25,7 +25,7 @@ from signer.login.token import (
     prove_possession,
     signed_message,
 )
-from tests.support.certificates import NOW, development_like_pki
+from tests.support.certificates import NOW, Issued, development_like_pki
 from tests.support.login import (
     BROWSER,
     ORIGIN,
@@ -57,8 +57,8 @@ CHALLENGE = spent_challenge()
 SIGNATURE = card_signature(LEAF.key, "ES256", ORIGIN, CHALLENGE.nonce)
 
 
-def prove(token: dict[str, object], certificate: x509.Certificate) -> ProofOfPossession:
-    return prove_possession(parse_token(token), certificate, CHALLENGE)
+def prove(token: dict[str, object], card: Issued) -> ProofOfPossession:
+    return prove_possession(parse_token(token), read_certificate(card.der), CHALLENGE)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_der_signature_is_refused() -> None:
         int.from_bytes(SIGNATURE[:32], "big"), int.from_bytes(SIGNATURE[32:], "big")
     )
     with pytest.raises(TokenSignatureInvalid, match="64 bytes"):
-        prove(web_eid_token(LEAF.der, "ES256", der), LEAF.certificate)
+        prove(web_eid_token(LEAF.der, "ES256", der), LEAF)
 
 
 @pytest.mark.parametrize("bit", range(0, 512, 31))
@@ -146,12 +146,12 @@ def test_a_flipped_bit_is_refused(bit: int) -> None:
     changed = bytearray(SIGNATURE)
     changed[bit // 8] ^= 1 << bit % 8
     with pytest.raises(TokenSignatureInvalid):
-        prove(web_eid_token(LEAF.der, "ES256", bytes(changed)), LEAF.certificate)
+        prove(web_eid_token(LEAF.der, "ES256", bytes(changed)), LEAF)
 
 
 def test_zero_is_no_signature() -> None:
     with pytest.raises(TokenSignatureInvalid):
-        prove(web_eid_token(LEAF.der, "ES256", bytes(64)), LEAF.certificate)
+        prove(web_eid_token(LEAF.der, "ES256", bytes(64)), LEAF)
 
 
 @pytest.mark.parametrize(
@@ -166,33 +166,33 @@ def test_zero_is_no_signature() -> None:
 def test_a_signature_over_another_origin_or_challenge_is_refused(origin: str, nonce: str) -> None:
     signature = card_signature(LEAF.key, "ES256", origin, nonce)
     with pytest.raises(TokenSignatureInvalid):
-        prove(web_eid_token(LEAF.der, "ES256", signature), LEAF.certificate)
+        prove(web_eid_token(LEAF.der, "ES256", signature), LEAF)
 
 
 def test_another_keys_signature_is_refused() -> None:
     other = development_like_pki().delegate
     signature = card_signature(other.key, "ES256", ORIGIN, CHALLENGE.nonce)
     with pytest.raises(TokenSignatureInvalid):
-        prove(web_eid_token(LEAF.der, "ES256", signature), LEAF.certificate)
+        prove(web_eid_token(LEAF.der, "ES256", signature), LEAF)
 
 
 @pytest.mark.parametrize("algorithm", ["ES384", "ES512", "RS256", "PS256"])
 def test_an_algorithm_that_does_not_fit_the_key_is_refused(algorithm: str) -> None:
     with pytest.raises(TokenAlgorithmUnsupported):
-        prove(web_eid_token(LEAF.der, algorithm, SIGNATURE), LEAF.certificate)
+        prove(web_eid_token(LEAF.der, algorithm, SIGNATURE), LEAF)
 
 
 def test_pkcs1_is_not_taken_for_pss() -> None:
     signature = card_signature(RSA_LEAF.key, "RS256", ORIGIN, CHALLENGE.nonce)
     with pytest.raises(TokenSignatureInvalid):
-        prove(web_eid_token(RSA_LEAF.der, "PS256", signature), RSA_LEAF.certificate)
+        prove(web_eid_token(RSA_LEAF.der, "PS256", signature), RSA_LEAF)
 
 
 @pytest.mark.parametrize("algorithm", [*sorted(a for a in ALGORITHMS if a[0] in "RP"), "ES256"])
 def test_good_signatures_are_accepted(algorithm: str) -> None:
     leaf = LEAF if algorithm == "ES256" else RSA_LEAF
     signature = card_signature(leaf.key, algorithm, ORIGIN, CHALLENGE.nonce)
-    proof = prove(web_eid_token(leaf.der, algorithm, signature), leaf.certificate)
+    proof = prove(web_eid_token(leaf.der, algorithm, signature), leaf)
     assert proof.algorithm == algorithm
 
 
@@ -200,7 +200,7 @@ def test_p384_signs_es384() -> None:
     leaf = development_like_pki("p384").leaf
     signature = card_signature(leaf.key, "ES384", ORIGIN, CHALLENGE.nonce)
     assert len(signature) == 96
-    proof = prove(web_eid_token(leaf.der, "ES384", signature), leaf.certificate)
+    proof = prove(web_eid_token(leaf.der, "ES384", signature), leaf)
     assert proof.algorithm == "ES384"
 
 
@@ -210,7 +210,7 @@ def test_the_nonce_is_hashed_as_text() -> None:
 
 
 def test_a_proof_is_made_nowhere_else() -> None:
-    proof = prove(web_eid_token(LEAF.der, "ES256", SIGNATURE), LEAF.certificate)
+    proof = prove(web_eid_token(LEAF.der, "ES256", SIGNATURE), LEAF)
     with pytest.raises(TypeError):
         ProofOfPossession(proof.certificate_sha256, "ES256")
     with pytest.raises(TypeError):
