@@ -12,10 +12,10 @@ from sqlalchemy import Engine
 
 from ocsp.responder.answering import ResponderCa, SigningKey
 from ocsp.responder.crl_issuing import CrlIssuer
-from pkcs11_bridge.errors import RetryLater
+from pkcs11_bridge.errors import NeedsPerson, RetryLater
 from pkcs11_bridge.signing_keys import ec_signing_key, rsa_signing_key
 from signer.backend import PayloadSigner
-from signer.errors import AuditBehind, NoKeyForPurpose
+from signer.errors import AuditBehind, NoKeyForPurpose, PermitExpired, RangeUsedUp
 from signer.payload import Payload, Purpose, crl_payload, ocsp_response_payload
 from signer.range_signer import CRL_RANGE, OCSP_RANGE, RangeTerms
 from webapi import clock
@@ -38,9 +38,12 @@ from webapi.watched import WatchedOcspService
 
 LATER = (
     RetryLater,
+    NeedsPerson,
     DatabaseBusy,
     DatabaseUnavailable,
     AuditBehind,
+    PermitExpired,  # while it was being used; the next request gets a new one
+    RangeUsedUp,  # this process is ending, and another begins
     AnswersOnHold,
     RecordsDoubtful,
 )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, assert_never
 
+import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ocsp.responder.answering import (
@@ -25,8 +26,12 @@ from ocsp.responder.statuses import (
     RevocationReason,
 )
 from webapi.pki.service import CrlNotPublished, CrlUncertain
+from webapi.request_watch import new_incident
 from webapi.storage.certificates import CertificateRecord, CertificateState, SqlCertificateStore
 from webapi.storage.crls import SqlCrlStore
+from webapi.uncaught import causes_of
+
+_log = structlog.get_logger(__name__)
 
 DELTA = ".delta"
 """What the name of a delta list ends with."""
@@ -94,7 +99,8 @@ class OcspService:
             cas: whom we answer for.
             store: what they issued.
             clock: gives aware UTC.
-            busy: errors that pass, or that a person ends; the answer to them is tryLater.
+            busy: errors that pass, or that a person ends; the answer to them is tryLater, and to
+                every other internalError.
             require_agreement: raises one of them where the store is not today's.
             presigned: answers that were signed beforehand, by the CA's name.
             lists: revocation lists, by the CA's name.
@@ -111,15 +117,28 @@ class OcspService:
         } | {f"crl-{ca}": source.certificate for ca, source in self._lists.items()}
 
     def answer(self, unverified_request: bytes, ca: str | None) -> Answer:
-        """Answer as the named CA's responder, or as any of ours."""
+        """Answer as the named CA's responder, or as any of ours.
+
+        Whatever keeps an answer from being signed is logged, and told as RFC 6960 section 4.2.1 has
+        it: a client of a responder understands its statuses, and no others.
+        """
         cas = [known for name, known in self._cas.items() if ca in (None, name)]
         question = understand(unverified_request, cas)
         if isinstance(question, Answer):
             return question
         try:
             return self._answer(question, self._clock())
-        except self._busy:
-            return decline(Declined.TRY_LATER)
+        except Exception as error:  # noqa: BLE001 - there is a status for each
+            return self._declined(error)
+
+    def _declined(self, error: Exception) -> Answer:
+        """The status for a failure, which is logged under the incident that the answer names."""
+        incident = new_incident()
+        if isinstance(error, self._busy):
+            _log.warning("ocsp_try_later", incident=incident, error_class=type(error).__qualname__)
+            return decline(Declined.TRY_LATER, incident=incident)
+        _log.error("ocsp_internal_error", incident=incident, causes=causes_of(error))
+        return decline(Declined.INTERNAL_ERROR, incident=incident)
 
     def _answer(self, question: Question, at: datetime) -> Answer:
         presigned = self._presigned.get(question.ca.name) if question.nonce is None else None

@@ -53,6 +53,7 @@ class Answer:
         next_update: of a signed answer.
         cacheable: signed, without nonce and about an issued certificate: good for every client.
         presigned: it was signed before it was asked for.
+        incident: the log's name for what kept it from being signed, None if nothing did.
     """
 
     der: bytes
@@ -61,6 +62,7 @@ class Answer:
     next_update: datetime | None = None
     cacheable: bool = False
     presigned: bool = False
+    incident: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +164,14 @@ class Question:
     nonce: bytes | None
 
 
-def decline(status: Declined) -> Answer:
-    """An unsigned answer that says why there is none."""
-    return Answer(encoding.unsuccessful(status), declined=status)
+def decline(status: Declined, *, incident: str | None = None) -> Answer:
+    """An unsigned answer that says why there is none.
+
+    Args:
+        status: says it.
+        incident: the log's name for what happened, if something did.
+    """
+    return Answer(encoding.unsuccessful(status), declined=status, incident=incident)
 
 
 def answer(

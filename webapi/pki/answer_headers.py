@@ -7,6 +7,7 @@ from hashlib import sha256
 from werkzeug.http import http_date as werkzeug_date
 
 from webapi.pki.service import OcspAnswer
+from webapi.request_watch import INCIDENT_HEADER
 
 RESPONSE_TYPE = "application/ocsp-response"
 
@@ -33,6 +34,8 @@ def answer_headers(answer: OcspAnswer, at: datetime) -> list[tuple[str, str]]:
         ("Content-Length", str(len(answer.der))),
         ("Date", http_date(at)),
     ]
+    if answer.incident is not None:
+        headers.append((INCIDENT_HEADER, answer.incident))
     this_update, next_update = answer.this_update, answer.next_update
     if not answer.cacheable or this_update is None or next_update is None:
         # An answer to one client's nonce, or no answer at all.

@@ -40,6 +40,11 @@ class OcspAnswer(Protocol):
         """Signed, and good for every client."""
         ...
 
+    @property
+    def incident(self) -> str | None:
+        """The log's name for what kept it from being signed, None if nothing did."""
+        ...
+
 
 class PublishedList(Protocol):
     """A revocation list and what HTTP has to know about it."""
