@@ -33,7 +33,8 @@ class CrlPublisher:
         ca: the CA's name.
         crls: what is published.
         certificates: what the CA issued.
-        validity: of a list, from thisUpdate to nextUpdate.
+        validity: of a list, from thisUpdate to nextUpdate; ends earlier with the certificate of
+            the lists' key.
         delta_url: where delta lists are published; None: none are made.
         require_agreement: raises where the records are not today's.
         clock: gives aware UTC.
@@ -94,7 +95,7 @@ class CrlPublisher:
         self._crls.publish(turn, crl, refresh_at=refresh_at)
 
     def _made(self, turn: CrlTurn, listed: Mapping[int, Listed], at: datetime) -> PublishedCrl:
-        times = CrlTimes(turn.number, at, at + self._validity)
+        times = CrlTimes(turn.number, at, self._issuer.end_of(at, self._validity))
         is_of_series = not (turn.is_scheduled or self._delta_url is None)
         return PublishedCrl(
             number=turn.number,
@@ -107,8 +108,12 @@ class CrlPublisher:
 
     def _delta(self, turn: CrlTurn, listed: Mapping[int, Listed], times: CrlTimes) -> bytes | None:
         base, last = turn.base, turn.last
-        if self._delta_url is None or base is None or last is None:
+        if self._delta_url is None:
             return None
+        if base is None or last is None:
+            # The first complete list names the address of deltas, so one is there: it changes
+            # nothing, and bears the number of the list made with it (RFC 5280 section 5.2.3).
+            return delta_crl(self._issuer, {}, times, base_number=times.number)
         is_of_series = last.number != base.number and last.delta is not None
         last_delta = entries_of(last.delta) if is_of_series and last.delta else {}
         changed = changes_since(entries_of(base.complete), last_delta, listed)

@@ -21,10 +21,11 @@ from signer.range_signer import CRL_RANGE, OCSP_RANGE, RangeTerms
 from webapi import clock
 from webapi.crl_publishing import CrlPublisher
 from webapi.limits import RateLimit, SourceLimiter
-from webapi.ocsp_service import CrlSource, OcspService
+from webapi.ocsp_service import OcspService
 from webapi.operations.metrics import JobAction, Metrics
 from webapi.pki.routes import create_pki_app
 from webapi.presigning import PresignedLane
+from webapi.published_lists import CrlSource
 from webapi.put_back import RecordsDoubtful, RecordsWatch
 from webapi.settings_responder import OcspListenerSettings
 from webapi.storage.answer_holds import AnswersOnHold

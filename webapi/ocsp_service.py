@@ -1,7 +1,6 @@
 """Our OCSP responder joined to the table of issued certificates: part of the wiring."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, assert_never
 
@@ -26,9 +25,9 @@ from ocsp.responder.statuses import (
     RevocationReason,
 )
 from webapi.pki.service import CrlNotPublished, CrlUncertain
+from webapi.published_lists import Crl, CrlSource
 from webapi.request_watch import new_incident
 from webapi.storage.certificates import CertificateRecord, CertificateState, SqlCertificateStore
-from webapi.storage.crls import SqlCrlStore
 from webapi.uncaught import causes_of
 
 _log = structlog.get_logger(__name__)
@@ -45,34 +44,6 @@ class PresignedSource(Protocol):
 
     def note_answered(self, question: Question, answer: Answer) -> None:
         """Learn what was signed live, so that the next one is signed beforehand."""
-
-
-@dataclass(frozen=True, slots=True)
-class Crl:
-    """A revocation list to give out.
-
-    Attributes:
-        der: the CertificateList.
-        this_update: of the list.
-        next_update: of the list.
-    """
-
-    der: bytes = field(repr=False)
-    this_update: datetime
-    next_update: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class CrlSource:
-    """Where a CA's lists are.
-
-    Attributes:
-        certificate: DER of the certificate of the lists' key.
-        crls: what is published.
-    """
-
-    certificate: bytes = field(repr=False)
-    crls: SqlCrlStore
 
 
 class OcspService:
@@ -170,15 +141,15 @@ class OcspService:
         if source is None:
             return None
         try:
-            newest = source.crls.newest()
+            newest = source.newest()
             # In this order: what was read is of the database that is compared.
             self._require_agreement()
         except self._busy as e:
             raise CrlUncertain from e
         if newest is None:
             raise CrlNotPublished
-        der = newest.complete if name == ca else newest.delta
-        return None if der is None else Crl(der, newest.this_update, newest.next_update)
+        complete, delta = newest
+        return complete if name == ca else delta
 
 
 class StoredStatuses:

@@ -28,9 +28,10 @@ from webapi.audit_logs import AuditLogs
 from webapi.elections.sequencing import ReceiptLogs
 from webapi.login import problems as login_problems
 from webapi.login.service import Decide
-from webapi.ocsp_service import Crl, OcspService
+from webapi.ocsp_service import OcspService
 from webapi.operations.metrics import Metrics
 from webapi.problems import INTERNAL, PROBLEMS, find_problem, merge_problems
+from webapi.published_lists import Crl
 from webapi.storage.challenges import SqlChallengeStore
 from webapi.storage.elections import SqlElectionStore
 from webapi.storage.log_store import SqlLogStore

@@ -6,7 +6,7 @@ is a direct one (section 5.1.1.3).
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -63,6 +63,10 @@ class CrlIssuer:
     def can_sign(self, at: datetime) -> bool:
         """Whether the certificate is valid now."""
         return self.certificate.not_valid_before_utc <= at < self.certificate.not_valid_after_utc
+
+    def end_of(self, this_update: datetime, validity: timedelta) -> datetime:
+        """The nextUpdate of a list: with the certificate's end nobody accepts it any more."""
+        return min(this_update + validity, self.certificate.not_valid_after_utc)
 
 
 @dataclass(frozen=True, slots=True)

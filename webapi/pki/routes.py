@@ -117,7 +117,7 @@ def _add_publications(blueprint: Blueprint, service: PkiService, clock: Clock) -
         response.headers["Cache-Control"] = f"max-age={int(life.total_seconds())}, public"
         response.last_modified = crl.this_update
         response.expires = at + life
-        response.add_etag()
+        response.set_etag(crl.etag)
         _answer_condition(response)
         return response
 

@@ -55,6 +55,11 @@ class PublishedList(Protocol):
         ...
 
     @property
+    def etag(self) -> str:
+        """Names these bytes and no others."""
+        ...
+
+    @property
     def this_update(self) -> datetime:
         """Of the list."""
         ...

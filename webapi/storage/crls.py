@@ -20,6 +20,7 @@ from sqlalchemy import (
     Row,
     String,
     Table,
+    bindparam,
     delete,
     insert,
     select,
@@ -27,8 +28,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from webapi.storage.answer_holds import require_no_hold
+from webapi.storage.answer_holds import IS_ON_HOLD, AnswersOnHold, require_no_hold
 from webapi.storage.errors import StorageError
+from webapi.storage.quick_look import QuickLook
 from webapi.storage.schema import PKI, runtime_may
 from webapi.storage.sqlite import reading
 from webapi.storage.times import from_unix, to_unix
@@ -79,7 +81,7 @@ class PublishedCrl:
         this_update: of both.
         next_update: of both.
         complete: DER.
-        delta: DER; None on the first list of a series, and where none are made.
+        delta: DER; None where none are made.
     """
 
     number: int
@@ -88,6 +90,21 @@ class PublishedCrl:
     next_update: datetime
     complete: bytes = field(repr=False)
     delta: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CrlVersion:
+    """Which list is published, without its bytes.
+
+    Attributes:
+        number: of it and its delta list.
+        this_update: of both.
+        next_update: of both.
+    """
+
+    number: int
+    this_update: datetime
+    next_update: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +128,12 @@ class CrlTurn:
 
 
 _states, _lists = crl_states.c, crls.c
+# One statement, because it is asked with every request; the newest is its first row of at most two.
+_NAMING = (
+    select(IS_ON_HOLD, _lists.number, _lists.this_update, _lists.next_update)
+    .where(_lists.ca == bindparam("ca"))
+    .order_by(_lists.number.desc())
+)
 
 
 def count_change_in(connection: Connection, ca: str) -> None:
@@ -127,6 +150,7 @@ class SqlCrlStore:
         self._engine = engine
         self._reading = reading(engine)
         self._ca = ca
+        self._naming = QuickLook(engine, _NAMING)
 
     def take_turn(self, at: datetime) -> CrlTurn | None:
         """The right to make the list that is due; None where none is, or another makes it.
@@ -199,8 +223,22 @@ class SqlCrlStore:
                 delete(crls).where(_lists.ca == self._ca, _lists.number.not_in(kept))
             )
 
+    def newest_version(self) -> CrlVersion | None:
+        """Which list is to be given out; None before the first.
+
+        Raises:
+            AnswersOnHold: nothing is said of any certificate.
+        """
+        row = self._naming.one({"ca": self._ca})
+        if row is None:
+            return None
+        is_on_hold, number, this_update, next_update = row
+        if is_on_hold:
+            raise AnswersOnHold("the records of certificates were put back and not yet compared")
+        return CrlVersion(number, from_unix(this_update), from_unix(next_update))
+
     def newest(self) -> PublishedCrl | None:
-        """The list to give out; None before the first.
+        """The list to give out, with its bytes; None before the first.
 
         Raises:
             AnswersOnHold: nothing is said of any certificate.

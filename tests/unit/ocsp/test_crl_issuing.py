@@ -145,24 +145,34 @@ def test_a_delta_list_tells_what_changed_since_its_base(
     assert changes_since(base, last, present) == told
 
 
+def pem_of(crl_der: bytes) -> bytes:
+    return x509.load_der_x509_crl(crl_der).public_bytes(Encoding.PEM)
+
+
+@pytest.mark.parametrize("deltas", [True, False], ids=["with the first delta", "no deltas"])
 @pytest.mark.parametrize("is_revoked", [True, False])
-def test_openssl_believes_a_list_by_a_key_of_its_own(tmp_path: Path, is_revoked: bool) -> None:
+def test_openssl_believes_a_list_by_a_key_of_its_own(
+    tmp_path: Path, is_revoked: bool, deltas: bool
+) -> None:
     made = issue(crl_spec())
     serial = PKI.leaf.certificate.serial_number
     listed = {serial: REVOKED} if is_revoked else {}
-    lists = complete_crl(issuer(made), listed, TIMES, delta_url=None)
+    lists = complete_crl(issuer(made), listed, TIMES, delta_url=DELTA_URL if deltas else None)
+    # As the first is: it changes nothing, and bears the complete list's number.
+    empty = delta_crl(issuer(made), {}, TIMES, base_number=TIMES.number)
     (tmp_path / "root.pem").write_bytes(PKI.root.certificate.public_bytes(Encoding.PEM))
     certificates = (PKI.national_ca, CA, made)
     (tmp_path / "chain.pem").write_bytes(
         b"".join(issued.certificate.public_bytes(Encoding.PEM) for issued in certificates)
     )
-    (tmp_path / "crl.pem").write_bytes(x509.load_der_x509_crl(lists).public_bytes(Encoding.PEM))
+    (tmp_path / "crl.pem").write_bytes(pem_of(lists) + (pem_of(empty) if deltas else b""))
     leaf = tmp_path / "leaf.pem"
     leaf.write_bytes(PKI.leaf.certificate.public_bytes(Encoding.PEM))
     command = ["openssl", "verify", "-attime", str(int(NOW.timestamp())), "-crl_check"]
     command += ["-extended_crl", "-CAfile", str(tmp_path / "root.pem")]
     command += ["-untrusted", str(tmp_path / "chain.pem")]
-    command += ["-CRLfile", str(tmp_path / "crl.pem"), str(leaf)]
+    command += ["-CRLfile", str(tmp_path / "crl.pem"), *(["-use_deltas"] if deltas else [])]
+    command.append(str(leaf))
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert ("certificate revoked" in done.stdout + done.stderr) is is_revoked
     assert (done.returncode == 0) is not is_revoked

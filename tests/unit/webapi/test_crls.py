@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 
 import pytest
 from cryptography import x509
@@ -25,9 +26,10 @@ from tests.support.certificates import (
 from tests.support.databases import Database
 from webapi.crl_publishing import CrlPublisher
 from webapi.limits import RateLimit, SourceLimiter
-from webapi.ocsp_service import CrlSource, OcspService
+from webapi.ocsp_service import OcspService
 from webapi.operations.metrics import Metrics
 from webapi.pki.routes import create_pki_app
+from webapi.published_lists import CrlSource
 from webapi.storage.answer_holds import AnswerHoldReason, AnswersOnHold, SqlAnswerHolds
 from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.crls import TURN_LIFE, CrlTurnLost, PublishedCrl, SqlCrlStore
@@ -179,6 +181,21 @@ def test_an_expired_certificate_of_the_lists_signs_none(office: Office) -> None:
         office.publisher.run_once()
 
 
+@pytest.mark.parametrize("before_the_end", [timedelta(hours=1), LIFE, LIFE + SECOND])
+def test_no_list_outlives_the_certificate_of_its_key(
+    office: Office, before_the_end: timedelta
+) -> None:
+    end = SIGNER.certificate.not_valid_after_utc
+    office.at = end - before_the_end
+    crl = office.publish(timedelta(0))
+    assert crl.next_update == min(end, office.at + LIFE)
+    assert crl.delta is not None
+    for der in (crl.complete, crl.delta):
+        assert x509.load_der_x509_crl(der).next_update_utc == crl.next_update
+    following = office.publish(min(LIFE, before_the_end) - SECOND)
+    assert (following.number > crl.number, following.next_update <= end) == (True, True)
+
+
 def test_before_the_first_list_and_beside_it_there_is_none(engine: Engine) -> None:
     office = Office(engine, deltas=False)
     early = office.client.get("/crl/citizen.crl")
@@ -229,7 +246,8 @@ def test_a_change_while_a_list_is_being_made_is_on_the_next(office: Office) -> N
 def test_every_change_brings_a_list_and_a_delta_list(office: Office) -> None:
     first = office.publish()
     assert entries_of(first.complete) == {}
-    assert first.delta is None
+    assert delta_of(first) == {}
+    assert base_in(first) == first.number
     office.suspend(7)
     held = office.publish()
     assert entries_of(held.complete) == delta_of(held) == {7: HELD}
@@ -325,6 +343,49 @@ def test_a_list_is_given_out_with_what_caches_need(office: Office) -> None:
     assert dict(entries_of(delta.data)) == {7: Removed(NOW)}
     signer = office.client.get("/certs/crl-citizen.cer")
     assert signer.data == SIGNER.der
+
+
+def test_bytes_of_a_list_are_read_once_for_each_version(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    newest = SqlCrlStore.newest
+
+    def counting(store: SqlCrlStore) -> PublishedCrl | None:
+        found = newest(store)
+        read.append(found)
+        return found
+
+    office.publish()
+    monkeypatch.setattr(SqlCrlStore, "newest", counting)
+    first = office.client.get("/crl/citizen.crl")
+    assert len(read) == 1
+    condition = {"If-None-Match": first.headers["ETag"]}
+    for path in ("/crl/citizen.crl", "/crl/citizen.delta.crl"):
+        head = office.client.head(path)
+        body = office.client.get(path)
+        assert (head.status_code, head.data) == (200, b"")
+        assert head.headers["Content-Length"] == str(len(body.data))
+        assert head.headers["ETag"] == body.headers["ETag"] == f'"{sha256(body.data).hexdigest()}"'
+    assert office.client.get("/crl/citizen.crl", headers=condition).status_code == 304
+    assert office.client.head("/crl/citizen.crl", headers=condition).status_code == 304
+    assert len(read) == 1
+    office.suspend(7)
+    monkeypatch.undo()
+    second = office.publish()
+    monkeypatch.setattr(SqlCrlStore, "newest", counting)
+    newer = office.client.get("/crl/citizen.crl", headers=condition)
+    assert (newer.status_code, newer.data) == (200, second.complete)
+    assert len(read) == 2
+
+
+def test_a_kept_list_is_not_given_out_while_the_records_are_in_doubt(
+    office: Office, engine: Engine
+) -> None:
+    office.publish()
+    assert office.client.get("/crl/citizen.crl").status_code == 200
+    SqlAnswerHolds(engine).place(reason=AnswerHoldReason.BEHIND, at=NOW)
+    assert office.client.get("/crl/citizen.crl").status_code == 503
 
 
 def test_two_lists_of_one_second_are_told_apart(office: Office) -> None:
