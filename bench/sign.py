@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
+from bench.compiled import compiled
 from bench.rows import Row
 from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.keyring import KeyAlgorithm, generate_key, open_key
@@ -39,7 +40,7 @@ def rows() -> list[Row]:
     """The worst of all, and each key with each number of processes by itself."""
     with tempfile.TemporaryDirectory(prefix="tamga-bench-sign-") as name:
         folder = Path(name)
-        raw = _compile(folder)
+        raw = compiled("raw_sign", folder)
         softhsm = make_softhsm(folder / "hsm")
         with patch.dict(os.environ, softhsm.environment):
             token = replace(softhsm.make_token("bench"), sessions=1)
@@ -49,13 +50,6 @@ def rows() -> list[Row]:
             by_kind = [_row(raw, token, kind, number) for kind in KINDS for number in PROCESSES]
     worst = min(by_kind, key=lambda row: row.ratio)
     return [replace(worst, name=NAME), *by_kind]
-
-
-def _compile(folder: Path) -> Path:
-    program = folder / "raw_sign"
-    source = Path(__file__).with_name("raw_sign.c")
-    subprocess.run(["gcc", "-O2", "-o", str(program), str(source)], check=True)
-    return program
 
 
 def _row(raw: Path, token: TokenConfig, kind: KeyAlgorithm, processes: int) -> Row:
