@@ -3,6 +3,7 @@
 from enum import Enum
 
 from ocsp import errors
+from ocsp.crl.errors import AuthorityStatusUnknown
 
 
 class Check(Enum):
@@ -53,6 +54,7 @@ _CHECK_OF: dict[type[errors.TrustError], Check] = {
     errors.CertificateSuspended: Check.STATUS,
     errors.CertificateStatusUnavailable: Check.HARD_FAIL,
     errors.AuthorityRevoked: Check.CA_STATUS,
+    AuthorityStatusUnknown: Check.CA_STATUS,
     errors.CrlRefused: Check.CRL,
     errors.CertificateRefused: Check.CHAIN,
     errors.PathUndecided: Check.CHAIN,

@@ -4,8 +4,7 @@ An `IssuerProfile` holds everything that differs between issuing CAs; a `TrustSt
 the fixed intermediates and the profiles. Certificates never come from a client.
 """
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum, StrEnum
@@ -14,12 +13,13 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives import hashes
 
 from ocsp.certificate import ReadCertificate, check_key_strength, read_certificate
-from ocsp.crl.rules import CrlRules, StatusOrder
+from ocsp.crl.rules import AuthorityStatusUnpublished, CrlRules, StatusOrder
 from ocsp.errors import ConfigurationInvalid, TrustError
 from ocsp.known_issuers import ANY_POLICY
 from ocsp.names import comparable
 from ocsp.path_engine import PathEngine
 from ocsp.path_judging import PathJudge, judge_here
+from ocsp.persons import DisplayName, PersonAttribute, PersonRegister, require_oid
 
 MAX_STORE = 64
 """Roots and intermediates, at most: path building is unbounded in the number of look-alikes."""
@@ -29,8 +29,6 @@ MAX_ATTEMPTS = 5
 
 CA_MIN_RSA_BITS = 2048
 CA_CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
-
-_OID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
 
 
 class NonceMode(StrEnum):
@@ -84,57 +82,6 @@ class RequestMethod(StrEnum):
     """POST always: for responders that know nothing else."""
 
 
-@dataclass(frozen=True, slots=True)
-class PersonAttribute:
-    """Which subject attribute names the person.
-
-    Attributes:
-        oid: dotted OID of the attribute; 2.5.4.5 is serialNumber.
-        pattern: regular expression that the whole value must match ("PNOMN-[0-9]{12}").
-    """
-
-    oid: str
-    pattern: str
-
-    def __post_init__(self) -> None:
-        _require_oid(self.oid)
-        try:
-            re.compile(self.pattern)
-        except re.error as e:
-            raise ConfigurationInvalid(f"person pattern {self.pattern!r} is no pattern") from e
-        if re.fullmatch(self.pattern, ""):
-            raise ConfigurationInvalid("the person pattern accepts an empty value")
-
-
-@dataclass(frozen=True, slots=True)
-class PersonRegister:
-    """Who holds a certificate, by its serial number: for issuers whose subjects name no number.
-
-    Attributes:
-        people: serial number to the person's identifier.
-        pattern: regular expression that each identifier must match whole.
-    """
-
-    people: Mapping[int, str] = field(repr=False, hash=False)
-    pattern: str
-
-    def __post_init__(self) -> None:
-        # The same rules for the pattern, and none of the values may fall short of it.
-        PersonAttribute("2.5.4.5", self.pattern)
-        if not all(re.fullmatch(self.pattern, person) for person in self.people.values()):
-            raise ConfigurationInvalid("a person of the register has another form")
-
-
-class DisplayName(StrEnum):
-    """What a person is greeted by."""
-
-    COMMON_NAME = "commonName"
-    """The commonName."""
-
-    GIVEN_NAME_AND_SURNAME = "givenName surname"
-    """Where the commonName holds a number, too."""
-
-
 class ClientAuth(StrEnum):
     """Whether a user's certificate must say that it is for signing in."""
 
@@ -178,6 +125,8 @@ class IssuerProfile:
         status_timeout: for all attempts at all responders together.
         order: whether responders or lists say a certificate's status, and which of them first.
         crl: where the lists are, and how old they may be; only where the order has lists.
+        authority_status: where the lists of the CAs above are, by which the CA certificates of a
+            path are good (check 21), or why there are none.
     """
 
     name: str
@@ -185,6 +134,7 @@ class IssuerProfile:
     responders: tuple[str, ...]
     required_policies: frozenset[str]
     person: PersonAttribute | PersonRegister
+    authority_status: CrlRules | AuthorityStatusUnpublished
     display_name: DisplayName = DisplayName.COMMON_NAME
     client_auth: ClientAuth = ClientAuth.IF_STATED
     anchors: frozenset[bytes] = frozenset()
@@ -220,7 +170,7 @@ class IssuerProfile:
                     f"{self.name}: {what} is empty, nothing would be checked"
                 )
         for oid in self.required_policies | self.disallowed_policies:
-            _require_oid(oid)
+            require_oid(oid)
         if ANY_POLICY in self.required_policies:
             raise ConfigurationInvalid(f"{self.name}: anyPolicy is no policy that can be required")
         if self.required_policies & self.disallowed_policies:
@@ -370,11 +320,6 @@ class TrustStore:
         return self._by_name.get(read.issuer_name) or self._by_name.get(
             comparable(read.certificate.issuer)
         )
-
-
-def _require_oid(text: str) -> None:
-    if not _OID.fullmatch(text):
-        raise ConfigurationInvalid(f"{text!r} is no dotted OID")
 
 
 def _read_authority(der: bytes) -> ReadCertificate:

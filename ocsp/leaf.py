@@ -15,7 +15,10 @@ from ocsp.certificate import (
     check_key_strength,
     check_validity,
 )
-from ocsp.config import ClientAuth, DisplayName, IssuerProfile, PersonRegister
+from ocsp.config import (
+    ClientAuth,
+    IssuerProfile,
+)
 from ocsp.errors import (
     CertificateExtensionUnknown,
     CertificatePersonMissing,
@@ -25,6 +28,7 @@ from ocsp.errors import (
     CertificatePurposeWrong,
     PathMember,
 )
+from ocsp.persons import DisplayName, PersonRegister
 
 PROCESSED_CRITICAL = frozenset(
     {

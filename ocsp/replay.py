@@ -5,6 +5,7 @@ card's certificate and the answer are judged by the very code that judged them t
 record states beside them is compared with what comes out.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -17,7 +18,11 @@ from ocsp.cache import KeptAnswer, judge_kept
 from ocsp.chain import ValidatedChain, validate_path
 from ocsp.checks import IN_ORDER, Check, check_of
 from ocsp.config import CacheUse, IssuerProfile, NonceMode, TrustStore
-from ocsp.crl.errors import CrlMissing
+from ocsp.crl.authorities import require_good_authorities
+from ocsp.crl.errors import AuthorityStatusUnknown, CrlMissing
+from ocsp.crl.judging import MAX_CRLS
+from ocsp.crl.reading import read_crl
+from ocsp.crl.rules import CrlRules
 from ocsp.crl.source import CrlSource, ReadLists
 from ocsp.errors import (
     CertificateNotTrusted,
@@ -25,6 +30,7 @@ from ocsp.errors import (
     CertificateStatusUnknown,
     CertificateSuspended,
     ConfigurationInvalid,
+    CrlRefused,
     KeptTooLong,
     QuestionWrong,
     TrustError,
@@ -48,6 +54,7 @@ class UnverifiedDecision:
         responder_url: where it came from; of several lists, separated by spaces.
         from_cache: it was had for an earlier question.
         lists: DER of the CRLs; with an answer those by which its signer is good.
+        authority_lists: DER of the CRLs by which the CA certificates of the path were good.
         decided_at: aware UTC.
     """
 
@@ -58,6 +65,7 @@ class UnverifiedDecision:
     responder_url: str
     from_cache: bool
     lists: tuple[bytes, ...]
+    authority_lists: tuple[bytes, ...]
     decided_at: datetime
 
 
@@ -98,6 +106,7 @@ def replay(unverified: UnverifiedDecision, roots: tuple[bytes, ...]) -> Replay:
         # 1. The path, by the auditor's roots.
         store = _store(unverified, roots)
         chain = _chain(unverified, store)
+        _require_good_authorities(unverified, chain, store)
         if unverified.response_der:
             status = _judge_answer(unverified, chain, store)
         else:
@@ -113,13 +122,16 @@ def replay(unverified: UnverifiedDecision, roots: tuple[bytes, ...]) -> Replay:
 
 
 def _order(unverified: UnverifiedDecision) -> tuple[Check, ...]:
+    # The CAs before the card, as in a login.
+    above = isinstance(unverified.profile.authority_status, CrlRules)
+    path = (Check.CHAIN, Check.CA_STATUS) if above else (Check.CHAIN,)
     if not unverified.response_der:
-        return (Check.CHAIN, Check.CRL, Check.STATUS)
+        return (*path, Check.CRL, Check.STATUS)
     if unverified.from_cache:
         # Its question was another login's; the nonce in it says nothing here.
         made = tuple(check for check in IN_ORDER if check is not Check.NONCE)
-        return (Check.CHAIN, Check.CACHE, *made)
-    return (Check.CHAIN, Check.REQUEST, Check.CERTID_HASH, *IN_ORDER)
+        return (*path, Check.CACHE, *made)
+    return (*path, Check.REQUEST, Check.CERTID_HASH, *IN_ORDER)
 
 
 def _outcomes(checks: tuple[Check, ...], failed: Check) -> dict[Check, Outcome]:
@@ -129,13 +141,25 @@ def _outcomes(checks: tuple[Check, ...], failed: Check) -> dict[Check, Outcome]:
     return found | {check: Outcome.NOT_REACHED for check in checks if check not in found}
 
 
+def _require_good_authorities(
+    unverified: UnverifiedDecision, chain: ValidatedChain, store: TrustStore
+) -> None:
+    # 21. By the lists of the CAs above, where the rules do not say that there are none.
+    rules = chain.profile.authority_status
+    if isinstance(rules, CrlRules):
+        try:
+            crls = tuple(read_crl(der) for der in unverified.authority_lists[:MAX_CRLS])
+        except CrlRefused as e:
+            raise AuthorityStatusUnknown(f"a recorded list: {e}") from e
+        require_good_authorities(chain, rules, crls, store, unverified.decided_at)
+
+
 def _judge_answer(
     unverified: UnverifiedDecision, chain: ValidatedChain, store: TrustStore
 ) -> AnsweredStatus:
     # 10. A delegate that needs lists has them beside the answer.
     urls = () if chain.profile.crl is None else chain.profile.crl.urls
-    recorded = _RecordedLists(dict(zip(urls, unverified.lists, strict=False)))
-    delegates = CrlSource(ReadLists(recorded), store, None).delegates_of(
+    delegates = CrlSource(_recorded(unverified, urls), store).delegates_of(
         chain, unverified.decided_at
     )
     if unverified.from_cache:
@@ -190,6 +214,14 @@ class _RecordedLists:
         return next((der for der in self.by_url.values() if sha256(der).digest() == digest), None)
 
 
+def _recorded(unverified: UnverifiedDecision, urls: Sequence[str]) -> ReadLists:
+    """The lists of the record, as if fetched from these places and those of the CAs above."""
+    above = unverified.profile.authority_status
+    urls_above = above.urls if isinstance(above, CrlRules) else ()
+    by_url = dict(zip(urls_above, unverified.authority_lists, strict=False))
+    return ReadLists(_RecordedLists(by_url | dict(zip(urls, unverified.lists, strict=False))))
+
+
 def _judge_lists(
     unverified: UnverifiedDecision, chain: ValidatedChain, store: TrustStore
 ) -> AnsweredStatus:
@@ -197,8 +229,7 @@ def _judge_lists(
     urls = unverified.responder_url.split(" ")
     if len(urls) != len(unverified.lists):
         raise CrlMissing("the record names as many places as it has lists, or is none")
-    recorded = ReadLists(_RecordedLists(dict(zip(urls, unverified.lists, strict=True))))
-    status = CrlSource(recorded, store, None).status_of(chain, unverified.decided_at)
+    status = CrlSource(_recorded(unverified, urls), store).status_of(chain, unverified.decided_at)
     if isinstance(status, Unavailable):
         raise status.cause
     return status

@@ -22,6 +22,7 @@ class OcspEvidence:
         request_der: the question that it answers; None if it is from the cache.
         from_cache: it was had for an earlier question, and judged again for this one.
         lists: DER of the CRLs by which the signer is good, if it needs any.
+        authority_lists: DER of the CRLs by which the CA certificates of the path are good.
     """
 
     response_der: bytes = field(repr=False)
@@ -34,6 +35,7 @@ class OcspEvidence:
     request_der: bytes | None = field(repr=False)
     from_cache: bool = False
     lists: tuple[bytes, ...] = field(default=(), repr=False)
+    authority_lists: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
     def sha256(self) -> str:
@@ -51,6 +53,7 @@ class CrlEvidence:
         urls: where they were fetched, in the same order.
         this_update: the status is known to be right at this time: that of the oldest.
         next_update: newer information by then: that of the earliest.
+        authority_lists: DER of the CRLs by which the CA certificates of the path are good.
     """
 
     lists: tuple[bytes, ...] = field(repr=False)
@@ -58,6 +61,7 @@ class CrlEvidence:
     urls: tuple[str, ...]
     this_update: datetime
     next_update: datetime
+    authority_lists: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
     def sha256(self) -> str:

@@ -15,8 +15,11 @@ from typing import Annotated, Any, Literal
 from cryptography import x509
 from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
-from ocsp.config import IssuerProfile, PersonRegister
+from ocsp.config import (
+    IssuerProfile,
+)
 from ocsp.errors import TrustError
+from ocsp.persons import PersonRegister
 from ocsp.replay import UnverifiedDecision
 from webapi.login.sessions import LoginEvidence
 
@@ -31,6 +34,9 @@ _RULES = TypeAdapter(
     ),
 )
 
+
+_BEFORE_AUTHORITY_STATUS = {"authority_status": {"reason": "decided before the rules said it"}}
+"""For the rules of older records: their decisions kept no lists of the CAs above the issuer."""
 
 _UNREADABLE = (ValidationError, ValueError, IndexError, RecursionError, OverflowError, OSError)
 """What a hostile file raises in the libraries."""
@@ -81,6 +87,7 @@ class _Record(_Part):
     status: _Status
     rules: dict[str, Any]
     lists: tuple[_Bytes, ...] = ()
+    authority_lists: tuple[_Bytes, ...] = ()
     sha256: dict[str, str]
 
 
@@ -144,6 +151,8 @@ def export_record(evidence: LoginEvidence) -> bytes:
     }
     if evidence.lists:
         record["lists"] = [_text(der) for der in evidence.lists]
+    if evidence.authority_lists:
+        record["authority_lists"] = [_text(der) for der in evidence.authority_lists]
     record["sha256"] = {
         "token": evidence.token_sha256.hex(),
         "certificate": sha256(evidence.certificates[0]).hexdigest(),
@@ -188,13 +197,14 @@ def read_record(unverified: bytes) -> DecisionRecord:
         responder_url=evidence.responder_url,
         from_cache=evidence.from_cache,
         lists=evidence.lists,
+        authority_lists=evidence.authority_lists,
         decided_at=evidence.decided_at,
     )
     return DecisionRecord(decision, evidence)
 
 
 def _profile(record: _Record, serial: int) -> IssuerProfile:
-    (profile,) = _RULES.validate_json(json.dumps([record.rules]))
+    (profile,) = _RULES.validate_json(json.dumps([_BEFORE_AUTHORITY_STATUS | record.rules]))
     if isinstance(profile.person, PersonRegister):
         person = PersonRegister({serial: record.subject}, profile.person.pattern)
         return replace(profile, person=person)
@@ -222,6 +232,7 @@ def _evidence(record: _Record) -> LoginEvidence:
         decided_at=datetime.fromtimestamp(record.decided_at, UTC),
         rules=_canonical(record.rules),
         lists=record.lists,
+        authority_lists=record.authority_lists,
     )
 
 

@@ -53,6 +53,13 @@ class IssuerSettings(Section):
     crl_max_bytes: int = Field(
         default=33_554_432, ge=1_024, le=268_435_456, description="largest list accepted"
     )
+    authorities_publish_no_status_because: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=500,
+        description="why the CA certificates above are not checked: their operators publish no "
+        "lists; without it trust.authority_crl_urls must cover them",
+    )
     responders_in_private_network: bool = Field(
         default=False, description="true where their addresses are in a network of your own"
     )
@@ -165,8 +172,8 @@ class TrustSettings(Section):
     authority_crl_urls: tuple[ResponderUrl, ...] = Field(
         default=(),
         max_length=16,
-        description="revocation lists of the CAs above the issuers; empty: the status of CA "
-        "certificates is not checked",
+        description="revocation lists of the CAs above the issuers, for every issuer that does not "
+        "say authorities_publish_no_status_because",
     )
     authority_crl_max_age_seconds: int = Field(
         default=34_300_800, ge=1, le=34_300_800, description="oldest thisUpdate of such a list"
@@ -174,6 +181,16 @@ class TrustSettings(Section):
     issuers: tuple[IssuerSettings, ...] = Field(
         min_length=1, description="a table [[trust.issuers]] or a profile for each issuing CA"
     )
+
+    @model_validator(mode="after")
+    def _say_how_authorities_are_checked(self) -> Self:
+        silent = [i for i in self.issuers if i.authorities_publish_no_status_because is None]
+        if silent and not self.authority_crl_urls:
+            raise ValueError(
+                "has no authority_crl_urls, and an issuer that does not say "
+                "authorities_publish_no_status_because"
+            )
+        return self
 
     @model_validator(mode="after")
     def _have_roots(self) -> Self:

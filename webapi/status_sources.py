@@ -45,17 +45,14 @@ class StatusSources:
         return trust_store_of(self._settings, self._judge)
 
     def by_order(self) -> StatusSource:
-        """Responders and lists by each issuer's order, after the CAs above it if those have any."""
+        """Responders and lists by each issuer's order, after the lists of the CAs above it."""
         # Now, so that the first login finds it ready.
         self._judge.start()
-        rules = authority_rules_of(self._settings)
-        lists = CrlSource(self._lists, self.trust_store, rules)
+        lists = CrlSource(self._lists, self.trust_store)
         # What was kept stands in last: the lists may know more.
         ordered = StatusByOrder(self._asking(lists), lists)
         source = CachedStatus(ordered, self._kept, delegates=lists.delegates_of)
-        if rules is None:
-            return source
-        return CheckedAuthorities(source, self._lists, self.trust_store, rules)
+        return CheckedAuthorities(source, self._lists, self.trust_store)
 
     def _asking(self, lists: CrlSource) -> OcspClient:
         return asking(self._settings, self._metrics, lists.delegates_of)
@@ -63,7 +60,7 @@ class StatusSources:
     def jobs(self) -> Iterator[tuple[str, JobAction, float]]:
         """The background jobs: answers in use are renewed, and lists fetched, ahead of need."""
         above = authority_rules_of(self._settings)
-        lists = CrlSource(self._lists, self.trust_store, above)
+        lists = CrlSource(self._lists, self.trust_store)
         renewing = CachedStatus(self._asking(lists), self._kept, delegates=lists.delegates_of)
         refresh = StatusRefresh(renewing, self._kept, self.trust_store)
         yield "status-refresh", lambda: refresh.run_once(at=clock.now()), STATUS_REFRESH_SECONDS

@@ -13,18 +13,17 @@ from ocsp.config import (
     CacheUse,
     CertIdHash,
     ClientAuth,
-    DisplayName,
     IssuerProfile,
     NonceMode,
-    PersonAttribute,
-    PersonRegister,
     RequestMethod,
     TrustStore,
 )
 from ocsp.crl.fetching import PURPOSE as CRL_PURPOSE
-from ocsp.crl.rules import CrlRules, StatusOrder
+from ocsp.crl.rules import AuthorityStatusUnpublished, CrlRules, StatusOrder
 from ocsp.destination import Destination
+from ocsp.errors import ConfigurationInvalid
 from ocsp.path_judging import PathJudge, judge_here
+from ocsp.persons import DisplayName, PersonAttribute, PersonRegister
 from ocsp.transport import Egress
 from webapi.settings_model import Settings
 from webapi.settings_trust import IssuerSettings
@@ -102,7 +101,7 @@ def _crl_rules(issuer: IssuerSettings) -> CrlRules | None:
 
 
 def authority_rules_of(settings: Settings) -> CrlRules | None:
-    """Where the lists of the CAs above the issuers are; None: their status is not checked."""
+    """Where the lists of the CAs above the issuers are; None: every issuer says why not."""
     trust = settings.trust
     if not trust.authority_crl_urls:
         return None
@@ -110,8 +109,24 @@ def authority_rules_of(settings: Settings) -> CrlRules | None:
     return CrlRules(urls=trust.authority_crl_urls, max_age=max_age)
 
 
-def profile_of(issuer: IssuerSettings) -> IssuerProfile:
+def _authority_status(
+    issuer: IssuerSettings, above: CrlRules | None
+) -> CrlRules | AuthorityStatusUnpublished:
+    reason = issuer.authorities_publish_no_status_because
+    if reason is not None:
+        return AuthorityStatusUnpublished(reason)
+    if above is None:
+        raise ConfigurationInvalid(f"{issuer.name}: nothing says how CA certificates are checked")
+    return above
+
+
+def profile_of(issuer: IssuerSettings, above: CrlRules | None) -> IssuerProfile:
     """The checked profile of an issuer's settings; reads its files.
+
+    Args:
+        issuer: the settings.
+        above: where the lists of the CAs above the issuers are; None only where the issuer says
+            why there are none.
 
     Raises:
         CertificateFileWrong, PersonRegisterWrong: a file is not what it must be.
@@ -127,6 +142,7 @@ def profile_of(issuer: IssuerSettings) -> IssuerProfile:
         required_policies=frozenset(issuer.required_policies),
         disallowed_policies=frozenset(issuer.disallowed_policies),
         person=_person(issuer),
+        authority_status=_authority_status(issuer, above),
         display_name=DisplayName(issuer.display_name),
         client_auth=ClientAuth(issuer.client_auth),
         certid_hash=CertIdHash(issuer.certid_hash),
@@ -159,7 +175,8 @@ def trust_store_of(settings: Settings, judge: PathJudge = judge_here) -> TrustSt
         ocsp.errors.ConfigurationInvalid: the certificates and rules make no sense together.
     """
     trust = settings.trust
-    profiles = tuple(profile_of(issuer) for issuer in trust.issuers)
+    above = authority_rules_of(settings)
+    profiles = tuple(profile_of(issuer, above) for issuer in trust.issuers)
     roots = dict.fromkeys(_der(path) for path in trust.roots)
     for profile in profiles:
         roots |= dict.fromkeys(sorted(profile.anchors))

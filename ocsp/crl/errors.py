@@ -47,5 +47,9 @@ class CrlMissing(CrlRefused):
     """There is no CRL whose issuer and scope fit the certificate."""
 
 
+class AuthorityStatusUnknown(CrlRefused):
+    """No list of the CAs above says whether a CA certificate of the path is still good."""
+
+
 class CrlReasonsIncomplete(CrlRefused):
     """The usable CRLs together do not speak for all reasons of revocation."""

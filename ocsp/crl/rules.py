@@ -62,6 +62,21 @@ class CrlRules:
             raise ConfigurationInvalid("CRL rules need positive times and room for a list")
 
 
+@dataclass(frozen=True, slots=True)
+class AuthorityStatusUnpublished:
+    """Nobody says whether the CA certificates above the issuer are still good.
+
+    Attributes:
+        reason: how the operator knows that there are no lists of them, for people.
+    """
+
+    reason: str
+
+    def __post_init__(self) -> None:
+        if not self.reason.strip():
+            raise ConfigurationInvalid("no status of CA certificates, and no reason for it")
+
+
 def _require_certificate(der: bytes) -> None:
     try:
         read_certificate(der)

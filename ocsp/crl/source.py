@@ -82,14 +82,12 @@ class CrlSource:
 
     Attributes:
         lists: the fetched ones.
-        trust_store: finds the paths of signers other than the issuer.
-        above: where the lists of the CAs above the issuers are, which cover such signers; None if
-            there are none.
+        trust_store: finds the paths of signers other than the issuer; the lists of the CAs above
+            the issuer cover them.
     """
 
     lists: ReadLists
     trust_store: TrustStore
-    above: CrlRules | None
 
     def status_of(self, chain: ValidatedChain, at: datetime) -> CertificateStatus:
         """What the lists of the issuer's profile say about the chain's leaf."""
@@ -118,7 +116,9 @@ class CrlSource:
             return Unavailable(missing, (Attempt("crl", missing),))
         attempts: list[Attempt] = []
         found: dict[str, ReadCrl] = {}
-        for url in (*rules.urls, *(self.above.urls if self.above else ())):
+        above = profile.authority_status
+        urls_above = above.urls if isinstance(above, CrlRules) else ()
+        for url in (*rules.urls, *urls_above):
             try:
                 found[url] = self.lists.list_of(url)
             except CrlRefused as e:
@@ -128,7 +128,7 @@ class CrlSource:
             signers=signers_of(self.trust_store, rules),
             find_path=find_signers_path(self.trust_store),
             freshness=CrlFreshness(profile.skew, rules.max_age, profile.answer_hashes),
-            checks_signers=self.above is not None,
+            checks_signers=isinstance(above, CrlRules),
         )
         try:
             return _status(judge_by_crls(path, crls, at), found)

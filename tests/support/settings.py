@@ -30,6 +30,7 @@ name = "citizen-ca"
 certificates = ["pki/citizen-ca.cer"]
 responders = ["http://127.0.0.1:8480/ocsp/citizen-ca"]
 nonce = "require"
+authorities_publish_no_status_because = "these CAs publish no lists"
 required_policies = ["2.16.496.1.101.1.2.8"]
 person_pattern = "PNOMN-[0-9]{12}"
 

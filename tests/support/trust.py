@@ -8,11 +8,17 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from ocsp.client import OcspClient
-from ocsp.config import IssuerProfile, PersonAttribute, TrustStore
+from ocsp.config import (
+    IssuerProfile,
+    TrustStore,
+)
+from ocsp.crl.rules import AuthorityStatusUnpublished
 from ocsp.errors import TransportError
+from ocsp.persons import PersonAttribute
 from ocsp.transport import HttpAnswer, HttpClient, KnownVersion
 from tests.support.certificates import CITIZEN_POLICY, Pki
 
+NO_LISTS_ABOVE = AuthorityStatusUnpublished("these CAs publish no lists")
 RESPONDER_URL = "http://127.0.0.1:8888/ocsp"
 
 
@@ -24,6 +30,7 @@ def citizen_profile(pki: Pki, **changes: object) -> IssuerProfile:
         responders=(RESPONDER_URL,),
         required_policies=frozenset({CITIZEN_POLICY}),
         person=PersonAttribute("2.5.4.5", "PNOMN-[0-9]{12}"),
+        authority_status=NO_LISTS_ABOVE,
     )
     return replace(profile, **changes)  # type: ignore[arg-type]  # names and types are IssuerProfile's
 

@@ -12,7 +12,11 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 from werkzeug.test import TestResponse
 
-from ocsp.config import IssuerProfile, PersonAttribute, TrustStore
+from ocsp.config import (
+    IssuerProfile,
+    TrustStore,
+)
+from ocsp.persons import PersonAttribute
 from ocsp.trust import StatusSource
 from signer.login.authenticate import LoginRules, authenticate
 from signer.login.challenge import refill_stock
@@ -32,7 +36,7 @@ from tests.support.login import (
     web_eid_token,
 )
 from tests.support.ocsp_answers import AnswerSpec, answer, standard_spec
-from tests.support.trust import CannedPoster, client
+from tests.support.trust import NO_LISTS_ABOVE, CannedPoster, client
 from webapi.app import Area, Services, create_app
 from webapi.decision_record import rules_of
 from webapi.limits import RateLimit, SourceLimiter
@@ -94,6 +98,7 @@ def trust_store(pki: Pki) -> TrustStore:
         responders=(RESPONDER,),
         required_policies=frozenset({CITIZEN_POLICY}),
         person=PersonAttribute(oid="2.5.4.5", pattern="PNOMN-[0-9]{12}"),
+        authority_status=NO_LISTS_ABOVE,
     )
     return TrustStore(
         roots=(pki.root.der,), intermediates=(pki.national_ca.der,), issuers=(profile,)

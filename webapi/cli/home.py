@@ -187,6 +187,9 @@ def render_settings(facts: SettingsFacts) -> str:
             "certificates": [facts.citizen_ca],
             "responders": [responder],
             "nonce": "require",
+            "authorities_publish_no_status_because": (
+                "the CAs above it in the development PKI publish no revocation lists"
+            ),
             "required_policies": [facts.policy],
             "person_attribute": "serialNumber",
             "person_pattern": "PNOMN-[0-9]{12}",

@@ -153,6 +153,28 @@ def check_trust(settings: Settings) -> Iterator[CheckResult]:
         yield CheckResult.ok(TRUST, f"cards of {len(store.issuers)} issuing CA(s) are accepted")
 
 
+def authority_check_names(settings: Settings) -> tuple[str, ...]:
+    """Names of the checks that `check_authority_status` makes."""
+    return tuple(f"authority-status.{issuer.name}" for issuer in settings.trust.issuers)
+
+
+def check_authority_status(settings: Settings) -> Iterator[CheckResult]:
+    """For each issuer, whether anybody looks if the CA certificates above it were revoked."""
+    lists = len(settings.trust.authority_crl_urls)
+    for name, issuer in zip(authority_check_names(settings), settings.trust.issuers, strict=True):
+        reason = issuer.authorities_publish_no_status_because
+        if reason is None:
+            seen = f"CA certificates are checked by {lists} list(s) of the CAs above"
+            yield CheckResult.ok(name, seen)
+        else:
+            yield CheckResult.warning(
+                name,
+                f"nobody looks whether a CA certificate above {issuer.name} was revoked: {reason}",
+                "If there are lists, name them in trust.authority_crl_urls, and remove "
+                "authorities_publish_no_status_because from the issuer's profile.",
+            )
+
+
 def check_tls_key(settings: Settings) -> Iterator[CheckResult]:
     """The web server's key is its owner's alone, and the certificate's own."""
     path = settings.service.tls_key

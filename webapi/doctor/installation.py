@@ -96,6 +96,10 @@ def _checks(wiring: Wiring, settings: Settings, examination: Examination) -> Ite
     names = tuple(place.name for place in files)
     yield foreseen(names, partial(certificates.check_certificates, files, at))
     yield foreseen((certificates.TRUST,), partial(certificates.check_trust, settings))
+    yield foreseen(
+        certificates.authority_check_names(settings),
+        partial(certificates.check_authority_status, settings),
+    )
     yield foreseen((certificates.TLS_KEY,), partial(certificates.check_tls_key, settings))
     yield foreseen((places.HTTPS_PORT,), partial(places.check_https_port, service))
     if listener is not None:

@@ -180,4 +180,5 @@ def _evidence_of(citizen: AuthenticatedCitizen, rules: bytes) -> LoginEvidence:
         decided_at=citizen.authenticated_at,
         rules=rules,
         lists=citizen.evidence.lists,
+        authority_lists=citizen.evidence.authority_lists,
     )

@@ -112,6 +112,7 @@ class LoginEvidence:
         decided_at: aware UTC.
         rules: the issuer's rules then, in JSON.
         lists: DER of the CRLs that said the status; empty where an answer did.
+        authority_lists: DER of the CRLs by which the CA certificates were good.
     """
 
     evidence_id: str
@@ -132,6 +133,7 @@ class LoginEvidence:
     decided_at: datetime
     rules: bytes = field(repr=False)
     lists: tuple[bytes, ...] = field(default=(), repr=False)
+    authority_lists: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 class SessionStore(Protocol):

@@ -65,7 +65,7 @@ def insert_evidence(connection: Connection, evidence: LoginEvidence) -> None:
             decided_at=to_unix(evidence.decided_at),
         )
     )
-    insert_login_lists(connection, evidence.evidence_id, evidence.lists)
+    insert_login_lists(connection, evidence.evidence_id, evidence.lists, evidence.authority_lists)
 
 
 class SqlEvidenceStore:
@@ -91,7 +91,7 @@ class SqlEvidenceStore:
         )
         with self._engine.begin() as connection:
             row = connection.execute(query).one_or_none()
-            lists = () if row is None else lists_of_login(connection, evidence_id)
+            lists, authority_lists = lists_of_login(connection, evidence_id)
         if row is None:
             return None
         certificates = row.certificates_pem.split(_END)[:-1]
@@ -114,4 +114,5 @@ class SqlEvidenceStore:
             decided_at=from_unix(row.decided_at),
             rules=bytes(row.rules),
             lists=lists,
+            authority_lists=authority_lists,
         )

@@ -63,9 +63,19 @@ login_lists = Table(
 Insert = sqlite.Insert | postgresql.Insert
 
 
-def insert_login_lists(connection: Connection, evidence_id: str, lists: Iterable[bytes]) -> None:
+AUTHORITY_POSITION = 1_000
+"""Positions from here on: lists of the CAs above the issuer."""
+
+
+def insert_login_lists(
+    connection: Connection,
+    evidence_id: str,
+    lists: Iterable[bytes],
+    authority_lists: Iterable[bytes],
+) -> None:
     """Write which lists a login rested on, within the caller's transaction."""
-    for position, der in enumerate(lists):
+    numbered = (*enumerate(lists), *enumerate(authority_lists, AUTHORITY_POSITION))
+    for position, der in numbered:
         digest = _keep_content(connection, der)
         connection.execute(
             sql_insert(login_lists).values(
@@ -74,15 +84,21 @@ def insert_login_lists(connection: Connection, evidence_id: str, lists: Iterable
         )
 
 
-def lists_of_login(connection: Connection, evidence_id: str) -> tuple[bytes, ...]:
-    """The lists that a login rested on, in the order of their use."""
+def lists_of_login(
+    connection: Connection, evidence_id: str
+) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """The lists that a login rested on, in the order of their use; then those of the CAs above."""
     query = (
-        select(status_lists.c.der)
+        select(login_lists.c.position, status_lists.c.der)
         .join(login_lists, login_lists.c.list_sha256 == status_lists.c.sha256)
         .where(login_lists.c.evidence_id == evidence_id)
         .order_by(login_lists.c.position)
     )
-    return tuple(bytes(der) for der in connection.execute(query).scalars())
+    found = [(row.position, bytes(row.der)) for row in connection.execute(query)]
+    return (
+        tuple(der for position, der in found if position < AUTHORITY_POSITION),
+        tuple(der for position, der in found if position >= AUTHORITY_POSITION),
+    )
 
 
 class SqlListStore:

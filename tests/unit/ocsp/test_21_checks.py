@@ -21,7 +21,7 @@ from ocsp.chain import validate_path
 from ocsp.checks import Check, check_of
 from ocsp.config import CacheUse, CertIdHash, NonceMode
 from ocsp.crl.authorities import CheckedAuthorities
-from ocsp.crl.errors import CrlMissing, CrlStale
+from ocsp.crl.errors import AuthorityStatusUnknown, CrlMissing, CrlStale
 from ocsp.crl.rules import CrlRules, StatusOrder
 from ocsp.crl.source import CrlSource, ReadLists
 from ocsp.request import MAX_GET_URL, NONCE_BYTES, get_url
@@ -268,7 +268,7 @@ def by_list(spec: CrlSpec, order: StatusOrder = StatusOrder.CRL_ONLY) -> Certifi
     lists.put(LIST_URL, make_crl(spec), NOW)
     source = StatusByOrder(
         client(CannedPoster(lambda _: errors.ConnectionFailed("down"))),
-        CrlSource(ReadLists(lists), store, None),
+        CrlSource(ReadLists(lists), store),
     )
     return source.status_of(validate_path(PKI.leaf.der, store, NOW), NOW)
 
@@ -299,20 +299,20 @@ def a_list_is_heard_after_an_outage() -> None:
 @of_check(21)
 def a_ca_that_is_listed_or_of_which_no_list_speaks_refuses() -> None:
     entry = EntrySpec(PKI.national_ca.certificate.serial_number)
-    store = trust_store(PKI)
+    rules = CrlRules((LIST_URL + "0", LIST_URL + "1"))
+    store = trust_store(PKI, authority_status=rules)
     chain = validate_path(PKI.leaf.der, store, NOW)
     lists = MemoryLists()
-    asked = client(CannedPoster(lambda _: b""))
-    source = CheckedAuthorities(asked, ReadLists(lists), store, CrlRules((LIST_URL,)))
+    source = CheckedAuthorities(client(CannedPoster(lambda _: b"")), ReadLists(lists), store)
     found = source.status_of(chain, NOW)
     assert isinstance(found, Unavailable)
-    assert isinstance(found.cause, CrlMissing)
+    assert isinstance(found.cause, AuthorityStatusUnknown)
+    assert check_of(found.cause) is Check.CA_STATUS
     for index, authority in enumerate((PKI.root, PKI.national_ca)):
         lists.put(LIST_URL + str(index), make_crl(CrlSpec(issuer=authority)), NOW)
-    rules = CrlRules((LIST_URL + "0", LIST_URL + "1"))
     lists.put(LIST_URL + "0", make_crl(CrlSpec(issuer=PKI.root, entries=(entry,))), NOW)
     with pytest.raises(errors.AuthorityRevoked) as caught:
-        CheckedAuthorities(asked, ReadLists(lists), store, rules).status_of(chain, NOW)
+        source.status_of(chain, NOW)
     assert check_of(caught.value) is Check.CA_STATUS
 
 

@@ -18,12 +18,19 @@ from werkzeug.serving import make_server
 
 from ocsp.chain import validate_path
 from ocsp.client import PURPOSE, OcspClient
-from ocsp.config import CertIdHash, IssuerProfile, PersonAttribute, RequestMethod, TrustStore
+from ocsp.config import (
+    CertIdHash,
+    IssuerProfile,
+    RequestMethod,
+    TrustStore,
+)
 from ocsp.destination import Destination
 from ocsp.errors import CertificateRevoked, CertificateStatusUnavailable, CertificateSuspended
+from ocsp.persons import PersonAttribute
 from ocsp.transport import Egress
 from ocsp.trust import TrustedCertificate, establish_trust
 from tests.support.certificates import CITIZEN_POLICY, NOW, KeyKind, private_key
+from tests.support.trust import NO_LISTS_ABOVE
 
 REVOKED_AT = datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC)
 ALWAYS = {"valid-from": "2020-01-01T00:00:00+0000", "valid-to": "2100-01-01T00:00:00+0000"}
@@ -141,6 +148,7 @@ class Peer:
             responders=(url,),
             required_policies=frozenset({CITIZEN_POLICY}),
             person=PersonAttribute("2.5.4.5", "PNOMN-[0-9]{12}"),
+            authority_status=NO_LISTS_ABOVE,
             certid_hash=certid_hash,
             method=RequestMethod.POST,  # it knows no other
         )

@@ -13,11 +13,11 @@ from ocsp.config import (
     CacheUse,
     CertIdHash,
     NonceMode,
-    PersonAttribute,
     TrustStore,
 )
 from ocsp.crl.rules import CrlRules, StatusOrder
 from ocsp.errors import ConfigurationInvalid
+from ocsp.persons import PersonAttribute
 from tests.support.certificates import (
     CITIZEN_POLICY,
     authority_spec,

@@ -15,7 +15,7 @@ from ocsp.crl.errors import (
     CrlSignerNotAuthorised,
     CrlStale,
 )
-from ocsp.crl.rules import CrlRules, StatusOrder
+from ocsp.crl.rules import AuthorityStatusUnpublished, CrlRules, StatusOrder
 from ocsp.crl.source import CrlSource, ReadLists
 from ocsp.errors import (
     AuthorityRevoked,
@@ -85,7 +85,7 @@ def holding(*specs: CrlSpec) -> MemoryLists:
 
 
 def status(lists: MemoryLists) -> CertificateStatus:
-    return CrlSource(ReadLists(lists), store_of(), None).status_of(chain_of(), NOW)
+    return CrlSource(ReadLists(lists), store_of()).status_of(chain_of(), NOW)
 
 
 def test_lists_that_were_never_fetched_leave_the_status_unavailable() -> None:
@@ -129,7 +129,7 @@ def test_a_delta_restores_the_certificate() -> None:
 
 def test_a_good_certificate_is_trusted_with_the_list_as_evidence() -> None:
     lists = holding(LIST)
-    source = CrlSource(ReadLists(lists), store_of(), None)
+    source = CrlSource(ReadLists(lists), store_of())
     trusted = establish_trust(chain_of(), source=source, at=NOW)
     evidence = trusted.evidence
     assert evidence.lists == (lists.fetched[URL].der,)
@@ -143,7 +143,7 @@ def test_a_good_certificate_is_trusted_with_the_list_as_evidence() -> None:
 
 def test_a_held_certificate_is_refused() -> None:
     source = CrlSource(
-        ReadLists(holding(replace(LIST, entries=(EntrySpec(SERIAL, HOLD),)))), store_of(), None
+        ReadLists(holding(replace(LIST, entries=(EntrySpec(SERIAL, HOLD),)))), store_of()
     )
     with pytest.raises(CertificateSuspended):
         establish_trust(chain_of(), source=source, at=NOW)
@@ -180,11 +180,11 @@ def test_our_own_lists_are_believed_where_their_signer_is_named() -> None:
     chain = validate_path(PKI.leaf.der, named, NOW)
     lists = MemoryLists()
     lists.put(URL, published({SERIAL: IssuedSuspended(NOW)}, 7, delta=False), NOW)
-    source = CrlSource(ReadLists(lists), named, None)
+    source = CrlSource(ReadLists(lists), named)
     assert isinstance(source.status_of(chain, NOW), Suspended)
     lists.put(DELTA_URL, published({SERIAL: IssuedSuspended(NOW)}, 8, delta=True), NOW)
     assert isinstance(source.status_of(chain, NOW), Good)
-    nameless = CrlSource(ReadLists(lists), store_of(), None).status_of(chain_of(), NOW)
+    nameless = CrlSource(ReadLists(lists), store_of()).status_of(chain_of(), NOW)
     assert isinstance(nameless, Unavailable)
     assert isinstance(nameless.cause, CrlSignatureInvalid)
 
@@ -195,11 +195,12 @@ def test_a_named_signer_must_be_covered_where_the_authorities_have_lists() -> No
         order=StatusOrder.CRL_ONLY,
         responders=(),
         crl=replace(RULES, signers=(SIGNER.der,)),
+        authority_status=ABOVE,
     )
     chain = validate_path(PKI.leaf.der, named, NOW)
     lists = above(root=OF_ROOT, national=OF_NATIONAL)
     lists.put(URL, published({}, 7, delta=False), NOW)
-    source = CrlSource(ReadLists(lists), named, ABOVE)
+    source = CrlSource(ReadLists(lists), named)
     assert isinstance(source.status_of(chain, NOW), Good)
     entry = EntrySpec(SIGNER.certificate.serial_number)
     lists.put(NATIONAL_URL, make_crl(replace(OF_NATIONAL, entries=(entry,))), NOW)
@@ -284,7 +285,12 @@ def test_rules_without_sense_are_refused(changes: dict[str, object]) -> None:
 
 
 def authorities(lists: MemoryLists, inner: Saying) -> CheckedAuthorities:
-    return CheckedAuthorities(inner, ReadLists(lists), store_of(), ABOVE)
+    return CheckedAuthorities(inner, ReadLists(lists), trust_store(PKI, authority_status=ABOVE))
+
+
+def chain_below(rules: CrlRules | AuthorityStatusUnpublished = ABOVE) -> ValidatedChain:
+    """The citizen's chain, by a profile that says this of the CAs above."""
+    return validate_path(PKI.leaf.der, trust_store(PKI, authority_status=rules), NOW)
 
 
 def above(*, root: CrlSpec, national: CrlSpec) -> MemoryLists:
@@ -301,7 +307,7 @@ def test_without_lists_of_the_authorities_the_status_is_unavailable() -> None:
     inner = Saying(Good(EVIDENCE))
     only_root = MemoryLists()
     only_root.put(ROOT_URL, make_crl(OF_ROOT), NOW)
-    assert isinstance(authorities(only_root, inner).status_of(chain_of(), NOW), Unavailable)
+    assert isinstance(authorities(only_root, inner).status_of(chain_below(), NOW), Unavailable)
     assert inner.asked == 0
 
 
@@ -314,16 +320,34 @@ def test_a_revoked_authority_is_refused_and_nobody_is_asked(reason: x509.ReasonF
         which = "root" if issuer is PKI.root else "national"
         specs[which] = replace(specs[which], entries=(entry,))
         with pytest.raises(AuthorityRevoked) as caught:
-            authorities(above(**specs), inner).status_of(chain_of(), NOW)
+            authorities(above(**specs), inner).status_of(chain_below(), NOW)
         assert caught.value.name == revoked.certificate.subject.rfc4514_string()
     assert inner.asked == 0
+
+
+def test_only_a_profile_that_says_why_has_its_authorities_unchecked() -> None:
+    inner = Saying(Good(EVIDENCE))
+    chain = chain_below(AuthorityStatusUnpublished("these CAs publish no lists"))
+    found = authorities(MemoryLists(), inner).status_of(chain, NOW)
+    assert found == Good(EVIDENCE)
+    for reason in ("", " "):
+        with pytest.raises(ConfigurationInvalid):
+            AuthorityStatusUnpublished(reason)
+
+
+def test_the_lists_of_the_authorities_are_evidence() -> None:
+    lists = above(root=OF_ROOT, national=OF_NATIONAL)
+    found = authorities(lists, Saying(Good(EVIDENCE))).status_of(chain_below(), NOW)
+    assert isinstance(found, Good)
+    kept = (lists.fetched[ROOT_URL].der, lists.fetched[NATIONAL_URL].der)
+    assert found.evidence == replace(EVIDENCE, authority_lists=kept)
 
 
 def test_good_authorities_are_judged_once_a_minute() -> None:
     inner = Saying(Good(EVIDENCE))
     lists = above(root=OF_ROOT, national=replace(OF_NATIONAL, next_update=NOW + KEPT_FOR))
     source = authorities(lists, inner)
-    chain = chain_of()
+    chain = chain_below()
     for at in (NOW, NOW + KEPT_FOR / 2):
         assert isinstance(source.status_of(chain, at), Good)
     assert len(source._judged) == 1

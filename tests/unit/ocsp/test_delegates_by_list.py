@@ -28,7 +28,7 @@ def by_delegate_without_nocheck(*entries: EntrySpec, fetched: bool = True) -> Ce
     def reply(request: bytes) -> bytes:
         return answer(replace(signed_by(signer), request=request))
 
-    delegates = CrlSource(ReadLists(lists), store, None).delegates_of
+    delegates = CrlSource(ReadLists(lists), store).delegates_of
     asking = client(CannedPoster(reply), delegates=delegates)
     return asking.status_of(validate_path(PKI.leaf.der, store, NOW), NOW)
 

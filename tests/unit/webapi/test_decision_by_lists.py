@@ -1,5 +1,6 @@
 """Decisions that rested on revocation lists, made again from their records."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -70,6 +71,60 @@ def test_a_decision_by_lists_that_say_otherwise_is_told(
     assert failed_checks(judge(site, export_record(one_place))) == ["19 crl"]
     no_lists_allowed = replace(_by_lists(site, evidence, right), rules=evidence.rules)
     assert failed_checks(judge(site, export_record(no_lists_allowed))) == ["19 crl"]
+
+
+ABOVE = CrlRules(("http://ca.example/root.crl", "http://ca.example/national.crl"))
+
+
+def _below_lists(site: Site, evidence: LoginEvidence, *specs: CrlSpec) -> LoginEvidence:
+    """A decision by an answer, with these lists of the CAs above."""
+    profile = citizen_profile(
+        site.pki, responders=(evidence.responder_url,), authority_status=ABOVE
+    )
+    lists = tuple(make_crl(spec) for spec in specs)
+    return replace(evidence, rules=rules_of(profile), authority_lists=lists)
+
+
+def test_the_status_of_the_authorities_is_judged_again(site: Site, evidence: LoginEvidence) -> None:
+    root, national = CrlSpec(issuer=site.pki.root), CrlSpec(issuer=site.pki.national_ca)
+    listed = (EntrySpec(site.pki.citizen_ca.certificate.serial_number),)
+    for specs in (
+        (),
+        (root,),
+        (root, replace(national, entries=listed)),
+        (root, replace(national, next_update=NOW - timedelta(minutes=6))),
+        (root, replace(national, issuer=replace(site.pki.national_ca, key=site.pki.root.key))),
+    ):
+        verdict = judge(site, export_record(_below_lists(site, evidence, *specs)))
+        assert failed_checks(verdict) == ["21 ca status"]
+        assert ("2 request", Outcome.NOT_REACHED) in verdict.outcomes
+    garbage = replace(_below_lists(site, evidence, root), authority_lists=(b"no list",))
+    assert failed_checks(judge(site, export_record(garbage))) == ["21 ca status"]
+
+
+def test_a_decision_below_lists_is_confirmed_as_one(site: Site, evidence: LoginEvidence) -> None:
+    specs = (CrlSpec(issuer=site.pki.root), CrlSpec(issuer=site.pki.national_ca))
+    below = _below_lists(site, evidence, *specs)
+    record = export_record(below)
+    assert read_record(record).evidence == below
+    verdict = judge(site, record)
+    assert verdict.refusals == ()
+    assert verdict.outcomes[:2] == (("1 chain", Outcome.PASSED), ("21 ca status", Outcome.PASSED))
+    # The lists may be older now; what counts is the time of the decision.
+    later = replace(below, decided_at=specs[0].next_update + timedelta(minutes=6))
+    assert "21 ca status" in failed_checks(judge(site, export_record(later)))
+
+
+def test_a_record_of_before_has_no_rule_for_the_authorities(
+    site: Site, evidence: LoginEvidence
+) -> None:
+    rules = json.loads(evidence.rules)
+    del rules["authority_status"]
+    canonical = json.dumps(rules, sort_keys=True, separators=(",", ":"))
+    older = replace(evidence, rules=canonical.encode())
+    verdict = judge(site, export_record(older))
+    assert verdict.refusals == ()
+    assert "21 ca status" not in dict(verdict.outcomes)
 
 
 def test_the_lists_of_a_delegate_without_nocheck_are_judged_again(

@@ -14,8 +14,12 @@ from click.testing import CliRunner
 
 from ocsp.cache import CachedStatus
 from ocsp.chain import validate_path
-from ocsp.config import CacheUse, NonceMode, PersonRegister
+from ocsp.config import (
+    CacheUse,
+    NonceMode,
+)
 from ocsp.errors import ConnectionFailed
+from ocsp.persons import PersonRegister
 from ocsp.replay import Outcome
 from tests.support.answers import MemoryAnswers
 from tests.support.certificates import NOW, authority_spec, delegate_spec, issue

@@ -14,11 +14,14 @@ from pkcs11_bridge import readers as bridge_readers
 from pkcs11_bridge.errors import DeviceUnavailable, ReaderServiceDown
 from pkcs11_bridge.readers import Reader
 from tests.support.certificates import NOW, development_like_pki
+from tests.support.settings import DEVELOPMENT_SETTINGS
+from webapi.config import load_settings
 from webapi.doctor import places
 from webapi.doctor.audit import check_audit
 from webapi.doctor.certificates import (
     WARN_BELOW_FOR_DELEGATE,
     CertificatePlace,
+    check_authority_status,
     check_certificates,
     check_clock,
     validity,
@@ -65,6 +68,24 @@ def test_a_delegate_is_warned_of_half_a_day_before(left: int, state: CheckState)
     place = CertificatePlace("delegate", Path("delegate.cer"), WARN_BELOW_FOR_DELEGATE)
     found = validity(place, [PKI.delegate.certificate], DELEGATE_END - timedelta(hours=left))
     assert found.state is state
+
+
+def test_authorities_that_nobody_looks_at_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "tamga.toml"
+    file.write_text(DEVELOPMENT_SETTINGS)
+    unchecked = only(check_authority_status(load_settings(file, {})))
+    assert (unchecked.name, unchecked.state) == (
+        "authority-status.citizen-ca",
+        CheckState.WARNING,
+    )
+    assert "nobody looks whether a CA certificate above citizen-ca was revoked" in unchecked.seen
+    assert "these CAs publish no lists" in unchecked.seen
+    assert "trust.authority_crl_urls" in unchecked.remedy
+    reason = 'authorities_publish_no_status_because = "these CAs publish no lists"\n'
+    lists = '[trust]\nauthority_crl_urls = ["http://ca.example/root.crl"]'
+    file.write_text(DEVELOPMENT_SETTINGS.replace(reason, "").replace("[trust]", lists, 1))
+    checked = only(check_authority_status(load_settings(file, {})))
+    assert (checked.state, "by 1 list" in checked.seen) == (CheckState.OK, True)
 
 
 def test_certificate_files_that_hold_none(tmp_path: Path) -> None:

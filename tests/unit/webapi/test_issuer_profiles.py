@@ -11,13 +11,17 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 
 from ocsp.chain import validate_path
-from ocsp.config import ClientAuth, DisplayName, PersonRegister
+from ocsp.config import (
+    ClientAuth,
+)
+from ocsp.crl.rules import AuthorityStatusUnpublished, CrlRules
 from ocsp.errors import (
     CertificateNotTrusted,
     CertificatePersonMissing,
     CertificatePurposeMissing,
     ConfigurationInvalid,
 )
+from ocsp.persons import DisplayName, PersonRegister
 from tests.support.certificates import NOW, Issued, authority_spec, development_like_pki, issue
 from tests.support.profile_table import PAGE, page_with, table
 from tests.support.settings import DEVELOPMENT_SETTINGS
@@ -40,6 +44,7 @@ intermediates = ["national.cer"]
 certificates = ["citizen.cer"]
 responders = ["http://ocsp.example/", "http://second.example/"]
 nonce = "prefer"
+authorities_publish_no_status_because = "these CAs publish no lists"
 required_policies = ["2.16.496.1.101.1.2.8"]
 person_pattern = "PNOMN-[0-9]{12}"
 """
@@ -104,6 +109,39 @@ def test_a_profile_that_is_not_there_is_named(folder: Path) -> None:
     (folder / "issuers" / "citizen.toml").unlink()
     with pytest.raises(ConfigurationWrong, match=r"citizen\.toml: cannot be read"):
         load_settings(folder / "tamga.toml", {})
+
+
+SILENCE = 'authorities_publish_no_status_because = "these CAs publish no lists"\n'
+LISTS = '[trust]\nauthority_crl_urls = ["http://ca.example/root.crl"]'
+
+
+def test_silence_about_the_authorities_status_is_refused(folder: Path) -> None:
+    _edit(folder, SILENCE, "")
+    with pytest.raises(ConfigurationWrong, match="authorities_publish_no_status_because") as caught:
+        load_settings(folder / "tamga.toml", {})
+    assert _keys(caught.value) == {"trust"}
+    with pytest.raises(ConfigurationInvalid, match="nothing says how CA certificates"):
+        profile_of(read_issuer_profile(folder / "issuers" / "citizen.toml"), None)
+
+
+@pytest.mark.parametrize("reason", ["", "   "])
+def test_a_reason_that_says_nothing_is_none(folder: Path, reason: str) -> None:
+    _edit(folder, "these CAs publish no lists", reason)
+    with pytest.raises((ConfigurationWrong, ConfigurationInvalid)):
+        trust_store_of(load_settings(folder / "tamga.toml", {}))
+
+
+def test_each_issuer_says_how_the_authorities_above_it_are_checked(folder: Path) -> None:
+    settings = folder / "tamga.toml"
+    said = trust_store_of(load_settings(settings, {})).issuers[0].authority_status
+    assert said == AuthorityStatusUnpublished("these CAs publish no lists")
+    settings.write_text(settings.read_text().replace("[trust]", LISTS, 1))
+    # Lists of other issuers' superiors are none of its own.
+    assert trust_store_of(load_settings(settings, {})).issuers[0].authority_status == said
+    _edit(folder, SILENCE, "")
+    rules = trust_store_of(load_settings(settings, {})).issuers[0].authority_status
+    assert isinstance(rules, CrlRules)
+    assert rules.urls == ("http://ca.example/root.crl",)
 
 
 def test_a_required_nonce_and_a_cache_that_is_asked_first_contradict(folder: Path) -> None:
@@ -190,7 +228,7 @@ def test_a_register_that_binds_wrongly_is_refused(
     (folder / "issuers" / "people.toml").write_text(line)
     settings = load_settings(folder / "tamga.toml", {})
     with pytest.raises(error) as caught:
-        profile_of(settings.trust.issuers[0])
+        profile_of(settings.trust.issuers[0], None)
     assert "000000000001" not in str(caught.value)
 
 
@@ -263,9 +301,13 @@ def test_the_development_profile_is_what_init_writes(folder: Path) -> None:
     (folder / "pki").mkdir()
     (folder / "pki" / "citizen-ca.cer").write_bytes(PKI.citizen_ca.der)
     shutil.copy(SHIPPED / "development.toml", folder)
-    profile = profile_of(read_issuer_profile(folder / "development.toml"))
+    profile = profile_of(read_issuer_profile(folder / "development.toml"), None)
+    reason = "the CAs above it in the development PKI publish no revocation lists"
     assert profile == citizen_profile(
-        PKI, name="citizen-ca", responders=("http://127.0.0.1:8480/ocsp/citizen-ca",)
+        PKI,
+        name="citizen-ca",
+        responders=("http://127.0.0.1:8480/ocsp/citizen-ca",),
+        authority_status=AuthorityStatusUnpublished(reason),
     )
 
 

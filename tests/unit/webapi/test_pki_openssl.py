@@ -23,9 +23,14 @@ from werkzeug.serving import make_server
 
 from ocsp.chain import validate_path
 from ocsp.client import PURPOSE, OcspClient
-from ocsp.config import CertIdHash, IssuerProfile, PersonAttribute, TrustStore
+from ocsp.config import (
+    CertIdHash,
+    IssuerProfile,
+    TrustStore,
+)
 from ocsp.destination import Destination
 from ocsp.errors import CertificateRevoked, CertificateStatusUnavailable, CertificateSuspended
+from ocsp.persons import PersonAttribute
 from ocsp.responder.answering import ResponderCa
 from ocsp.transport import Egress
 from ocsp.trust import establish_trust
@@ -38,6 +43,7 @@ from tests.support.certificates import (
     delegate_spec,
     issue,
 )
+from tests.support.trust import NO_LISTS_ABOVE
 from webapi.limits import RateLimit, SourceLimiter
 from webapi.ocsp_service import OcspService
 from webapi.operations.metrics import Metrics
@@ -158,6 +164,7 @@ def we_ask(files: Files, url: str, certid_hash: CertIdHash = CertIdHash.SHA256) 
         responders=(url,),
         required_policies=frozenset({CITIZEN_POLICY}),
         person=PersonAttribute("2.5.4.5", "PNOMN-[0-9]{12}"),
+        authority_status=NO_LISTS_ABOVE,
         certid_hash=certid_hash,
     )
     store = TrustStore(roots=(files.ca.der,), intermediates=(), issuers=(profile,))

@@ -65,7 +65,7 @@ def test_only_lists_that_nothing_rests_on_are_removed(
     store: SqlListStore, database: Database
 ) -> None:
     engine = database.engine(Realm.LOGIN)
-    evidence = replace(EVIDENCE, lists=(b"first", b"delta"))
+    evidence = replace(EVIDENCE, lists=(b"first", b"delta"), authority_lists=(b"root", b"first"))
     for der in (b"first", b"second", b"third"):
         store.keep(replace(FETCHED, der=der))
     with engine.begin() as connection:
@@ -74,8 +74,9 @@ def test_only_lists_that_nothing_rests_on_are_removed(
     assert store.purge() == 0
     with engine.begin() as connection:
         left = set(connection.execute(select(status_lists.c.der)).scalars())
-        assert left == {b"first", b"delta", b"third"}
-        assert lists_of_login(connection, evidence.evidence_id) == (b"first", b"delta")
+        assert left == {b"first", b"delta", b"root", b"third"}
+        found = lists_of_login(connection, evidence.evidence_id)
+    assert found == (evidence.lists, evidence.authority_lists)
 
 
 def test_a_restored_database_takes_no_list_for_current(
@@ -94,7 +95,7 @@ def test_a_login_that_rests_on_lists_keeps_them(tmp_path: Path, database: Databa
         store = trust_store(pki, order=StatusOrder.CRL_ONLY, responders=(), crl=CrlRules((URL,)))
         lists = SqlListStore(engine)
         lists.keep(replace(FETCHED, der=make_crl(listed)))
-        return store, CrlSource(ReadLists(lists), store, None)
+        return store, CrlSource(ReadLists(lists), store)
 
     site = make_site(tmp_path, database=database, by_lists=by_lists)
     browser = site.client()

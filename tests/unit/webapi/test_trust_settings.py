@@ -7,8 +7,12 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ocsp.client import PURPOSE
-from ocsp.config import CertIdHash, NonceMode, PersonAttribute
+from ocsp.config import (
+    CertIdHash,
+    NonceMode,
+)
 from ocsp.errors import AddressRefused, ConnectionFailed, DestinationNotRegistered
+from ocsp.persons import PersonAttribute
 from tests.support.certificates import CITIZEN_POLICY, development_like_pki
 from webapi.cli.home import Ports, SettingsFacts, TokenFacts, render_settings
 from webapi.config import load_settings
