@@ -1,7 +1,9 @@
 """When a responder is left alone: a circuit breaker, as pure functions over frozen states.
 
 A responder that failed several times in a row rests for a while, so that no login waits for its
-deadline in vain; then one question tries it again. `Breakers` holds the states of a process.
+deadline in vain; then one question tries it again. The first rest is short, as logins that have no
+other responder fail meanwhile and a restart is soon over; each trial that fails doubles the next.
+`Breakers` holds the states of a process.
 """
 
 import threading
@@ -15,14 +17,17 @@ class BreakerRules:
 
     Attributes:
         failures: in a row, after which it rests.
-        rest: for so long; also how long one trial may take before another is let through.
+        first_rest: for so long.
+        longest_rest: what doubling ends at; also how long one trial may take before another is
+            let through.
     """
 
     failures: int = 5
-    rest: timedelta = timedelta(seconds=30)
+    first_rest: timedelta = timedelta(seconds=1)
+    longest_rest: timedelta = timedelta(seconds=30)
 
     def __post_init__(self) -> None:
-        if self.failures < 1 or self.rest <= timedelta(0):
+        if self.failures < 1 or not timedelta(0) < self.first_rest <= self.longest_rest:
             raise ValueError("a breaker needs at least one failure and a rest")
 
 
@@ -43,9 +48,11 @@ class Resting:
 
     Attributes:
         until: then one question is let through.
+        next_rest: how long it rests if that one fails.
     """
 
     until: datetime
+    next_rest: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +61,11 @@ class Tried:
 
     Attributes:
         until: if nothing was heard by then, another is let through.
+        next_rest: how long the responder rests if it fails.
     """
 
     until: datetime
+    next_rest: timedelta
 
 
 BreakerState = Asked | Resting | Tried
@@ -67,8 +76,10 @@ def admit(state: BreakerState, at: datetime, rules: BreakerRules) -> tuple[Break
     match state:
         case Asked():
             return state, True
-        case Resting(until) | Tried(until):
-            return (state, False) if at < until else (Tried(at + rules.rest), True)
+        case Resting(until, next_rest) | Tried(until, next_rest):
+            if at < until:
+                return state, False
+            return Tried(at + rules.longest_rest, next_rest), True
 
 
 def after_answer() -> BreakerState:
@@ -81,8 +92,17 @@ def after_failure(state: BreakerState, at: datetime, rules: BreakerRules) -> Bre
     match state:
         case Asked(failures) if failures + 1 < rules.failures:
             return Asked(failures + 1)
-        case _:
-            return Resting(at + rules.rest)
+        case Asked():
+            return _resting(at, rules.first_rest, rules)
+        case Resting():
+            # The question was asked before the rest began, and tells nothing new.
+            return state
+        case Tried(_, next_rest):
+            return _resting(at, next_rest, rules)
+
+
+def _resting(at: datetime, rest: timedelta, rules: BreakerRules) -> Resting:
+    return Resting(at + rest, min(2 * rest, rules.longest_rest))
 
 
 class Breakers:
