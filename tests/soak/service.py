@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from webapi.cli.home import Home
 START_SECONDS = 120.0
 SAMPLE_SECONDS = 5.0
 SUPERVISOR = "supervisor"
+_ESTABLISHED = "01"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,12 @@ class Running:
 
 @dataclass(frozen=True)
 class Sample:
-    """What one process holds at one moment."""
+    """What one process holds at one moment.
+
+    Attributes:
+        descriptors: open ones, without the connections that clients keep to it: how many these
+            are is theirs to say.
+    """
 
     at: float
     process: Running
@@ -49,8 +55,9 @@ class Sample:
 class Service:
     """`tamga serve`, kept alive as an init system keeps it."""
 
-    def __init__(self, home: Home, environment: Mapping[str, str]) -> None:
+    def __init__(self, home: Home, environment: Mapping[str, str], ports: Sequence[int]) -> None:
         self.home = home
+        self.ports = ports
         self._environment = dict(environment)
         self._stopping = threading.Event()
         self._supervisor: subprocess.Popen[bytes] | None = None
@@ -154,8 +161,9 @@ class Gauge:
     def _run(self) -> None:
         began = time.monotonic()
         while not self._stopping.wait(SAMPLE_SECONDS):
+            accepted = _accepted_connections(self.service.ports)
             for process in self.service.processes():
-                sample = _sample(process, time.monotonic() - began)
+                sample = _sample(process, time.monotonic() - began, accepted)
                 if sample is not None:
                     self.samples.append(sample)
 
@@ -214,13 +222,33 @@ def _stat(pid: int) -> tuple[int, int] | None:
     return None if fields[0] in "ZX" else (int(fields[1]), int(fields[19]))
 
 
-def _sample(process: Running, at: float) -> Sample | None:
+def _sample(process: Running, at: float, accepted: frozenset[str]) -> Sample | None:
     try:
         status = Path(f"/proc/{process.pid}/status").read_text()
-        descriptors = len(os.listdir(f"/proc/{process.pid}/fd"))  # noqa: PTH208 - names alone
+        # One that was closed since it was listed names nothing.
+        open_now = [_target(entry) for entry in Path(f"/proc/{process.pid}/fd").iterdir()]
     except OSError:
         return None
     resident = re.search(r"VmRSS:\s+(\d+) kB", status)
     if resident is None:  # it has just ended
         return None
+    descriptors = sum(target is not None and target not in accepted for target in open_now)
     return Sample(at, process, int(resident[1]), descriptors)
+
+
+def _target(descriptor: Path) -> str | None:
+    try:
+        return str(descriptor.readlink())
+    except OSError:
+        return None
+
+
+def _accepted_connections(ports: Sequence[int]) -> frozenset[str]:
+    """What descriptors of established connections to these local ports name (proc(5))."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == _ESTABLISHED and int(fields[1].rpartition(":")[2], 16) in ports:
+                found.add(f"socket:[{fields[9]}]")
+    return frozenset(found)

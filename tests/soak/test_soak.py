@@ -66,6 +66,7 @@ class Installation:
     """A home, and where its data are."""
 
     home: Home
+    ports: tuple[int, int]
     server: PostgresServer | None
 
     def database_processes(self) -> list[Running]:
@@ -78,7 +79,7 @@ class Installation:
 def run(installation: Installation, plan: Plan) -> Report:
     """Everything; the report, after all that must hold was found to hold."""
     home = installation.home
-    service = Service(home, _environment())
+    service = Service(home, _environment(), installation.ports)
     service.start()
     try:
         site = _ready_site(home)
@@ -269,13 +270,13 @@ def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ins
     limits = "challenges_per_source_burst = 10000\nchallenges_per_source_per_minute = 60000\n"
     home.config.write_text(text.replace(stock, f"[login]\nstock_target = 400\n{limits}"))
     if request.param == "sqlite":
-        yield Installation(home, None)
+        yield Installation(home, (https, ocsp), None)
         return
     server: PostgresServer = request.getfixturevalue("durable_postgresql_server")
     database = PostgresHome(server)
     database.attach(home)
     tamga(home, "doctor")
-    yield Installation(home, server)
+    yield Installation(home, (https, ocsp), server)
     database.remove()
 
 
