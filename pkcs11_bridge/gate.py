@@ -37,14 +37,16 @@ class Gate:
                 yield
             return
         with self._changed:
-            self._await_open(wait_seconds)
+            if self._closed:
+                self._await_open(wait_seconds)
             self._inside += 1
         try:
             yield
         finally:
             with self._changed:
                 self._inside -= 1
-                self._changed.notify_all()
+                if self._closed:
+                    self._changed.notify_all()
 
     @contextmanager
     def exclusive(self, wait_seconds: float) -> Iterator[None]:

@@ -18,6 +18,7 @@ from pkcs11_bridge.errors import (
     KeyRetiredOnToken,
     KeyUnsupported,
 )
+from pkcs11_bridge.login import PooledSession
 from pkcs11_bridge.mechanisms import PublicKey
 from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.uri import Pkcs11Uri
@@ -83,17 +84,16 @@ class KeyAttributes:
 def identify_token(sessions: TokenSessions) -> TokenIdentity:
     """What the token calls itself; raises TokenError as ``TokenSessions.open``."""
     described = sessions.describe()
-    with sessions.session() as pooled:
-        token = pooled.raw.token
-        return TokenIdentity(
-            library=described.library,
-            label=described.label,
-            manufacturer=described.manufacturer,
-            model=described.model,
-            serial=described.serial,
-            hardware=_version(token.hardware_version),
-            firmware=_version(token.firmware_version),
-        )
+    hardware, firmware = sessions.perform(_versions)
+    return TokenIdentity(
+        library=described.library,
+        label=described.label,
+        manufacturer=described.manufacturer,
+        model=described.model,
+        serial=described.serial,
+        hardware=hardware,
+        firmware=firmware,
+    )
 
 
 def read_key(sessions: TokenSessions, uri: Pkcs11Uri) -> KeyAttributes:
@@ -101,18 +101,24 @@ def read_key(sessions: TokenSessions, uri: Pkcs11Uri) -> KeyAttributes:
 
     Raises:
         KeyNotFound, KeyAmbiguous, UriInvalid: none, several, or no selection.
-        TokenError: as ``TokenSessions.session``.
+        TokenError: as ``TokenSessions.perform``.
     """
-    with sessions.session() as pooled:
+
+    def read(pooled: PooledSession) -> KeyAttributes:
         key = objects.find_private_key(pooled.raw, uri)
         return _attributes(sessions.label, pooled.raw, key)
+
+    return sessions.perform(read)
 
 
 def list_keys(sessions: TokenSessions) -> tuple[KeyAttributes, ...]:
     """All private keys on the token, by label; raises TokenError."""
-    with sessions.session() as pooled:
+
+    def read(pooled: PooledSession) -> list[KeyAttributes]:
         found = list(pooled.raw.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY}))
-        listed = [_attributes(sessions.label, pooled.raw, key) for key in found]
+        return [_attributes(sessions.label, pooled.raw, key) for key in found]
+
+    listed = sessions.perform(read)
     return tuple(sorted(listed, key=lambda key: (key.uri.object or "", key.uri.id or b"")))
 
 
@@ -165,6 +171,11 @@ def _public_key(session: pkcs11.Session, key: pkcs11.Object) -> PublicKey | None
         return mechanisms.public_key_of(objects.find_public_half(session, key))
     except (KeyNotFound, KeyAmbiguous, KeyUnsupported, *_NOT_TOLD):
         return None
+
+
+def _versions(pooled: PooledSession) -> tuple[str, str]:
+    token = pooled.raw.token
+    return _version(token.hardware_version), _version(token.firmware_version)
 
 
 def _version(version: tuple[int, int]) -> str:

@@ -95,7 +95,7 @@ class TokenKey:
             ValueError: the digest's length is not that of its hash.
             MechanismUnsupported: an Ed25519 key, or a curve with another hash than its own.
             KeyNotFound: the key is gone, or another one has taken its place.
-            TokenError: as ``TokenSessions.open`` and ``session``.
+            TokenError: as ``TokenSessions.open`` and ``perform``.
         """
         return self._sign(mechanisms.digest_signing(self.algorithm, digest, hash_name))
 
@@ -135,7 +135,7 @@ def open_key(sessions: TokenSessions, uri: Pkcs11Uri) -> TokenKey:
         ExtractableKey: the key can leave the token, once could, or does not say.
         KeyUnsupported: a type, curve or size that is not used.
         MechanismUnsupported: the token has no mechanism to sign with such a key.
-        TokenError: as ``TokenSessions.open`` and ``session``.
+        TokenError: as ``TokenSessions.open`` and ``perform``.
     """
     token = sessions.config.uri
     if uri.token not in (None, token.token) or (

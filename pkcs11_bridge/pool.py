@@ -1,9 +1,10 @@
 """A bounded pool of places, each with one session and one thread that owns it.
 
 A call into a PKCS#11 module can hang, and a thread that hangs in it cannot be ended. So a call is
-made on the place's own thread, and whoever asked waits for it with a deadline: past that it gets
+made on a place's own thread, and whoever asked waits for it with a deadline: past that it gets
 TokenHung, the place is given up and the pool is smaller by one, until the call returns after all.
-What such a call brings then goes to nobody. (ADR 0016)
+What such a call brings then goes to nobody. Calls that find no place free stand in a bounded
+queue, and a place that is done goes on with the first of them, without a rest. (ADR 0016)
 """
 
 import _thread
@@ -11,93 +12,56 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final, TypeVar, cast
 
-from pkcs11_bridge.errors import SessionsClosed, TokenBusy, TokenHung
+from pkcs11_bridge.errors import SessionsClosed, TokenBusy, TokenError, TokenHung
 from pkcs11_bridge.login import PooledSession
 from pkcs11_bridge.pool_observer import PoolObserver
 
 Result = TypeVar("Result")
 
 
-class _Call:
-    """One call on a place's thread; its answer belongs to whoever claims it first."""
-
-    __slots__ = ("answered", "claim", "error", "result", "task")
-
-    def __init__(self, task: Callable[[], object]) -> None:
-        self.task: Final = task
-        self.result: object = None
-        self.error: BaseException | None = None
-        self.claim: Final = _thread.allocate_lock()
-        # A bare lock costs a third of an Event, and each signature waits for one.
-        self.answered: Final = _thread.allocate_lock()
-        self.answered.acquire()
-
-
 class Place:
-    """A place in the pool; whoever took it has its session alone.
+    """A place in the pool: one thread, and the session that it alone uses.
 
     Attributes:
         pooled: the session that is open there, if any.
     """
 
-    def __init__(self, pool: "Pool") -> None:
+    __slots__ = ("call", "pooled", "wake")
+
+    def __init__(self) -> None:
         self.pooled: PooledSession | None = None
-        self._pool = pool
-        self._thread: threading.Thread | None = None
-        self._call: _Call | None = None
-        self._wake = _thread.allocate_lock()
-        self._wake.acquire()
+        self.call: _Call | None = None
+        # A bare lock costs a third of an Event, and each signature waits for one.
+        self.wake: Final = _thread.allocate_lock()
+        self.wake.acquire()
 
-    def begin(self, call: _Call) -> None:
-        """Have a call made by this place's thread, which puts the place back.
 
-        Raises:
-            RuntimeError: the system gives no thread; the place is as before.
-        """
-        if self._thread is None:
-            thread = threading.Thread(
-                target=self._serve, name=f"token-{self._pool.name}", daemon=True
-            )
-            thread.start()
-            self._thread = thread
-        self._call = call
-        self._wake.release()
+class _Call:
+    """One call: it waits, begins, and is over when it has ended or was given up."""
 
-    def end(self) -> None:
-        """End the thread, if there is one; for a place that nobody has."""
-        if self._thread is not None:
-            self._call = None
-            self._wake.release()
+    __slots__ = ("answered", "asked_at", "begun_at", "error", "is_over", "result", "task", "waited")
 
-    def _serve(self) -> None:
-        while True:
-            self._wake.acquire()
-            call = self._call
-            if call is None:
-                return
-            try:
-                call.result = call.task()
-            except BaseException as error:  # noqa: BLE001 - it is whoever asked that it is for
-                call.error = error
-            self._call = None
-            if call.claim.acquire(blocking=False):
-                # Back before the answer: the next in line need not wait for who gets this one.
-                self._pool.put_back(self)
-                call.answered.release()
-            else:
-                self._pool.came_back(self)
+    def __init__(self, task: Callable[[Place], object], asked_at: float) -> None:
+        self.task: Final = task
+        self.asked_at: Final = asked_at
+        self.begun_at: float | None = None
+        self.waited = 0.0
+        self.is_over = False
+        self.result: object = None
+        self.error: BaseException | None = None
+        self.answered: Final = _thread.allocate_lock()
+        self.answered.acquire()
 
 
 class Pool:
-    """Places for a number of calls at once, and a bounded number of threads that wait for one.
+    """Places for a number of calls at once, and a bounded queue of calls that wait for one.
 
     Args:
         name: for the names of threads.
         size: number of places.
-        max_waiting: so many threads may wait for a place, any further is refused at once.
+        max_waiting: so many calls may wait for a place, any further is refused at once.
         observer: is told what happens.
         hung_changed: is told how many places wait for a call that does not return, whenever that
             changes.
@@ -117,10 +81,11 @@ class Pool:
         self._max_waiting = max_waiting
         self._observer = observer
         self._hung_changed = hung_changed
+        self._lock = _thread.allocate_lock()
+        self._waiting = deque[_Call]()
         # The place that was used last is used next: its session is the likeliest to be alive.
-        self._free = deque(Place(self) for _ in range(size))
-        self._changed = threading.Condition()
-        self._waiting = 0
+        self._idle: list[Place] = []
+        self._places = 0
         self._given_up = 0
         self._is_closed = False
 
@@ -129,126 +94,163 @@ class Pool:
         """How many places wait for a call that does not return."""
         return self._given_up
 
-    def take(self, wait_seconds: float) -> Place:
-        """A place for this thread alone, to be put back.
-
-        Raises:
-            TokenBusy: none was free for so long, or too many wait already.
-            TokenHung: every place is given up.
-            SessionsClosed: the pool was closed.
-        """
-        began = time.monotonic()
-        self._observer.waiting()
-        try:
-            place = self._pop() or self._wait(began + wait_seconds)
-        except (TokenBusy, TokenHung, SessionsClosed) as error:
-            self._observer.refused(type(error).__name__)
-            raise
-        self._observer.taken(time.monotonic() - began)
-        return place
-
-    def put_back(self, place: Place) -> None:
-        """Make a place free for the next."""
-        self._observer.returned()
-        self._release(place)
-
-    def perform(self, place: Place, task: Callable[[], Result], seconds: float) -> Result:
-        """Have a task done by the thread of a place that was taken; the place is put back.
+    def perform(
+        self, task: Callable[[Place], Result], wait_seconds: float, call_seconds: float
+    ) -> Result:
+        """Have a task done by the thread of a place.
 
         Args:
-            place: from `take`.
-            task: what to do; its error is raised here.
-            seconds: how long to wait for its end.
+            task: what to do with the place; its error is raised here.
+            wait_seconds: how long to wait for its beginning.
+            call_seconds: how long, from then on, to wait for its end.
 
         Raises:
-            TokenBusy: the system gives no thread.
-            TokenHung: it did not end in time. What it brings later is dropped.
+            TokenBusy: it was not begun in time, too many wait already, or the system gives no
+                thread.
+            TokenHung: it did not end in time, and what it brings later is dropped; or no call is
+                begun any more, as every place is given up.
+            SessionsClosed: the pool was closed.
         """
-        call = _Call(task)
-        try:
-            place.begin(call)
-        except RuntimeError as error:
-            self.put_back(place)
-            raise TokenBusy("no thread can be started for a call into the module") from error
-        if not call.answered.acquire(timeout=seconds):
-            if self._give_up(call):
-                raise TokenHung(f"a call into the module has not returned for {seconds:g} s")
-            # Just in time: the place's thread has the claim and is about to answer.
-            call.answered.acquire()
-        if call.error is not None:
-            raise call.error
-        return cast("Result", call.result)
-
-    def came_back(self, place: Place) -> None:
-        """A call that was given up has returned: its place is there again."""
-        with self._changed:
-            self._given_up -= 1
-            self._hung_changed(self._given_up)
-        self._observer.came_back()
-        self._release(place)
+        call = _Call(task, time.monotonic())
+        self._observer.waiting()
+        with self._lock:
+            self._enter(call)
+        while not call.answered.acquire(timeout=_patience(call, wait_seconds, call_seconds)):
+            with self._lock:
+                self._look_after(call, wait_seconds, call_seconds)
+        if call.error is None:
+            return cast("Result", call.result)
+        if call.begun_at is None:
+            self._observer.refused(type(call.error).__name__)
+        raise call.error
 
     def close(self) -> None:
-        """Give out no more; the threads end, each when its place is free."""
-        with self._changed:
+        """Begin no more calls; the threads end, each when its place is free."""
+        with self._lock:
             self._is_closed = True
-            self._end_free()
-            self._changed.notify_all()
+            self._refuse_waiting(_closed)
+            for place in self._idle:
+                place.call = None
+                place.wake.release()
+            self._idle.clear()
 
-    def _pop(self) -> Place | None:
-        # Nobody overtakes those who wait.
-        if self._waiting or self._is_closed:
-            return None
-        try:
-            return self._free.pop()
-        except IndexError:
-            return None
-
-    def _wait(self, deadline: float) -> Place:
-        with self._changed:
-            if self._waiting >= self._max_waiting:
-                raise TokenBusy(f"{self._waiting} threads wait for a session already")
-            self._waiting += 1
-            is_late = False
-            try:
-                while True:
-                    self._require_hope()
-                    # One that was free may be gone: taken by whoever saw nobody wait.
-                    with suppress(IndexError):
-                        return self._free.pop()
-                    if is_late:
-                        raise TokenBusy("all sessions on the token are in use")
-                    is_late = not self._changed.wait(deadline - time.monotonic())
-            finally:
-                self._waiting -= 1
-
-    def _require_hope(self) -> None:
+    def _enter(self, call: _Call) -> None:
         if self._is_closed:
-            raise SessionsClosed("these sessions were closed")
-        if self._given_up >= self.size:
-            raise TokenHung("no call into the module returns: every session is given up")
+            _refuse(call, _closed())
+        elif self._given_up >= self.size:
+            _refuse(call, _hopeless())
+        elif self._idle:
+            place = self._idle.pop()
+            _begin(place, call, call.asked_at)
+            place.wake.release()
+        elif self._places < self.size:
+            self._open_place(call)
+        elif len(self._waiting) >= self._max_waiting:
+            _refuse(call, TokenBusy(f"{len(self._waiting)} calls wait for a session already"))
+        else:
+            self._waiting.append(call)
 
-    def _release(self, place: Place) -> None:
-        self._free.append(place)
-        if self._waiting or self._is_closed:
-            with self._changed:
-                if self._is_closed:
-                    self._end_free()
-                self._changed.notify()
+    def _open_place(self, call: _Call) -> None:
+        place = Place()
+        _begin(place, call, call.asked_at)
+        thread = threading.Thread(
+            target=self._serve, args=(place,), name=f"token-{self.name}", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            call.begun_at = None
+            _refuse(call, TokenBusy("no thread can be started for a call into the module"))
+        else:
+            self._places += 1
 
-    def _end_free(self) -> None:
-        while self._free:
-            self._free.pop().end()
+    def _look_after(self, call: _Call, wait_seconds: float, call_seconds: float) -> None:
+        """Withdraw a call that was not begun in time, give up one that did not end in time."""
+        now = time.monotonic()
+        if call.is_over:  # just in time: its answer is on its way
+            return
+        if call.begun_at is None:
+            if now >= call.asked_at + wait_seconds:
+                self._waiting.remove(call)
+                _refuse(call, TokenBusy("all sessions on the token are in use"))
+        elif now >= call.begun_at + call_seconds:
+            self._give_up(call, call_seconds)
 
-    def _give_up(self, call: _Call) -> bool:
-        """Give a call up, unless its thread has claimed it meanwhile."""
-        # Claimed and counted in one: whoever comes back at this moment is not counted before.
-        with self._changed:
-            if not call.claim.acquire(blocking=False):
-                return False
-            self._given_up += 1
-            left = self.size - self._given_up
-            self._hung_changed(self._given_up)
-            self._changed.notify_all()
+    def _give_up(self, call: _Call, seconds: float) -> None:
+        _refuse(call, TokenHung(f"a call into the module has not returned for {seconds:g} s"))
+        self._given_up += 1
+        self._hung_changed(self._given_up)
         self._observer.returned()
-        self._observer.given_up(left)
+        self._observer.given_up(self.size - self._given_up)
+        if self._given_up >= self.size:
+            self._refuse_waiting(_hopeless)
+
+    def _refuse_waiting(self, error: Callable[[], TokenError]) -> None:
+        while self._waiting:
+            _refuse(self._waiting.popleft(), error())
+
+    def _serve(self, place: Place) -> None:
+        while (call := place.call) is not None:
+            self._observer.taken(call.waited)
+            result, error = None, None
+            try:
+                result = call.task(place)
+            except BaseException as caught:  # noqa: BLE001 - it is whoever asked that it is for
+                error = caught
+            with self._lock:
+                came_back = call.is_over
+                if came_back:
+                    self._given_up -= 1
+                    self._hung_changed(self._given_up)
+                else:
+                    call.result, call.error, call.is_over = result, error, True
+                is_idle = self._follow(place)
+            # Free before the answer: the next in line need not wait for who gets this one.
+            if came_back:
+                self._observer.came_back()
+            else:
+                self._observer.returned()
+                call.answered.release()
+            # Whatever it brought is not held here while nothing is asked.
+            del call, result, error
+            if is_idle:
+                place.wake.acquire()
+
+    def _follow(self, place: Place) -> bool:
+        """Give a place its next call, or none for good; whether it has to wait for one."""
+        place.call = None
+        if self._is_closed:
+            return False
+        if self._waiting:
+            _begin(place, self._waiting.popleft(), time.monotonic())
+            return False
+        self._idle.append(place)
         return True
+
+
+def _begin(place: Place, call: _Call, at: float) -> None:
+    call.begun_at = at
+    call.waited = at - call.asked_at
+    place.call = call
+
+
+def _refuse(call: _Call, error: TokenError) -> None:
+    call.error, call.is_over = error, True
+    call.answered.release()
+
+
+def _patience(call: _Call, wait_seconds: float, call_seconds: float) -> float:
+    """How long to wait until the call has to be looked after."""
+    now = time.monotonic()
+    if call.begun_at is not None:
+        return max(0.0, call.begun_at + call_seconds - now)
+    # It may be begun at any moment, and hang from then on.
+    return max(0.0, min(call.asked_at + wait_seconds - now, call_seconds))
+
+
+def _closed() -> SessionsClosed:
+    return SessionsClosed("these sessions were closed")
+
+
+def _hopeless() -> TokenHung:
+    return TokenHung("no call into the module returns: every session is given up")

@@ -10,7 +10,7 @@ stay dead after a new login.
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -126,58 +126,29 @@ class TokenSessions:
             TokenHung: it did not end within ``call_seconds``; what it brings later is dropped.
             TokenError: as ``open``.
         """
-
-        def use(place: Place) -> Result:
-            with self._using(place) as pooled:
-                return task(pooled)
-
-        return self._perform(use)
-
-    @contextmanager
-    def session(self) -> Iterator[PooledSession]:
-        """A session for this thread itself, which hangs if a call into the module hangs.
-
-        Binding errors inside leave as TokenError.
-
-        Raises:
-            TokenBusy: all sessions stayed in use for ``wait_seconds``, or too many threads wait.
-            TokenError: as ``open``.
-        """
-        self._require_usable()
-        place = self._pool.take(self.config.wait_seconds)
-        try:
-            with self._using(place) as pooled:
-                yield pooled
-        finally:
-            self._pool.put_back(place)
+        return self._perform(lambda place: self._use(place, task))
 
     def _perform(self, task: Callable[[Place], Result]) -> Result:
         self._require_usable()
         # A start waits for other processes that start; a call, for one that is being made alone.
         waits = self.config.wait_seconds if self._is_logged_in() else START_WAIT_SECONDS
         try:
-            place = self._pool.take(self.config.wait_seconds)
-            return self._pool.perform(place, lambda: task(place), waits + self.config.call_seconds)
+            return self._pool.perform(
+                task, self.config.wait_seconds, waits + self.config.call_seconds
+            )
         except TokenHung:
             self._observer.met_hung()
             raise
 
-    @contextmanager
-    def _using(self, place: Place) -> Iterator[PooledSession]:
-        with self._passage() as login, self._watching(login):
-            # Not before: a place whose call was not let in keeps its session.
-            pooled, place.pooled = place.pooled, None
-            if pooled is not None and pooled.login is not login:
-                pooled.discard(login.generation)
-                pooled = None
-            if pooled is None:
-                pooled = PooledSession(login.token.open(), login)
-            try:
-                yield pooled
-            except BaseException:
-                pooled.discard(login.generation)
-                raise
-            place.pooled = pooled
+    def _use(self, place: Place, task: Callable[[PooledSession], Result]) -> Result:
+        """Through the module's gate, with a login that is current on the other side."""
+        for _ in range(_PASSAGE_ATTEMPTS):
+            login, module = self._current_login()
+            with module.gate.shared(self.config.wait_seconds):
+                if login is self._login and login.generation == module.generation:
+                    with self._watching(login):
+                        return _in_session(place, login, task)
+        raise TokenBusy("the module is initialised anew again and again")
 
     @contextmanager
     def writing_session(self) -> Iterator[pkcs11.Session]:
@@ -255,20 +226,6 @@ class TokenSessions:
             self._module.gate.set_hung(self, hung)
 
     @contextmanager
-    def _passage(self) -> Iterator[Login]:
-        """Through the module's gate, with a login that is current on the other side."""
-        with ExitStack() as stack:
-            for _ in range(_PASSAGE_ATTEMPTS):
-                login, module = self._current_login()
-                stack.enter_context(module.gate.shared(self.config.wait_seconds))
-                if login is self._login and login.generation == module.generation:
-                    break
-                stack.close()
-            else:
-                raise TokenBusy("the module is initialised anew again and again")
-            yield login
-
-    @contextmanager
     def _watching(self, login: Login) -> Iterator[None]:
         """Binding errors leave as TokenError; one that may mean a dead login has it forgotten."""
         try:
@@ -330,3 +287,19 @@ class TokenSessions:
         except PKCS11Error:
             # Still logged in as far as the module knows, and unable to say so: begin again.
             module.restart()
+
+
+def _in_session(place: Place, login: Login, task: Callable[[PooledSession], Result]) -> Result:
+    pooled, place.pooled = place.pooled, None
+    if pooled is not None and pooled.login is not login:
+        pooled.discard(login.generation)
+        pooled = None
+    if pooled is None:
+        pooled = PooledSession(login.token.open(), login)
+    try:
+        result = task(pooled)
+    except BaseException:
+        pooled.discard(login.generation)
+        raise
+    place.pooled = pooled
+    return result

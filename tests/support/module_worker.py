@@ -42,8 +42,7 @@ class Worker:
 
     def capabilities(self) -> dict[str, list[str]]:
         """The kinds of key that sign with each algorithm."""
-        with self.sessions.session() as pooled:
-            table = read_capabilities(pooled.raw.token).table()
+        table = self.sessions.perform(lambda pooled: read_capabilities(pooled.raw.token)).table()
         return {row.algorithm: [*row.keys] for row in table}
 
     def generate(self, label: str, kind: str) -> str:

@@ -38,6 +38,7 @@ from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.signing_keys import ec_signing_key, rsa_signing_key
 from pkcs11_bridge.uri import Pkcs11Uri
 from tests.support.certificates import NOW, citizen_spec, development_like_pki
+from tests.support.held_session import held_session
 from tests.support.signatures import HASHES, counts_by_label, verify_signature
 from tests.support.softhsm import PIN
 
@@ -205,7 +206,7 @@ def test_another_key_in_the_same_place(sessions: TokenSessions) -> None:
 
 def test_nothing_secret_can_be_read(sessions: TokenSessions) -> None:
     key = generate_key(sessions, "key", KeyAlgorithm.EC_P256)
-    with sessions.session() as pooled:
+    with held_session(sessions) as pooled:
         private_key = objects.find_private_key(pooled.raw, key.uri)
         with pytest.raises(pkcs11.exceptions.AttributeSensitive):
             private_key[Attribute.VALUE]

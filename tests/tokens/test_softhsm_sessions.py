@@ -40,6 +40,7 @@ from pkcs11_bridge.pin import FilePinSource, PromptPinSource
 from pkcs11_bridge.session import TokenSessions
 from pkcs11_bridge.start_lock import start_lock_path
 from pkcs11_bridge.uri import Pkcs11Uri
+from tests.support.held_session import held_session
 from tests.support.pool_ear import PoolEar
 from tests.support.softhsm import PIN, SoftHsm
 
@@ -187,9 +188,9 @@ def test_sessions_that_could_not_log_in_let_go_of_the_module(token: TokenConfig)
 
 
 def test_sessions_of_an_earlier_login_are_replaced(sessions: TokenSessions) -> None:
-    with sessions.session() as first, pytest.raises(DeviceUnavailable), sessions.session():
+    with held_session(sessions) as first, pytest.raises(DeviceUnavailable), held_session(sessions):
         raise DeviceUnavailable("lost")
-    with sessions.session() as second, sessions.session() as third:
+    with held_session(sessions) as second, held_session(sessions) as third:
         assert len({id(first), id(second), id(third)}) == 3
         assert second.login is third.login is not first.login
 
@@ -198,21 +199,21 @@ def test_the_pool_is_bounded(token: TokenConfig) -> None:
     with TokenSessions(replace(token, sessions=2, wait_seconds=0.05)) as sessions:
         with ExitStack() as stack:
             for _ in range(2):
-                stack.enter_context(sessions.session())
+                stack.enter_context(held_session(sessions))
             with pytest.raises(TokenBusy):
-                stack.enter_context(sessions.session())
-        with sessions.session() as pooled:
+                stack.enter_context(held_session(sessions))
+        with held_session(sessions) as pooled:
             assert pooled.keys == {}
 
 
 def test_an_observer_hears_of_use_and_of_waits_in_vain(token: TokenConfig) -> None:
     heard = PoolEar()
     with TokenSessions(replace(token, sessions=1, wait_seconds=0.05), heard) as sessions:
-        with sessions.session():
-            with pytest.raises(TokenBusy), sessions.session():
+        with held_session(sessions):
+            with pytest.raises(TokenBusy), held_session(sessions):
                 pass
             assert heard.count == {"logged_in": 1, "waiting": 2, "taken": 1, "refused": 1}
-        with pytest.raises(KeyNotFound), sessions.session():
+        with pytest.raises(KeyNotFound), held_session(sessions):
             raise KeyNotFound("inside")
     assert heard.count == {
         "logged_in": 1,
@@ -228,19 +229,19 @@ def test_a_module_that_is_held_alone_is_busy(token: TokenConfig) -> None:
     with TokenSessions(replace(token, wait_seconds=0.05)) as sessions:
         module = load_module(token.module)
         with module.gate.exclusive(1):
-            with pytest.raises(TokenBusy), sessions.session():
+            with pytest.raises(TokenBusy), held_session(sessions):
                 pass
             with pytest.raises(TokenBusy), sessions.writing_session():
                 pass
 
 
 def test_a_session_is_used_again_and_a_failed_one_is_not(sessions: TokenSessions) -> None:
-    with sessions.session() as first:
+    with held_session(sessions) as first:
         pass
-    with pytest.raises(ZeroDivisionError), sessions.session() as second:
+    with pytest.raises(ZeroDivisionError), held_session(sessions) as second:
         raise ZeroDivisionError
     assert second is first
-    with sessions.session() as third:
+    with held_session(sessions) as third:
         assert third is not first
 
 
@@ -250,12 +251,12 @@ def test_after_a_device_error_everything_is_opened_anew(
 ) -> None:
     key = generate_key(sessions, "key", KeyAlgorithm.EC_P256)
     key.sign_digest(DIGEST, "sha256")
-    with sessions.session() as pooled:
+    with held_session(sessions) as pooled:
         login = pooled.login
-    with pytest.raises(error), sessions.session():
+    with pytest.raises(error), held_session(sessions):
         raise error("lost")
     assert len(key.sign_digest(DIGEST, "sha256")) == 64
-    with sessions.session() as pooled:
+    with held_session(sessions) as pooled:
         assert pooled.login is not login
 
 
@@ -289,7 +290,7 @@ def test_a_token_that_cannot_be_written_to_is_looked_up_anew(sessions: TokenSess
 
 def test_a_login_that_was_ended_behind_our_back(sessions: TokenSessions) -> None:
     key = generate_key(sessions, "key", KeyAlgorithm.EC_P256)
-    with sessions.session() as pooled:
+    with held_session(sessions) as pooled:
         pooled.login.session.close()  # C_Logout for the whole process
     with pytest.raises((DeviceUnavailable, KeyNotFound)):
         key.sign_digest(DIGEST, "sha256")
@@ -308,7 +309,7 @@ def test_a_restarted_module_is_noticed(sessions: TokenSessions) -> None:
 def test_at_exit_the_module_is_finalized_unless_it_is_busy(sessions: TokenSessions) -> None:
     module = load_module(sessions.config.module)
     key = generate_key(sessions, "key", KeyAlgorithm.EC_P256)
-    with sessions.session():
+    with held_session(sessions):
         module._finalize_at_exit()  # waits, gives up, and leaves the thread alone
         sessions.open()
     assert len(key.sign_digest(DIGEST, "sha256")) == 64
@@ -326,7 +327,7 @@ def test_writing_notices_a_restart_at_the_last_moment(
         module.restart()
     with pytest.raises(TokenBusy), sessions.writing_session():
         pass
-    with pytest.raises(TokenBusy), sessions.session():
+    with pytest.raises(TokenBusy), held_session(sessions):
         pass
 
 
@@ -349,7 +350,7 @@ def test_closing_waits_for_a_signature_in_flight(token: TokenConfig) -> None:
     inside, order = threading.Event(), list[str]()
 
     def work() -> None:
-        with sessions.session():
+        with held_session(sessions):
             inside.set()
             time.sleep(0.2)
             order.append("signed")
