@@ -101,26 +101,40 @@ class CachedStatus:
     def status_of(self, chain: ValidatedChain, at: datetime) -> CertificateStatus:
         """As the source inside, or by an answer that is kept and still good enough."""
         match chain.profile.cache:
-            case CacheUse.OFF:
-                return self.inner.status_of(chain, at)
-            case CacheUse.OUTAGE:
+            case CacheUse.OFF | CacheUse.OUTAGE:
                 return self.ask_and_keep(chain, at)
             case CacheUse.FIRST:
                 return self._kept_good(chain, at) or self._one_asks(chain, at)
 
     def ask_and_keep(self, chain: ValidatedChain, at: datetime) -> CertificateStatus:
-        """Ask, whatever is kept; in an outage what is kept stands in.
+        """Ask, whatever is kept; in an outage what is kept stands in, or a refusal alone.
 
         Lists that stand in for a responder may be older than its last word: a refusal that is kept
         holds against them until a newer list knows better.
         """
         status = self.inner.status_of(chain, at)
         if isinstance(status, Unavailable):
-            return self._kept(chain, at) or status
+            return self._standing_in(chain, at) or status
         if isinstance(status.evidence, OcspEvidence):
-            self.store.keep(_to_keep(chain, status, status.evidence, at), at=at)
+            if self._is_worth_keeping(status, chain, at):
+                self.store.keep(_to_keep(chain, status, status.evidence, at), at=at)
             return status
         return self._heard_after(status, chain, at) or status
+
+    def _standing_in(self, chain: ValidatedChain, at: datetime) -> AnsweredStatus | None:
+        """What is kept; without a cache, a refusal alone: what was heard once is not forgotten."""
+        kept = self._kept(chain, at)
+        if chain.profile.cache is CacheUse.OFF and isinstance(kept, Good):
+            return None
+        return kept
+
+    def _is_worth_keeping(
+        self, status: AnsweredStatus, chain: ValidatedChain, at: datetime
+    ) -> bool:
+        """Without a cache a good answer is kept only to end a refusal."""
+        if chain.profile.cache is not CacheUse.OFF or not isinstance(status, Good):
+            return True
+        return self._standing_in(chain, at) is not None
 
     def _heard_after(
         self, status: AnsweredStatus, chain: ValidatedChain, at: datetime
@@ -174,7 +188,8 @@ def judge_kept(
     """What a kept answer says about the chain's leaf now.
 
     Every check of `ocsp.response` is made again at this time, save the nonce, which was another
-    question's. Beyond them, nextUpdate gets no tolerance, and the profile's cap counts.
+    question's. Beyond them, nextUpdate gets no tolerance, and of a good answer the profile's cap
+    counts.
 
     Raises:
         AnswerRefused: it is not to be believed, or not any more.
@@ -199,22 +214,27 @@ def judge_kept(
     evidence = status.evidence
     if not isinstance(evidence, OcspEvidence):
         raise TypeError("an answer is evidence of its own kind")
-    end = useless_at(evidence, profile)
+    end = useless_at(status, evidence, profile)
     if at >= end:
         raise KeptTooLong(f"kept, and of no use from {end.isoformat()} on")
     return replace(status, evidence=replace(evidence, request_der=None, from_cache=True))
 
 
-def useless_at(evidence: OcspEvidence, profile: IssuerProfile) -> datetime:
-    """When an answer may not be used from the cache any more: nextUpdate or the profile's cap."""
+def useless_at(status: AnsweredStatus, evidence: OcspEvidence, profile: IssuerProfile) -> datetime:
+    """When an answer may not be used from the cache any more: nextUpdate or the profile's cap.
+
+    A refusal is believed until nextUpdate, if it has one: the cap is about letting people in.
+    """
     cap = evidence.this_update + profile.cache_max_age
-    return cap if evidence.next_update is None else min(cap, evidence.next_update)
+    if evidence.next_update is None:
+        return cap
+    return min(cap, evidence.next_update) if isinstance(status, Good) else evidence.next_update
 
 
 def _to_keep(
     chain: ValidatedChain, status: AnsweredStatus, evidence: OcspEvidence, at: datetime
 ) -> KeptAnswer:
-    end = useless_at(evidence, chain.profile)
+    end = useless_at(status, evidence, chain.profile)
     return KeptAnswer(
         certificate_sha256=_key(chain),
         certificate_der=chain.leaf.public_bytes(Encoding.DER),

@@ -63,7 +63,7 @@ class CacheUse(StrEnum):
     """When an answer that was verified before may serve another login (ADR 0021)."""
 
     OFF = "off"
-    """Never: every login asks."""
+    """Never: every login asks. A refusal alone is remembered, and holds in an outage."""
 
     OUTAGE = "outage"
     """When nobody gives an acceptable answer."""

@@ -144,22 +144,27 @@ def judge_here(question: PathQuestion, seconds: float) -> PathVerdict:  # noqa: 
 def judge_path(question: PathQuestion) -> PathVerdict:
     """Judge one path; whatever the certificates, it returns a verdict or does not return."""
     try:
-        members = [asn1_x509.Certificate.load(der) for der in question.certificates]
-        for member in members:
+        for member in _loaded(question):
             # RFC 5280 section 4.1.1.2; the library looks at the outer one only.
             inner, outer = member["tbs_certificate"]["signature"], member["signature_algorithm"]
             if inner.dump() != outer.dump():
                 return PathVerdict(Finding.MALFORMED, "inner and outer signature algorithms differ")
-        return asyncio.run(_judge(members, question.policies, question.at))
+        return asyncio.run(_judge(question))
     except Exception as e:  # noqa: BLE001 -- the library raises TypeError and more on odd extensions
         return PathVerdict(Finding.UNDECIDED, f"the path engine failed: {type(e).__name__}")
 
 
-async def _judge(
-    members: list[asn1_x509.Certificate], policies: PolicyInputs, at: datetime
-) -> PathVerdict:
+def _loaded(question: PathQuestion) -> list[asn1_x509.Certificate]:
+    """Read anew each time: a look at some unique identifiers changes how `asn1crypto` encodes them.
+
+    The signed bytes of a second look would be others.
+    """
+    return [asn1_x509.Certificate.load(der) for der in question.certificates]
+
+
+async def _judge(question: PathQuestion) -> PathVerdict:
     try:
-        await _validate(members, policies, at)
+        await _validate(question, question.policies)
     except ExpiredError as e:
         return PathVerdict(Finding.EXPIRED, e.failure_msg, _member(e), e.expired_dt)
     except NotYetValidError as e:
@@ -167,15 +172,14 @@ async def _judge(
     except DisallowedAlgorithmError as e:
         return PathVerdict(Finding.ALGORITHM_REFUSED, e.failure_msg[:MAX_TEXT])
     except PathValidationError as e:
-        if policies.explicit and await _lacks_policy_alone(members, at):
+        if question.policies.explicit and await _lacks_policy_alone(question):
             return PathVerdict(Finding.POLICY_MISSING, "no required policy is valid for the path")
         return PathVerdict(Finding.NOT_TRUSTED, e.failure_msg[:MAX_TEXT])
     return PathVerdict(Finding.VALID)
 
 
-async def _validate(
-    members: list[asn1_x509.Certificate], policies: PolicyInputs, at: datetime
-) -> None:
+async def _validate(question: PathQuestion, policies: PolicyInputs) -> None:
+    members = _loaded(question)
     # Without the flag, validity, path length and name constraints of the root itself would be
     # ignored.
     anchor = CertTrustAnchor(members[-1], derive_default_quals_from_cert=True)
@@ -183,7 +187,7 @@ async def _validate(
     context = ValidationContext(
         trust_manager=SimpleTrustManager.build(trust_roots=[anchor]),
         certificate_registry=CertificateRegistry.build(certs=(), cert_fetcher=None),
-        moment=at,
+        moment=question.at,
         allow_fetching=False,
         revinfo_policy=CertRevTrustPolicy(NO_REVOCATION),
         time_tolerance=timedelta(0),
@@ -200,11 +204,11 @@ async def _validate(
     await async_validate_path(context, path, parameters=parameters)
 
 
-async def _lacks_policy_alone(members: list[asn1_x509.Certificate], at: datetime) -> bool:
+async def _lacks_policy_alone(question: PathQuestion) -> bool:
     # The library tells a missing policy from a bad signature by its text alone: ask again
     # without the policies. The answer only names the refusal.
     try:
-        await _validate(members, PolicyInputs(frozenset({ANY_POLICY}), explicit=False), at)
+        await _validate(question, PolicyInputs(frozenset({ANY_POLICY}), explicit=False))
     except PathValidationError:
         return False
     return True

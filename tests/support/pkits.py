@@ -3,8 +3,8 @@
 import json
 import ssl
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from ocsp.certificate import ReadCertificate, read_certificate
 from ocsp.crl.judging import CrlFreshness, CrlSet, judge_by_crls
 from ocsp.crl.reading import ReadCrl, read_crl
-from ocsp.errors import TrustError
+from ocsp.errors import CertificatePolicyMissing, TrustError
 from ocsp.known_issuers import ANY_POLICY
 from ocsp.names import comparable
 from ocsp.path_building import Path as CertificatePath
@@ -34,12 +34,16 @@ FRESHNESS = CrlFreshness(skew=timedelta(0), max_age=timedelta(days=3650))
 
 @dataclass(frozen=True)
 class PkitsCase:
-    """One sub-case; certificates and lists by name."""
+    """One sub-case; certificates and lists by name.
+
+    `constrained` is the user-constrained-policy-set that a valid path has (RFC 5280 section 6.1.6).
+    """
 
     number: str
     certificates: tuple[str, ...]
     crls: tuple[str, ...]
     policies: PolicyInputs
+    constrained: frozenset[str]
     at: datetime
     should_validate: bool
 
@@ -64,6 +68,7 @@ def _case(case: dict[str, Any], oids: Mapping[str, str], at: datetime) -> PkitsC
             inhibit_mapping=case["initial_policy_mapping_inhibit"],
             inhibit_any=case["initial_inhibit_any_policy"],
         ),
+        constrained=frozenset(oids[name] for name in case["user_constrained_policy_set"]),
         at=at,
         should_validate=case["should_validate"],
     )
@@ -99,20 +104,10 @@ def _by_subject() -> Mapping[Any, tuple[ReadCertificate, ...]]:
 
 def validate(case: PkitsCase) -> CertificatePath:
     """The case's path with the status of all its members; raises TrustError."""
-    *names, target = case.certificates
-    read = _read(target)
-    root, *intermediates = (_read(name) for name in names)
+    read = _read(case.certificates[-1])
     crls = tuple(_read_crl(name) for name in case.crls)
-    # Issuers of lists that are not on the path: separate CRL keys, indirect CRLs.
-    issuers = {c.der: c for crl in crls for c in _by_subject().get(crl.issuer, ())}
-    others = {c.der: c for c in intermediates} | issuers
-    others.pop(root.der, None)
-    engine = PathEngine(
-        roots=(root.der,),
-        intermediates=tuple(others),
-        max_depth=8,
-        budget=timedelta(seconds=60),
-    )
+    issuers = _issuers_of(crls)
+    engine = _engine(case, issuers)
 
     def find_signers_path(signer: ReadCertificate, at: datetime) -> CertificatePath:
         anything = PolicyInputs(frozenset({ANY_POLICY}), explicit=False)
@@ -127,6 +122,54 @@ def validate(case: PkitsCase) -> CertificatePath:
         if finding.entry is not None:
             raise MemberRevoked(path[index].certificate.subject.rfc4514_string())
     return path
+
+
+def _issuers_of(crls: Iterable[ReadCrl]) -> dict[bytes, ReadCertificate]:
+    """Issuers of lists, those that are not on the path too: separate CRL keys, indirect CRLs."""
+    return {c.der: c for crl in crls for c in _by_subject().get(crl.issuer, ())}
+
+
+def _engine(case: PkitsCase, others: Mapping[bytes, ReadCertificate]) -> PathEngine:
+    root, *intermediates = (_read(name) for name in case.certificates[:-1])
+    candidates = {**{c.der: c for c in intermediates}, **others}
+    candidates.pop(root.der, None)
+    return PathEngine(
+        roots=(root.der,),
+        intermediates=tuple(candidates),
+        max_depth=8,
+        budget=timedelta(seconds=60),
+    )
+
+
+def constrained_policies(case: PkitsCase) -> frozenset[str]:
+    """Those of the user's policies for each of which alone the case's path is valid.
+
+    So they are found out as a login does: by requiring them.
+    """
+    engine, read = _engine(case, {}), _read(case.certificates[-1])
+
+    def is_valid_for(oid: str) -> bool:
+        alone = replace(case.policies, initial=frozenset({oid}), explicit=True)
+        try:
+            engine.find_in_full(read, alone, case.at, purposes=frozenset())
+        except CertificatePolicyMissing:
+            return False
+        return True
+
+    return frozenset(oid for oid in users_policies(case) if is_valid_for(oid))
+
+
+def users_policies(case: PkitsCase) -> frozenset[str]:
+    """The user-initial-policy-set, with the suite's policies in the place of anyPolicy."""
+    initial = case.policies.initial
+    return suites_policies() if ANY_POLICY in initial else initial
+
+
+@cache
+def suites_policies() -> frozenset[str]:
+    """All that a certificate of the suite may name."""
+    oids: dict[str, str] = json.loads((PKITS / "cases.json").read_bytes())["oids"]
+    return frozenset(oids.values()) - {ANY_POLICY}
 
 
 def openssl_accepts(case: PkitsCase, directory: Path) -> bool:

@@ -29,6 +29,7 @@ from tests.support.trust import CannedPoster, client, trust_store
 PKI = development_like_pki()
 KEY = sha256(PKI.leaf.der).digest()
 DOWN = ConnectionFailed("refused")
+SINGLE = SingleSpec(next_update=NOW + timedelta(minutes=30))
 
 
 def _chain(
@@ -47,7 +48,7 @@ class Responder(CannedPoster):
     def __init__(self) -> None:
         super().__init__(self._say)
         self.down: TransportError | None = None
-        self.single = SingleSpec(next_update=NOW + timedelta(minutes=30))
+        self.single = SINGLE
         self.now = NOW
 
     def _say(self, request: bytes) -> bytes | TransportError:
@@ -156,7 +157,7 @@ def test_without_next_update_the_cap_alone_counts(cache: Cache) -> None:
     status = cache.source.status_of(chain, NOW)
     assert isinstance(status, Good)
     assert isinstance(status.evidence, OcspEvidence)
-    assert useless_at(status.evidence, chain.profile) == NOW + timedelta(hours=1)
+    assert useless_at(status, status.evidence, chain.profile) == NOW + timedelta(hours=1)
 
 
 # --- the store is not believed ----------------------------------------------------------------
@@ -214,11 +215,37 @@ def test_columns_that_lie_change_no_verdict(cache: Cache) -> None:
 
 
 def test_a_revocation_that_was_heard_once_holds_in_an_outage(cache: Cache) -> None:
-    cache.source.status_of(OUTAGE, NOW)
-    cache.responder.single = replace(cache.responder.single, status="revoked")
-    assert isinstance(cache.source.status_of(OUTAGE, NOW), Revoked)
+    for chain in (OUTAGE, OFF):
+        cache.responder.down, cache.responder.single = None, replace(SINGLE, status="good")
+        cache.store.answers.clear()
+        cache.source.status_of(chain, NOW)
+        cache.responder.single = replace(SINGLE, status="revoked")
+        assert isinstance(cache.source.status_of(chain, NOW), Revoked)
+        cache.responder.down = DOWN
+        assert isinstance(cache.source.status_of(chain, NOW), Revoked)
+
+
+@pytest.mark.parametrize("use", [CacheUse.OFF, CacheUse.OUTAGE])
+def test_a_refusal_holds_until_its_next_update_whatever_the_cap(
+    cache: Cache, use: CacheUse
+) -> None:
+    chain = _chain(use, cache_max_age=timedelta(minutes=5))
+    cache.responder.single = replace(SINGLE, status="revoked")
+    cache.source.status_of(chain, NOW)
     cache.responder.down = DOWN
-    assert isinstance(cache.source.status_of(OUTAGE, NOW), Revoked)
+    assert isinstance(cache.source.status_of(chain, NOW + timedelta(minutes=29)), Revoked)
+    assert isinstance(cache.source.status_of(chain, NOW + timedelta(minutes=30)), Unavailable)
+
+
+def test_without_a_cache_a_restoration_ends_the_refusal_and_lets_nobody_in_later(
+    cache: Cache,
+) -> None:
+    cache.responder.single = replace(SINGLE, status="revoked", reason="certificate_hold")
+    assert isinstance(cache.source.status_of(OFF, NOW), Suspended)
+    cache.responder.single, cache.responder.now = SINGLE, NOW + timedelta(seconds=1)
+    assert isinstance(cache.source.status_of(OFF, NOW + timedelta(seconds=1)), Good)
+    cache.responder.down = DOWN
+    assert isinstance(cache.source.status_of(OFF, NOW + timedelta(seconds=2)), Unavailable)
 
 
 def test_a_refusal_that_is_dated_earlier_replaces_a_good_answer(cache: Cache) -> None:
@@ -230,15 +257,16 @@ def test_a_refusal_that_is_dated_earlier_replaces_a_good_answer(cache: Cache) ->
     assert isinstance(cache.source.status_of(OUTAGE, NOW), Revoked)
 
 
+@pytest.mark.parametrize("use", [CacheUse.OFF, CacheUse.OUTAGE])
 @pytest.mark.parametrize(
     ("list_age", "expected"),
     [(timedelta(hours=1), Revoked), (timedelta(0), Revoked), (timedelta(seconds=-1), Good)],
 )
 def test_a_revocation_that_was_heard_holds_against_an_older_list(
-    cache: Cache, list_age: timedelta, expected: type
+    cache: Cache, list_age: timedelta, expected: type, use: CacheUse
 ) -> None:
     chain = _chain(
-        CacheUse.OUTAGE,
+        use,
         order=StatusOrder.OCSP_THEN_CRL,
         crl=CrlRules(("http://ca.example/citizen.crl",)),
     )

@@ -5,7 +5,16 @@ from pathlib import Path
 import pytest
 
 from ocsp.errors import CertificateMalformed, KeyTooWeak, PathUndecided, TrustError
-from tests.support.pkits import PkitsCase, cases, needs_pkits, openssl_accepts, validate
+from ocsp.known_issuers import ANY_POLICY
+from tests.support.pkits import (
+    PkitsCase,
+    cases,
+    constrained_policies,
+    needs_pkits,
+    openssl_accepts,
+    users_policies,
+    validate,
+)
 
 pytestmark = needs_pkits
 
@@ -34,6 +43,18 @@ def test_each_case_is_decided_as_the_suite_says(case: PkitsCase) -> None:
             validate(case)
         # Refused for what was found, not because something here broke.
         assert not isinstance(caught.value, PathUndecided)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in cases() if case.should_validate and case.number not in DEVIATIONS],
+    ids=lambda case: case.number,
+)
+def test_a_valid_path_has_the_policies_that_the_suite_says(case: PkitsCase) -> None:
+    expected = users_policies(case)
+    if ANY_POLICY not in case.constrained:
+        expected &= case.constrained
+    assert constrained_policies(case) == expected
 
 
 OPENSSL_DEVIATIONS = {
