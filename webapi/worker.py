@@ -8,11 +8,13 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import FrameType
 from typing import Protocol
 
 import structlog
 
+from webapi import clock
 from webapi.jobs import Job, run_jobs
 from webapi.logs import configure_logs
 from webapi.settings_model import Settings
@@ -24,6 +26,8 @@ from webapi.wiring import Wiring
 _log = structlog.get_logger(__name__)
 
 STANDBY_SECONDS = 0.5
+"""From one look at the lease to the next: a worker that ended is followed at the first look after
+its lease is free."""
 
 
 class Lease(Protocol):
@@ -47,12 +51,15 @@ class Shifts:
         lease: decides who works.
         work: one shift: opens what it needs, runs the jobs while asked `is_active`, puts it away.
         tell: of whether this worker is the active one, for the metrics.
+        clock: when a look at the lease began, for the log.
     """
 
     lease: Lease
     work: Callable[[Callable[[], bool]], None]
     tell: Callable[[bool], None]
+    clock: Callable[[], datetime]
     _standby_reason: str | None = field(default=None, init=False)
+    _refused_at: datetime | None = field(default=None, init=False)
 
     def run(self, stopping: threading.Event) -> None:
         """Shift by shift until told to stop."""
@@ -62,9 +69,11 @@ class Shifts:
                 if not self._take_lease():
                     stopping.wait(STANDBY_SECONDS)
                     continue
-                self._standby_reason = None
                 self.tell(True)
-                _log.info("worker_active")
+                # Until then another one had the lease, or nobody could say.
+                refused = None if self._refused_at is None else self._refused_at.isoformat()
+                _log.info("worker_active", last_refused=refused)
+                self._standby_reason = self._refused_at = None
                 try:
                     self.work(self.lease.is_held)
                 except (DatabaseBusy, DatabaseUnavailable) as error:
@@ -82,11 +91,13 @@ class Shifts:
 
     def _take_lease(self) -> bool:
         reason = "another_worker_is_active"
+        began = self.clock()
         try:
             if self.lease.acquire():
                 return True
         except StorageError as error:
             reason = type(error).__qualname__
+        self._refused_at = began
         if reason != self._standby_reason:
             self._standby_reason = reason
             _log.info("worker_stands_by", reason=reason)
@@ -115,7 +126,7 @@ def run(settings: Settings) -> None:
     try:
         # Before it is up: with settings that cannot work it must not replace one that does.
         wiring.keys.check_files(WORKER_PURPOSES)
-        shifts = Shifts(wiring.worker_lease(), work, wiring.metrics.worker_is_active)
+        shifts = Shifts(wiring.worker_lease(), work, wiring.metrics.worker_is_active, clock.now)
         _log.info("worker_started")
         report_up()
         shifts.run(stopping)

@@ -20,6 +20,11 @@ often_on_sqlite = pytest.mark.parametrize(
 )
 """For tests of what is not the database's: their repeats on PostgreSQL are of `make test-long`."""
 
+_OF_LEASES = (
+    "FROM pg_locks JOIN pg_database ON oid = database"
+    " WHERE locktype = 'advisory' AND granted AND datname = current_database()"
+)
+
 
 class HomeDatabase(Protocol):
     """The databases of one home."""
@@ -38,6 +43,13 @@ class HomeDatabase(Protocol):
 
     def cut_lease(self) -> None:
         """Whoever holds the worker's lease loses it, and is not told."""
+
+    def lease_sessions(self) -> set[object]:
+        """The database's own sessions that hold the worker's lease; a file's lock has none.
+
+        A lock on a file ends with the process that holds it, a session when the server sees that
+        the process has.
+        """
 
     def remove(self) -> None:
         """Leave nothing behind."""
@@ -73,6 +85,9 @@ class SqliteHome:
 
     def cut_lease(self) -> None:
         (self._folder / f"{Realm.BALLOTS}.db.worker-lock").unlink()
+
+    def lease_sessions(self) -> set[object]:
+        return set()
 
     def remove(self) -> None: ...
 
@@ -117,12 +132,10 @@ class PostgresHome:
         self.server.administer("postgres", f"CREATE DATABASE {self._name} TEMPLATE {PATTERN}")
 
     def cut_lease(self) -> None:
-        self.server.administer(
-            self._name,
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks"
-            " JOIN pg_database ON oid = database"
-            " WHERE locktype = 'advisory' AND granted AND datname = current_database()",
-        )
+        self.administer(f"SELECT pg_terminate_backend(pid, 5000) {_OF_LEASES}")
+
+    def lease_sessions(self) -> set[object]:
+        return {session for (session,) in self.administer(f"SELECT pid {_OF_LEASES}")}
 
     def remove(self) -> None:
         self.server.start()  # which the test may have stopped

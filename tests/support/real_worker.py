@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from webapi.cli.home import Home
 
@@ -30,19 +31,24 @@ class RealWorker:
                 },
             )
 
+    def entries(self) -> list[dict[str, Any]]:
+        """What it logged so far."""
+        lines = self.log.read_text(errors="replace").splitlines(keepends=True)
+        whole = [line for line in lines if line.startswith("{") and line.endswith("\n")]
+        return [json.loads(line) for line in whole]
+
     def events(self) -> list[str]:
         """What it logged so far, by name."""
-        lines = self.log.read_text(errors="replace").splitlines()
-        return [json.loads(line)["event"] for line in lines if line.startswith("{")]
+        return [entry["event"] for entry in self.entries()]
 
-    def await_event(self, event: str, seconds: float = 90.0) -> float:
-        """Wait until it has logged something; seconds waited."""
-        began = time.monotonic()
-        while event not in self.events():
+    def await_event(self, event: str, seconds: float = 90.0) -> dict[str, Any]:
+        """Wait until it has logged something; the first entry of that name."""
+        deadline = time.monotonic() + seconds
+        while not (found := [entry for entry in self.entries() if entry["event"] == event]):
             assert self.process.poll() is None, self.log.read_text()[-3000:]
-            assert time.monotonic() - began < seconds, self.log.read_text()[-3000:]
+            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
             time.sleep(0.02)
-        return time.monotonic() - began
+        return found[0]
 
 
 @contextmanager

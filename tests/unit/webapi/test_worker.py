@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from unittest.mock import patch
 
 from structlog.testing import capture_logs
 
-from webapi import worker
+from webapi import clock, worker
 from webapi.jobs import MAX_PAUSE_SECONDS, BackgroundJobs, Job, run_jobs
 from webapi.storage.errors import DatabaseUnavailable
 from webapi.worker import Shifts
@@ -188,7 +189,7 @@ def shifts_of(*answers: bool | Exception) -> tuple[list[bool], int, list[tuple[s
         worked.append(is_active())
 
     with patch.object(worker, "STANDBY_SECONDS", 0.001), capture_logs() as logs:
-        Shifts(lease, work, told.append).run(stopping)
+        Shifts(lease, work, told.append, clock.now).run(stopping)
     assert lease.released == 1
     return told, len(worked), [(entry["event"], entry.get("reason")) for entry in logs]
 
@@ -225,7 +226,7 @@ def test_a_database_that_is_gone_before_the_first_job_ends_the_shift_and_not_the
         raise DatabaseUnavailable("postgresql://secret")
 
     with patch.object(worker, "STANDBY_SECONDS", 0.001), capture_logs() as logs:
-        Shifts(lease, work, told.append).run(stopping)
+        Shifts(lease, work, told.append, clock.now).run(stopping)
     assert [entry["event"] for entry in logs] == [
         "worker_active",
         "worker_shift_failed",
@@ -233,6 +234,39 @@ def test_a_database_that_is_gone_before_the_first_job_ends_the_shift_and_not_the
     ]
     assert "secret" not in str(logs)
     assert (told, lease.released) == ([False, True, False], 2)
+
+
+class CountedWaits(threading.Event):
+    """Waits for nothing, and tells how long it was to wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout)
+        return self.is_set()
+
+
+def test_it_looks_twice_a_second_and_takes_a_free_lease_at_the_first_look() -> None:
+    stopping = CountedWaits()
+    lease = ScriptedLease(stopping, False, DatabaseUnavailable(""), False, True)
+    began = datetime(2026, 11, 21, 9, 30, 17, tzinfo=UTC)
+    looks = [began + timedelta(seconds=second) for second in range(4)]
+    with capture_logs() as logs:
+        Shifts(lease, lambda _: None, lambda _: None, iter(looks).__next__).run(stopping)
+    assert stopping.waits == [0.5, 0.5, 0.5]
+    (active,) = [entry for entry in logs if entry["event"] == "worker_active"]
+    assert active["last_refused"] == looks[2].isoformat()
+
+
+def test_who_was_never_refused_tells_of_no_refusal() -> None:
+    stopping = CountedWaits()
+    lease = ScriptedLease(stopping, True)
+    with capture_logs() as logs:
+        Shifts(lease, lambda _: None, lambda _: None, clock.now).run(stopping)
+    assert [(entry["event"], entry["last_refused"]) for entry in logs] == [("worker_active", None)]
+    assert stopping.waits == []
 
 
 def test_jobs_in_the_background_run_until_they_are_closed() -> None:
