@@ -1,6 +1,7 @@
 """One running process of the service: started in a group of its own, heard, ended."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ STOP_SECONDS = 10.0
 """How long a process may take to end before its whole group is killed."""
 
 _POLL_SECONDS = 0.05
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _READ_BYTES = 4096
 
 
@@ -79,6 +81,23 @@ class RoleProcess:
         return status
 
 
+def adopt_orphans() -> None:
+    """Become the parent of what this process's children leave behind, to know when it has ended.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    set_process_option(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def set_process_option(option: int, argument: int) -> None:
+    """As prctl(2); raises OSError where the kernel refuses."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, argument, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
 def stop_all(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """End processes that lead groups of their own: politely, after ten seconds by force.
 
@@ -94,12 +113,20 @@ def stop_all(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def end_group(process: subprocess.Popen[bytes]) -> int:
-    """Kill whatever is left of the group that a process leads; the leader's exit status."""
-    if process.returncode is None:
-        # Not reaped yet: nobody else can have a group of this number.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    return process.wait()
+    """Kill whatever is left of the group that a process leads; the leader's exit status.
+
+    Where this process adopts orphans, none of the group is left when this returns.
+    """
+    if process.returncode is not None:
+        return process.returncode
+    # Not reaped yet: nobody else can have a group of this number.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    status = process.wait()
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitid(os.P_PGID, process.pid, os.WEXITED)
+    return status
 
 
 def has_ended(process: subprocess.Popen[bytes]) -> bool:

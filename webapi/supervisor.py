@@ -5,7 +5,6 @@ them, and none outlives it, not even when the parent is killed.
 """
 
 import contextlib
-import ctypes
 import os
 import resource
 import signal
@@ -17,7 +16,7 @@ from types import FrameType
 
 import structlog
 
-from webapi.role_process import STOP_SECONDS, Role, RoleProcess, stop_all
+from webapi.role_process import STOP_SECONDS, Role, RoleProcess, set_process_option, stop_all
 
 _log = structlog.get_logger(__name__)
 
@@ -66,7 +65,7 @@ def die_with_parent(parent: int) -> None:
         SystemExit: the parent has ended already.
         OSError: the kernel refused.
     """
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    set_process_option(_PR_SET_PDEATHSIG, signal.SIGTERM)
     # It may have ended while this process was still being made.
     if os.getppid() != parent:
         raise SystemExit("the process that started this one has ended")
@@ -79,14 +78,7 @@ def protect_memory() -> None:
         OSError: the kernel refused.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _prctl(_PR_SET_DUMPABLE, 0)
-
-
-def _prctl(option: int, argument: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, argument, 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    set_process_option(_PR_SET_DUMPABLE, 0)
 
 
 def role_command(role: str) -> tuple[str, ...]:
@@ -193,8 +185,10 @@ class Supervisor:
         running = [process for slot in self._slots.values() for process in slot.processes()]
         running += [process for process, _ in self._retiring]
         stop_all([process.process for process in running])
-        for process in running:
-            process.finish()
+        ended = [(process.role.name, process.finish()) for process in running]
+        with contextlib.suppress(OSError):  # the log's terminal may be what was closed
+            for role, exit_code in ended:
+                _log.info("role_stopped", role=role, exit_code=exit_code)
         self._slots.clear()
         self._retiring.clear()
 
@@ -226,10 +220,11 @@ class Supervisor:
             return
         if successor.is_up():
             slot.successor = None
-            if slot.current is not None:
-                self._retire(slot.current)
-            slot.current = successor
+            replaced, slot.current = slot.current, successor
+            # Said before the old one is told: whom it turns away comes after this.
             _log.info("role_replaced", role=slot.role.name)
+            if replaced is not None:
+                self._retire(replaced)
         elif successor.has_ended() or self.stopwatch() - successor.started >= SUCCESSOR_SECONDS:
             slot.successor = None
             # The old process goes on: whoever wrote the configuration has to look.

@@ -10,7 +10,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import urllib3
@@ -53,6 +56,7 @@ def shared(home: Installation) -> Iterator[Serving]:
 def running(home: Installation, shared: Serving) -> Serving:
     shared.await_fact(home.is_ready)
     shared.await_fact(lambda: all(home.leader(role) for role in ROLES))
+    shared.await_fact(shared.has_active_worker)
     shared.forget()
     return shared
 
@@ -88,27 +92,49 @@ def status_of_the_rest(connection: socket.socket) -> int:
     return int(answer.split()[1])
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A request on a connection of its own, and whether it was answered."""
+
+    began: datetime
+    ended: datetime
+    answered: bool
+
+
 @contextmanager
-def constant_requests(home: Installation) -> Iterator[dict[str, int]]:
-    """Somebody who asks all the time, each time on a connection of its own; what came of it."""
-    outcome = {"answered": 0, "failed": 0}
+def constant_requests(home: Installation) -> Iterator[list[Asked]]:
+    """Somebody who asks all the time, one request after the other; what came of each."""
+    asked: list[Asked] = []
     stopping = threading.Event()
 
     def ask() -> None:
         while not stopping.is_set():
+            began = datetime.now(tz=UTC)
             try:
-                assert home.get("/health/live")[0] == 200
-                outcome["answered"] += 1
+                # Patient: that the machine is slow is no refusal.
+                answered = home.get("/health/live", seconds=60)[0] == 200
             except urllib3.exceptions.HTTPError:
-                outcome["failed"] += 1
+                answered = False
+            asked.append(Asked(began, datetime.now(tz=UTC), answered))
 
     thread = threading.Thread(target=ask)
     thread.start()
     try:
-        yield outcome
+        yield asked
     finally:
         stopping.set()
         thread.join()
+
+
+def moment(entries: list[dict[str, Any]], role: str) -> datetime:
+    """When something was logged about a role, which is once."""
+    (entry,) = [entry for entry in entries if entry["role"] == role]
+    return datetime.fromisoformat(entry["timestamp"])
+
+
+def exit_codes(running: Serving) -> dict[str, int]:
+    """The exit status of each role's process that was told to stop."""
+    return {entry["role"]: entry["exit_code"] for entry in running.named("role_stopped")}
 
 
 def set_workers(home: Installation, count: int) -> None:
@@ -142,26 +168,26 @@ def test_what_cannot_start_ends_it_with_the_reason(home: Installation, tmp_path:
 
 def test_told_to_stop_it_answers_what_it_has_and_leaves_nothing(home: Installation) -> None:
     with serving(home) as running, half_sent_request(home) as connection:
-        began = time.monotonic()
         running.process.send_signal(signal.SIGTERM)
         time.sleep(1.0)
         assert status_of_the_rest(connection) == 400
         assert running.process.wait(60) == 0
-        assert time.monotonic() - began < 10
+        # Nobody had to be ended by force.
+        assert exit_codes(running) == dict.fromkeys(ROLES, 0)
         first, *lines = running.log.read_text().splitlines()
         assert first.startswith("Serving ")
         assert all(json.loads(line)["event"] for line in lines)
-        assert_none_left(str(home.directory), seconds=5)
+        assert_none_left(str(home.directory), seconds=0)
 
 
 @pytest.mark.long
 def test_a_request_that_never_ends_does_not_stop_the_stop(home: Installation) -> None:
     with serving(home) as running, half_sent_request(home):
-        began = time.monotonic()
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(60) == 0
-        assert time.monotonic() - began < 10.5
-        assert_none_left(str(home.directory), seconds=5)
+        # granian ends the worker that waits, and the supervisor nobody by force.
+        assert exit_codes(running) == dict.fromkeys(ROLES, 0)
+        assert_none_left(str(home.directory), seconds=0)
 
 
 def test_none_outlives_a_killed_supervisor(home: Installation) -> None:
@@ -219,22 +245,34 @@ def test_a_wrong_configuration_is_refused_and_everything_goes_on(
 def test_a_reload_replaces_all_while_the_site_answers(home: Installation, running: Serving) -> None:
     set_workers(home, 2)
     before = {role: home.leader(role) for role in ROLES}
-    with half_sent_request(home) as connection, constant_requests(home) as outcome:
-        set_workers(home, 1)
-        running.process.send_signal(signal.SIGHUP)
-        running.await_fact(lambda: len(running.named("role_replaced")) == 3)
-        # The old web role was told to go, and still waits for the rest of this request.
-        assert status_of_the_rest(connection) == 400
+    old_listeners = len(children(before["web"] or 0))
+    with constant_requests(home) as asked:
+        with half_sent_request(home) as connection:
+            set_workers(home, 1)
+            running.process.send_signal(signal.SIGHUP)
+            running.await_fact(lambda: len(running.named("role_replaced")) == 3)
+            replaced = moment(running.named("role_replaced"), "web")
+            # The old web role was told to go, and still waits for the rest of this request.
+            running.await_fact(lambda: answered_since(asked, replaced))
+            assert status_of_the_rest(connection) == 400
         running.await_fact(lambda: len(running.named("role_stopped")) == 3)
+        stopped = moment(running.named("role_stopped"), "web")
+        running.await_fact(lambda: answered_since(asked, stopped))
     set_workers(home, 2)
     assert {entry["exit_code"] for entry in running.named("role_stopped")} == {0}
     web = home.leader("web")
     assert web not in before.values()
     assert len(children(web or 0)) == 1
-    # The one before may have become active only now, if it was started anew a moment ago.
-    assert len(running.named("worker_active")) in {1, 2}
+    running.await_fact(lambda: running.named("worker_active"))
+    assert len(running.named("worker_active")) == 1
     assert home.is_ready()
-    assert outcome["answered"] > 5
-    # A connection that waits to be accepted when a listener closes is reset: of each of the two
-    # old processes one while it stops to accept, and one that came before its socket is closed.
-    assert outcome["failed"] <= 4
+    failed = [one for one in asked if not one.answered]
+    # Only while the old processes go is anybody turned away: granian closes what it accepted and
+    # has read nothing from. Of each process that is one connection while it stops to accept, and
+    # one that came before its socket was closed, as this client has one connection at a time.
+    assert [one for one in failed if one.ended < replaced or one.began > stopped] == []
+    assert len(failed) <= 2 * old_listeners
+
+
+def answered_since(asked: list[Asked], at: datetime) -> bool:
+    return any(one.answered and one.began >= at for one in asked)

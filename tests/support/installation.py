@@ -58,8 +58,8 @@ class Installation:
             env={**self.environment, **environment},
         )
 
-    def get(self, path: str) -> tuple[int, dict[str, object]]:
-        with urllib3.PoolManager(ssl_context=self.tls, retries=False, timeout=5) as pool:
+    def get(self, path: str, *, seconds: float = 5) -> tuple[int, dict[str, object]]:
+        with urllib3.PoolManager(ssl_context=self.tls, retries=False, timeout=seconds) as pool:
             answer = pool.request("GET", f"{self.address}{path}")
             return answer.status, answer.json()
 
@@ -107,6 +107,18 @@ class Serving:
 
     def named(self, event: str) -> list[dict[str, Any]]:
         return [entry for entry in self.events() if entry.get("event") == event]
+
+    def has_active_worker(self) -> bool:
+        """Whether the last worker that the supervisor started became active since, ever."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        entries = [json.loads(line) for line in lines if line.startswith("{")]
+        told = [
+            entry["event"]
+            for entry in entries
+            if entry["event"] == "worker_active"
+            or (entry["event"] == "role_started" and entry["role"] == "worker")
+        ]
+        return told[-1:] == ["worker_active"]
 
     def await_fact(self, fact: Callable[[], object], seconds: float = READY_SECONDS) -> None:
         deadline = time.monotonic() + seconds

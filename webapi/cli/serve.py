@@ -9,7 +9,7 @@ from webapi import clock
 from webapi.cli import CONFIG_VARIABLE
 from webapi.config import ConfigurationWrong, load_settings
 from webapi.logs import configure_logs
-from webapi.role_process import Role
+from webapi.role_process import Role, adopt_orphans
 from webapi.settings_model import Settings
 from webapi.supervisor import (
     NeverCameUp,
@@ -50,6 +50,7 @@ def serve(config: Path, only: tuple[str, ...], *, development: bool, parent: int
         die_with_parent(parent)
     # Roles protect themselves; this process reads the same settings and environment.
     protect_memory()
+    adopt_orphans()
     if development:
         from webapi.cli.development import prepare_beside  # noqa: PLC0415 - never in production
 

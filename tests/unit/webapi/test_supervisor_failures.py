@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -146,6 +148,28 @@ def test_who_does_not_listen_is_ended_by_force(
         time.sleep(0.02)
     stop_all([process.process])
     assert process.finish() == -signal.SIGKILL
+
+
+def test_who_adopts_orphans_returns_when_all_of_a_group_have_ended(tmp_path: Path) -> None:
+    mark = tmp_path / "a"
+    many = f"[subprocess.Popen([sys.executable, '-c', {WAIT!r}]) for _ in range(8)]"
+    script = (
+        "import os\n"
+        "from pathlib import Path\n"
+        "from tests.support.supervised import UP, WAIT, role\n"
+        "from webapi.role_process import RoleProcess, adopt_orphans, stop_all\n"
+        "adopt_orphans()\n"
+        f"leader = role(Path({str(mark)!r}), {f'import subprocess; {many}; '!r} + UP + WAIT)\n"
+        "process = RoleProcess(leader, at=0.0)\n"
+        "while not process.is_up(): pass\n"
+        "stop_all([process.process])\n"
+        "os.killpg(process.process.pid, 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
+    )
+    # To the group that it led no signal can be sent: nobody is in it, not even a zombie.
+    assert done.stderr.splitlines()[-1] == "ProcessLookupError: [Errno 3] No such process"
 
 
 def test_who_is_replaced_and_does_not_listen_is_ended_by_force(
