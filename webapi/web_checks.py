@@ -10,8 +10,8 @@ from signer.payload import Purpose
 from webapi import clock
 from webapi.operations.readiness import Check
 from webapi.storage.challenges import SqlChallengeStore
-from webapi.storage.migration import require_current
 from webapi.storage.realm import Realm
+from webapi.storage.version import require_current
 from webapi.token_keys import TokenKeys
 
 _REALMS = (Realm.LOGIN, Realm.BALLOTS)

@@ -53,11 +53,11 @@ from webapi.storage.engine import make_engine, watch_pool, watch_transactions
 from webapi.storage.lease import WorkerLease
 from webapi.storage.log_holds import SqlLogHolds
 from webapi.storage.log_store import SqlLogStore
-from webapi.storage.migration import require_current
 from webapi.storage.realm import Realm
 from webapi.storage.registrations import SqlRegistrationStore
 from webapi.storage.salt_keys import FileSaltVault
 from webapi.storage.sessions import SqlSessionStore
+from webapi.storage.version import require_current
 from webapi.token_keys import AskPin, TokenKeys, ZoneNotConfigured, ask_nobody
 from webapi.watched import (
     AuditGauge,

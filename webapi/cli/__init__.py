@@ -10,6 +10,8 @@ from pathlib import Path
 
 import click
 
+from webapi.loading import loading
+
 DEFAULT_CONFIG = Path("var/tamga/tamga.toml")
 CONFIG_VARIABLE = "TAMGA_CONFIG"
 
@@ -53,7 +55,8 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module, _, attribute = _COMMANDS[cmd_name].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
+        with loading():
+            command = getattr(importlib.import_module(module), attribute)
         if not isinstance(command, click.Command):
             msg = f"{_COMMANDS[cmd_name]} is not a command"
             raise TypeError(msg)

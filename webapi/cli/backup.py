@@ -19,11 +19,11 @@ from webapi.settings_model import Settings
 from webapi.storage.elections import SqlElectionStore
 from webapi.storage.engine import opened_engine
 from webapi.storage.lease import WorkerLease
-from webapi.storage.migration import require_current
 from webapi.storage.realm import Realm
 from webapi.storage.realm_database import RealmDatabase
 from webapi.storage.salt_keys import FileSaltVault
 from webapi.storage.urls import is_sqlite, role_in, sqlite_path
+from webapi.storage.version import require_current
 
 _directory = click.argument("directory", type=click.Path(path_type=Path))
 _salt_keys = click.option(

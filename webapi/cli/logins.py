@@ -9,8 +9,8 @@ from webapi.config import load_settings
 from webapi.decision_record import export_record
 from webapi.storage.engine import make_engine
 from webapi.storage.evidence import SqlEvidenceStore
-from webapi.storage.migration import require_current
 from webapi.storage.realm import Realm
+from webapi.storage.version import require_current
 
 
 @click.group()

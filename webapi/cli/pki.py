@@ -22,8 +22,8 @@ from webapi.storage.certificates import (
     SqlCertificateStore,
 )
 from webapi.storage.engine import make_engine
-from webapi.storage.migration import require_current
 from webapi.storage.realm import Realm
+from webapi.storage.version import require_current
 
 StoreOpener = Callable[[], SqlCertificateStore]
 HoldsOpener = Callable[[], SqlAnswerHolds]

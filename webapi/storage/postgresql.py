@@ -4,17 +4,16 @@ The session's settings come with the connection and so stand above whatever serv
 role are set to: what a realm's connection can name, how it commits, how long it waits.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg
 from sqlalchemy import Connection, Engine, PoolProxiedConnection, QueuePool, create_engine, text
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from webapi.storage.errors import (
     DatabaseBusy,
     DatabaseNotCurrent,
-    DatabaseUnavailable,
     StorageError,
 )
 from webapi.storage.realm import Realm
@@ -40,11 +39,6 @@ _LINE = {
 """A host that vanished is noticed in half a minute, not in the two hours of the system."""
 
 _UPGRADE_LOCK = 0x7461_6D67  # "tamg": the first half of the advisory lock's name
-
-# https://www.postgresql.org/docs/current/errcodes-appendix.html
-_BUSY = frozenset({"40001", "40P01", "55P03", "57014"})
-_UNAVAILABLE = frozenset({"25006", "25P03", "57P01", "57P02", "57P03", "57P05"})
-_UNAVAILABLE_CLASSES = frozenset({"08", "53", "58"})
 
 
 class _Pool(QueuePool):
@@ -122,22 +116,11 @@ def require_schema(connection: Connection, realm: Realm) -> None:
 
 
 def failure_of(error: BaseException) -> StorageError | None:
-    """A failure of the server or the line to it by its name; None for a wrong statement."""
-    if not isinstance(error, psycopg.Error):
+    """As `postgresql_failures.failure_of`."""
+    # SQLAlchemy loads the driver with an engine that needs it: until then no error is its.
+    if "psycopg" not in sys.modules:
         return None
-    state = error.sqlstate
-    if state in _BUSY:
-        return DatabaseBusy("other transactions hold what this one needs")
-    if state is None:
-        # The client library's own words: it could not connect, or the line is gone. They name
-        # host and role and nothing that a statement was given.
-        if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-            return None
-        return DatabaseUnavailable(f"the database cannot be reached: {_first_line(error)}")
-    if state in _UNAVAILABLE or state[:2] in _UNAVAILABLE_CLASSES:
-        return DatabaseUnavailable(f"the database cannot serve now (SQLSTATE {state})")
-    return None
+    # A tenth of a second of each start, for those alone who use PostgreSQL.
+    from webapi.storage import postgresql_failures  # noqa: PLC0415
 
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "no reason given")
+    return postgresql_failures.failure_of(error)

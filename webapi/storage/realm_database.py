@@ -10,12 +10,13 @@ from sqlalchemy import Connection, Engine
 from webapi.storage.answer_holds import AnswerHoldReason, place_answer_hold
 from webapi.storage.audit_generations import SqlAuditGenerations
 from webapi.storage.log_holds import HoldReason, place_log_holds
-from webapi.storage.migration import newest_version, upgrade
+from webapi.storage.migration import upgrade
 from webapi.storage.postgresql_copies import PostgresqlCopies
 from webapi.storage.realm import Realm
 from webapi.storage.realm_copies import RealmCopies, require_empty, require_unused
 from webapi.storage.sqlite import path_of
 from webapi.storage.sqlite_copies import SqliteCopies
+from webapi.storage.version import newest_version
 
 SQLITE = "sqlite"
 

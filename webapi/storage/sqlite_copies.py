@@ -6,7 +6,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, MetaData, Table, create_engine, insert, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -25,6 +24,7 @@ from webapi.storage.realm_copies import (
     require_empty,
 )
 from webapi.storage.sqlite import failure_of
+from webapi.storage.version import version_of
 
 _ATTACHED = "copy"
 _FINE = "ok"
@@ -62,7 +62,7 @@ class SqliteCopies:
         """The version of its tables."""
         del realm
         with _opened(source) as engine, engine.begin() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            return version_of(connection)
 
     def logs(self, source: Path) -> Sequence[CopiedLog]:
         """The ballot logs."""

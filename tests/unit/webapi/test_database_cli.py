@@ -10,8 +10,8 @@ from tests.support.postgres import PostgresServer, roles_in
 from tests.support.settings import DEVELOPMENT_SETTINGS
 from webapi.cli.database import database
 from webapi.storage.engine import opened_engine
-from webapi.storage.migration import require_current
 from webapi.storage.realm import Realm
+from webapi.storage.version import require_current
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, inspect, text
 
-from webapi.roles import WEB_THREADS
-from webapi.storage import migration
+from webapi.role_servers import WEB_THREADS
+from webapi.storage import version
 from webapi.storage.engine import make_engine, watch_connections
 from webapi.storage.errors import (
     DatabaseDirectoryUnsafe,
@@ -20,9 +20,10 @@ from webapi.storage.errors import (
     DatabaseUnavailable,
     DatabaseUrlUnsupported,
 )
-from webapi.storage.migration import require_current, upgrade
+from webapi.storage.migration import upgrade
 from webapi.storage.realm import Realm
 from webapi.storage.sqlite import reading
+from webapi.storage.version import require_current
 
 
 def url_in(directory: Path) -> str:
@@ -78,7 +79,7 @@ def test_a_later_version_and_another_realm_are_refused(tmp_path: Path, version: 
 
 def test_an_earlier_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = upgraded(tmp_path)
-    monkeypatch.setattr(migration, "newest_version", lambda _realm: "login_9999")
+    monkeypatch.setattr(version, "newest_version", lambda _realm: "login_9999")
     with pytest.raises(DatabaseNotCurrent, match="earlier version"):
         require_current(engine, Realm.LOGIN)
 

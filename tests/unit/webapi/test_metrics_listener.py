@@ -14,7 +14,7 @@ import urllib3
 
 from tests.support.processes import free_ports
 from tests.support.settings import DEVELOPMENT_SETTINGS
-from webapi import roles
+from webapi import role_servers
 from webapi.cli.serve import _names_of
 from webapi.config import load_settings
 from webapi.operations.metrics_files import (
@@ -134,12 +134,12 @@ def test_the_role_runs_where_it_is_configured(
     started = []
     monkeypatch.setenv("TAMGA_CONFIG", str(path))
     monkeypatch.setenv(VARIABLE, "")
-    monkeypatch.setattr(roles, "end_with_parent", lambda _parent: None)
-    monkeypatch.setattr(roles, "configure_logs", lambda: None)
-    monkeypatch.setattr(roles, "log_uncaught", lambda: None)
-    monkeypatch.setattr(roles, "protect_memory", lambda: None)
-    monkeypatch.setitem(roles.ROLES, "web", lambda s: started.append(s.metrics.listen_port))
-    roles.main(["web"])
+    monkeypatch.setattr(role_servers, "end_with_parent", lambda _parent: None)
+    monkeypatch.setattr(role_servers, "configure_logs", lambda: None)
+    monkeypatch.setattr(role_servers, "log_uncaught", lambda: None)
+    monkeypatch.setattr(role_servers, "protect_memory", lambda: None)
+    monkeypatch.setitem(role_servers.ROLES, "web", lambda s: started.append(s.metrics.listen_port))
+    role_servers.main(["web"])
     assert started == [9464]
     assert os.environ[VARIABLE] == str(tmp_path / "metrics" / "web")
     assert _names_of(load_settings(path, {}), ()) == ["web", "worker", "metrics"]
@@ -148,7 +148,7 @@ def test_the_role_runs_where_it_is_configured(
 def test_the_role_without_its_section_is_refused(tmp_path: Path) -> None:
     settings = load_settings(settings_with(tmp_path, ""), {})
     with pytest.raises(SystemExit, match=r"\[metrics\]"):
-        roles.serve_metrics(settings)
+        role_servers.serve_metrics(settings)
 
 
 def test_the_role_serves_until_it_is_stopped(
@@ -162,7 +162,7 @@ def test_the_role_serves_until_it_is_stopped(
 
     monkeypatch.setattr(ThreadingHTTPServer, "serve_forever", note)
     (port,) = free_ports(1)
-    roles.serve_metrics(load_settings(path, {"TAMGA_METRICS__LISTEN_PORT": str(port)}))
+    role_servers.serve_metrics(load_settings(path, {"TAMGA_METRICS__LISTEN_PORT": str(port)}))
     assert served == [("127.0.0.1", port)]
 
 

@@ -3,11 +3,14 @@
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.exc import MultipleResultsFound
 
 from tests.support.databases import Database, SqliteDatabase
 from webapi.storage.realm import Realm
 from webapi.storage.schema import EVERY_REALM, metadata_of
+from webapi.storage.version import MIGRATIONS, known_versions, newest_version, version_of
 
 TOGETHER = [("login", "ballots"), ("login", "pki"), ("ballots", "pki")]
 
@@ -16,6 +19,24 @@ TOGETHER = [("login", "ballots"), ("login", "pki"), ("ballots", "pki")]
 def test_no_two_realms_share_a_table_that_is_not_in_every_one(one: str, other: str) -> None:
     shared = metadata_of(Realm(one)).tables.keys() & metadata_of(Realm(other)).tables.keys()
     assert shared == EVERY_REALM.tables.keys()
+
+
+@pytest.mark.parametrize("realm", Realm)
+def test_the_names_of_the_files_tell_the_versions_and_their_order(realm: Realm) -> None:
+    scripts = ScriptDirectory(MIGRATIONS, version_locations=[str(MIGRATIONS / realm)])
+    versions = [script.revision for script in scripts.walk_revisions()]
+    assert known_versions(realm) == tuple(reversed(versions))
+    assert newest_version(realm) == scripts.get_current_head()
+
+
+def test_a_database_of_two_versions_has_none() -> None:
+    with create_engine("sqlite://").begin() as connection:
+        assert version_of(connection) is None
+        connection.execute(text("CREATE TABLE alembic_version (version_num TEXT)"))
+        assert version_of(connection) is None
+        connection.execute(text("INSERT INTO alembic_version VALUES ('a'), ('b')"))
+        with pytest.raises(MultipleResultsFound):
+            version_of(connection)
 
 
 @pytest.mark.parametrize("realm", Realm)

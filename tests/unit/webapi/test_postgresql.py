@@ -28,9 +28,10 @@ from webapi.storage.errors import (
     DatabaseUnavailable,
     DatabaseUrlUnsupported,
 )
-from webapi.storage.migration import require_current, upgrade
+from webapi.storage.migration import upgrade
 from webapi.storage.realm import Realm
 from webapi.storage.roles import roles_sql
+from webapi.storage.version import require_current
 
 
 @pytest.fixture(scope="module")

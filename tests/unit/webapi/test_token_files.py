@@ -16,7 +16,7 @@ from pkcs11_bridge.errors import (
     UriInvalid,
 )
 from tests.support.settings import DEVELOPMENT_SETTINGS
-from webapi import roles, worker
+from webapi import role_servers, worker
 from webapi.config import CONFIG_VARIABLE, ConfigurationWrong, load_settings
 from webapi.doctor.tokens import look_at_zone
 from webapi.operations.checks import CheckState
@@ -145,10 +145,10 @@ def test_a_process_keeps_no_pin_of_a_zone_whose_keys_it_does_not_use(
     path.write_text(text)
     monkeypatch.setenv(CONFIG_VARIABLE, str(path))
     for step in ("configure_logs", "log_uncaught", "protect_memory"):
-        monkeypatch.setattr(roles, step, lambda: None)
+        monkeypatch.setattr(role_servers, step, lambda: None)
     seen: list[set[str]] = []
     monkeypatch.setitem(
-        cast("dict[str, object]", roles.ROLES), role, lambda _: seen.append({*os.environ})
+        cast("dict[str, object]", role_servers.ROLES), role, lambda _: seen.append({*os.environ})
     )
-    roles.main([role])
+    role_servers.main([role])
     assert seen[0] & pins == kept
