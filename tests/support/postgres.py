@@ -43,6 +43,7 @@ BEGIN
     FOR which IN
         SELECT oid::regclass FROM pg_class
         WHERE oid >= 16384 AND relkind IN ('r', 'p') AND relname <> 'alembic_version'
+            AND pg_relation_size(oid) > 0
     LOOP
         EXECUTE 'DELETE FROM ' || which;
     END LOOP;
@@ -159,10 +160,14 @@ class PostgresServer:
 
     def administer(self, database: str, sql: str) -> list[tuple[object, ...]]:
         """Run SQL as the superuser; the rows of its last statement."""
+        return self.administer_all(database, sql)[0]
+
+    def administer_all(self, database: str, *statements: str) -> list[list[tuple[object, ...]]]:
+        """Run SQL as the superuser, all on one connection; the rows of each."""
         where = f"host={self.folder} user={ADMINISTRATOR} dbname={database}"
         with psycopg.connect(where, autocommit=True) as connection:
-            cursor = connection.execute(sql.encode())
-            return [] if cursor.description is None else cursor.fetchall()
+            cursors = [connection.execute(sql.encode()) for sql in statements]
+            return [[] if each.description is None else each.fetchall() for each in cursors]
 
     @property
     def process_id(self) -> int:
@@ -202,10 +207,10 @@ class PostgresServer:
 
         One whose catalog is not a fresh copy's any more is removed.
         """
-        self.administer("postgres", CUT.format(name=name))
         try:
-            self.administer(name, EMPTY)
-            is_as_before = self._catalog(name) == self._catalog_of_copies
+            # A connection costs as much as the statements: one for all.
+            *_, [(catalog,)] = self.administer_all(name, CUT.format(name=name), EMPTY, CATALOG)
+            is_as_before = str(catalog) == self._catalog_of_copies
         except psycopg.Error:  # it may be read-only, or without the pattern's tables
             is_as_before = False
         if is_as_before:
