@@ -34,6 +34,7 @@ from ocsp.errors import (
     ResponderNotAuthorised,
     ResponderNotNamed,
 )
+from ocsp.signature_algorithms import algorithm_identifier, scheme_of
 
 MAX_CERTIFICATES = 8
 """Certificates looked at in one answer."""
@@ -211,7 +212,7 @@ def _check_delegation(
     if usage is not None and not usage.digital_signature:
         raise ResponderNotAuthorised("the delegate's KeyUsage lacks digitalSignature")
     # c. Issued directly by the same CA key, its signature really verified (CVE-2026-32144).
-    _check_issued_by(delegate.certificate, issuer.certificate, allowed_hashes)
+    _check_issued_by(delegate, issuer.certificate, allowed_hashes)
     # d. Nothing critical that is not understood here.
     for extension in delegate.extensions:
         if extension.critical and extension.oid not in _PROCESSED_CRITICAL:
@@ -249,12 +250,12 @@ def _candidate(read: ReadCertificate) -> Candidate:
 
 
 def _check_issued_by(
-    delegate: x509.Certificate, issuer: x509.Certificate, allowed_hashes: frozenset[str]
+    delegate: ReadCertificate, issuer: x509.Certificate, allowed_hashes: frozenset[str]
 ) -> None:
-    used = delegate.signature_hash_algorithm
-    if used is None or used.name not in allowed_hashes:
+    oid = delegate.certificate.signature_algorithm_oid
+    if scheme_of(oid, lambda: algorithm_identifier(delegate.der), allowed_hashes) is None:
         raise ResponderNotAuthorised("the delegate is signed by an algorithm that is not allowed")
     try:
-        delegate.verify_directly_issued_by(issuer)
+        delegate.certificate.verify_directly_issued_by(issuer)
     except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm) as e:
         raise ResponderNotAuthorised("the delegate was not issued by this CA's key") from e

@@ -13,11 +13,8 @@ from asn1crypto import algos
 from asn1crypto import ocsp as asn1_ocsp
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp as x509_ocsp
-from cryptography.x509.oid import SignatureAlgorithmOID
 
 from ocsp.certificate import ReadCertificate
 from ocsp.config import IssuerProfile, NonceMode
@@ -44,6 +41,7 @@ from ocsp.responder_authority import (
     find_responder,
     refuse_unchecked,
 )
+from ocsp.signature_algorithms import algorithm_identifier, scheme_of
 from ocsp.status import AnsweredStatus, Good, OcspEvidence, Revoked, Suspended, Unknown
 from ocsp.transport import HttpAnswer
 
@@ -59,16 +57,6 @@ CERT_HASH_OID = "1.3.36.8.3.13"
 """id-isismtt-at-certHash: the responder knows this certificate, not only its number."""
 
 _HASH_NAMES = frozenset({"sha1", "sha256", "sha384", "sha512"})
-
-_ALGORITHMS: dict[x509.ObjectIdentifier, tuple[type, hashes.HashAlgorithm]] = {
-    SignatureAlgorithmOID.RSA_WITH_SHA1: (rsa.RSAPublicKey, hashes.SHA1()),  # noqa: S303 -- refused unless the issuer's profile names it
-    SignatureAlgorithmOID.RSA_WITH_SHA256: (rsa.RSAPublicKey, hashes.SHA256()),
-    SignatureAlgorithmOID.RSA_WITH_SHA384: (rsa.RSAPublicKey, hashes.SHA384()),
-    SignatureAlgorithmOID.RSA_WITH_SHA512: (rsa.RSAPublicKey, hashes.SHA512()),
-    SignatureAlgorithmOID.ECDSA_WITH_SHA256: (ec.EllipticCurvePublicKey, hashes.SHA256()),
-    SignatureAlgorithmOID.ECDSA_WITH_SHA384: (ec.EllipticCurvePublicKey, hashes.SHA384()),
-    SignatureAlgorithmOID.ECDSA_WITH_SHA512: (ec.EllipticCurvePublicKey, hashes.SHA512()),
-}
 
 _FOREIGN = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, UserWarning)
 """What parsing hostile DER raises in `cryptography`; a warning where warnings are errors."""
@@ -141,7 +129,7 @@ def judge_answer(
     )
     # 8. The signature, under an allowed algorithm and a key that is strong enough; only now, as 9
     #    to 11 found the key (section 3.2 number 2).
-    _check_signature(answer.response, responder, profile.answer_hashes)
+    _check_signature(answer, responder, profile.answer_hashes)
     return _judge_content(
         answer, responder, query=query, profile=profile, responder_url=responder_url, at=at
     )
@@ -243,26 +231,27 @@ def _raw(extension: x509.Extension[x509.ExtensionType]) -> bytes:
 
 
 def _check_signature(
-    response: x509_ocsp.OCSPResponse,
-    responder: AuthorisedResponder,
-    allowed_hashes: frozenset[str],
+    answer: _ReadAnswer, responder: AuthorisedResponder, allowed_hashes: frozenset[str]
 ) -> None:
-    key_type, algorithm = _ALGORITHMS.get(response.signature_algorithm_oid, (None, None))
-    if key_type is None or algorithm is None or algorithm.name not in allowed_hashes:
-        oid = response.signature_algorithm_oid.dotted_string
-        raise AnswerAlgorithmRefused(f"signature algorithm {oid}")
-    key = responder.key
-    if not isinstance(key, key_type):
+    response, key = answer.response, responder.key
+    oid = response.signature_algorithm_oid
+    try:
+        scheme = scheme_of(oid, lambda: _algorithm_identifier(answer.der), allowed_hashes)
+    except _FOREIGN as e:
+        raise AnswerMalformed("the signature algorithm cannot be read") from e
+    if scheme is None:
+        raise AnswerAlgorithmRefused(f"signature algorithm {oid.dotted_string}")
+    if not isinstance(key, scheme.key_type):
         raise AnswerAlgorithmRefused("the algorithm is for another type of key")
     try:
-        if isinstance(key, rsa.RSAPublicKey):
-            key.verify(
-                response.signature, response.tbs_response_bytes, padding.PKCS1v15(), algorithm
-            )
-        else:
-            key.verify(response.signature, response.tbs_response_bytes, ec.ECDSA(algorithm))
+        scheme.verify(key, response.signature, response.tbs_response_bytes)
     except InvalidSignature as e:
         raise AnswerSignatureInvalid(f"not signed by {responder.name}") from e
+
+
+def _algorithm_identifier(der: bytes) -> bytes:
+    basic = asn1_ocsp.OCSPResponse.load(der)["response_bytes"]["response"]
+    return algorithm_identifier(bytes(basic))
 
 
 def _is_about(single: x509_ocsp.OCSPSingleResponse, query: OcspQuery) -> bool:

@@ -31,6 +31,7 @@ from ocsp.crl.scope import (
 from ocsp.errors import CertificateRefused, CrlRefused, PathUndecided
 from ocsp.names import comparable
 from ocsp.path_building import Path
+from ocsp.signature_algorithms import algorithm_identifier, scheme_of
 
 MAX_CRLS = 32
 """Lists looked at for one certificate."""
@@ -248,14 +249,16 @@ def _is_signed_by(crl: ReadCrl, signer: ReadCertificate, freshness: CrlFreshness
     Raises:
         CrlAlgorithmRefused: its algorithm is not allowed.
     """
-    used = crl.crl.signature_hash_algorithm
-    if used is None or used.name not in freshness.hashes:
-        oid = crl.crl.signature_algorithm_oid.dotted_string
-        raise CrlAlgorithmRefused(f"signature algorithm {oid}")
+    oid = crl.crl.signature_algorithm_oid
+    scheme = scheme_of(oid, lambda: algorithm_identifier(crl.der), freshness.hashes)
+    if scheme is None:
+        raise CrlAlgorithmRefused(f"signature algorithm {oid.dotted_string}")
+    if not isinstance(signer.public_key, scheme.key_type):
+        return False
     try:
         return crl.crl.is_signature_valid(signer.public_key)
     except (ValueError, TypeError):
-        # The algorithm is for another type of key.
+        # What the library has against it.
         return False
 
 

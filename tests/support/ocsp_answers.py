@@ -4,8 +4,10 @@
 whatever the spec says.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import sha1, sha256
 from typing import Any, Literal
 
@@ -52,6 +54,7 @@ class AnswerSpec:
     critical_extension: str | None = None
     repeat_extensions: int = 1
     algorithm: str | None = None  # asn1crypto's name; None: SHA-256 with the signer's key
+    sign: tuple[bytes, Callable[[bytes], bytes]] | None = None  # AlgorithmIdentifier, and by what
     response_status: str = "successful"
     response_type: str = "basic_ocsp_response"
     spoil_signature: bool = False
@@ -169,16 +172,19 @@ def answer(spec: AnswerSpec) -> bytes:
         }
     )
     tbs = data.dump()
-    signature = sign_bytes(spec.signer.key, tbs)
+    sign = partial(sign_bytes, spec.signer.key) if spec.sign is None else spec.sign[1]
+    signature = sign(tbs)
     if spec.spoil_signature:
-        signature = sign_bytes(spec.signer.key, tbs + b"\x00")
+        signature = sign(tbs + b"\x00")
     is_rsa = type(spec.signer.key).__name__.startswith("RSA")
     name = spec.algorithm or ("sha256_rsa" if is_rsa else "sha256_ecdsa")
     ders = [c if isinstance(c, bytes) else c.der for c in spec.certificates]
     basic = ocsp.BasicOCSPResponse(
         {
             "tbs_response_data": data,
-            "signature_algorithm": {"algorithm": name},
+            "signature_algorithm": algos.SignedDigestAlgorithm({"algorithm": name})
+            if spec.sign is None
+            else algos.SignedDigestAlgorithm.load(spec.sign[0]),
             "signature": core.OctetBitString(signature),
             "certs": [asn1_x509.Certificate.load(der) for der in ders] or None,
         }
