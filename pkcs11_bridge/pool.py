@@ -37,16 +37,32 @@ class Place:
         self.wake: Final = _thread.allocate_lock()
         self.wake.acquire()
 
+    def allow(self, seconds: float) -> None:
+        """Let the call that is made here take so long from now, whatever it was given."""
+        if self.call is not None:
+            self.call.ends_by = time.monotonic() + seconds
+
 
 class _Call:
     """One call: it waits, begins, and is over when it has ended or was given up."""
 
-    __slots__ = ("answered", "asked_at", "begun_at", "error", "is_over", "result", "task", "waited")
+    __slots__ = (
+        "answered",
+        "asked_at",
+        "ends_by",
+        "error",
+        "is_over",
+        "result",
+        "seconds",
+        "task",
+        "waited",
+    )
 
-    def __init__(self, task: Callable[[Place], object], asked_at: float) -> None:
+    def __init__(self, task: Callable[[Place], object], asked_at: float, seconds: float) -> None:
         self.task: Final = task
+        self.seconds: Final = seconds
         self.asked_at: Final = asked_at
-        self.begun_at: float | None = None
+        self.ends_by: float | None = None  # none before it is begun
         self.waited = 0.0
         self.is_over = False
         self.result: object = None
@@ -102,7 +118,8 @@ class Pool:
         Args:
             task: what to do with the place; its error is raised here.
             wait_seconds: how long to wait for its beginning.
-            call_seconds: how long, from then on, to wait for its end.
+            call_seconds: how long, from then on, to wait for its end; the task may change it
+                (`Place.allow`).
 
         Raises:
             TokenBusy: it was not begun in time, too many wait already, or the system gives no
@@ -111,16 +128,16 @@ class Pool:
                 begun any more, as every place is given up.
             SessionsClosed: the pool was closed.
         """
-        call = _Call(task, time.monotonic())
+        call = _Call(task, time.monotonic(), call_seconds)
         self._observer.waiting()
         with self._lock:
             self._enter(call)
-        while not call.answered.acquire(timeout=_patience(call, wait_seconds, call_seconds)):
+        while not call.answered.acquire(timeout=_patience(call, wait_seconds)):
             with self._lock:
-                self._look_after(call, wait_seconds, call_seconds)
+                self._look_after(call, wait_seconds)
         if call.error is None:
             return cast("Result", call.result)
-        if call.begun_at is None:
+        if call.ends_by is None:
             self._observer.refused(type(call.error).__name__)
         raise call.error
 
@@ -159,22 +176,22 @@ class Pool:
         try:
             thread.start()
         except RuntimeError:
-            call.begun_at = None
+            call.ends_by = None
             _refuse(call, TokenBusy("no thread can be started for a call into the module"))
         else:
             self._places += 1
 
-    def _look_after(self, call: _Call, wait_seconds: float, call_seconds: float) -> None:
+    def _look_after(self, call: _Call, wait_seconds: float) -> None:
         """Withdraw a call that was not begun in time, give up one that did not end in time."""
         now = time.monotonic()
         if call.is_over:  # just in time: its answer is on its way
             return
-        if call.begun_at is None:
+        if call.ends_by is None:
             if now >= call.asked_at + wait_seconds:
                 self._waiting.remove(call)
                 _refuse(call, TokenBusy("all sessions on the token are in use"))
-        elif now >= call.begun_at + call_seconds:
-            self._give_up(call, call_seconds)
+        elif now >= call.ends_by:
+            self._give_up(call, now - call.asked_at - call.waited)
 
     def _give_up(self, call: _Call, seconds: float) -> None:
         _refuse(call, TokenHung(f"a call into the module has not returned for {seconds:g} s"))
@@ -229,7 +246,7 @@ class Pool:
 
 
 def _begin(place: Place, call: _Call, at: float) -> None:
-    call.begun_at = at
+    call.ends_by = at + call.seconds
     call.waited = at - call.asked_at
     place.call = call
 
@@ -239,13 +256,13 @@ def _refuse(call: _Call, error: TokenError) -> None:
     call.answered.release()
 
 
-def _patience(call: _Call, wait_seconds: float, call_seconds: float) -> float:
+def _patience(call: _Call, wait_seconds: float) -> float:
     """How long to wait until the call has to be looked after."""
     now = time.monotonic()
-    if call.begun_at is not None:
-        return max(0.0, call.begun_at + call_seconds - now)
+    if call.ends_by is not None:
+        return max(0.0, call.ends_by - now)
     # It may be begun at any moment, and hang from then on.
-    return max(0.0, min(call.asked_at + wait_seconds - now, call_seconds))
+    return max(0.0, min(call.asked_at + wait_seconds - now, call.seconds))
 
 
 def _closed() -> SessionsClosed:

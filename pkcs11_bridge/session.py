@@ -38,6 +38,13 @@ _PASSAGE_ATTEMPTS = 5
 
 Result = TypeVar("Result")
 
+Allow = Callable[[float], None]
+"""Told how many seconds a call may take from now."""
+
+
+def _no_deadline(_seconds: float) -> None:
+    """For whoever waits on its own thread."""
+
 
 class TokenSessions:
     """The sessions of one process on one token; nothing is loaded before the first use.
@@ -110,8 +117,8 @@ class TokenSessions:
     def describe(self) -> TokenDescription:
         """Which token and module are in use; opens them if need be."""
 
-        def look(_place: Place) -> TokenDescription:
-            login, module = self._current_login()
+        def look(place: Place) -> TokenDescription:
+            login, module = self._current_login(place.allow)
             return TokenDescription.of(login.token, module)
 
         return self._perform(look)
@@ -130,12 +137,9 @@ class TokenSessions:
 
     def _perform(self, task: Callable[[Place], Result]) -> Result:
         self._require_usable()
-        # A start waits for other processes that start; a call, for one that is being made alone.
-        waits = self.config.wait_seconds if self._is_logged_in() else START_WAIT_SECONDS
+        seconds = self.config.wait_seconds + self.config.call_seconds
         try:
-            return self._pool.perform(
-                task, self.config.wait_seconds, waits + self.config.call_seconds
-            )
+            return self._pool.perform(task, self.config.wait_seconds, seconds)
         except TokenHung:
             self._observer.met_hung()
             raise
@@ -143,7 +147,7 @@ class TokenSessions:
     def _use(self, place: Place, task: Callable[[PooledSession], Result]) -> Result:
         """Through the module's gate, with a login that is current on the other side."""
         for _ in range(_PASSAGE_ATTEMPTS):
-            login, module = self._current_login()
+            login, module = self._current_login(place.allow)
             with module.gate.shared(self.config.wait_seconds):
                 if login is self._login and login.generation == module.generation:
                     with self._watching(login):
@@ -244,23 +248,27 @@ class TokenSessions:
             self._lost, self._lost_by, self._login = login, cause, None
         self._observer.login_lost(cause)
 
-    def _current_login(self) -> tuple[Login, Module]:
+    def _current_login(self, allow: Allow = _no_deadline) -> tuple[Login, Module]:
         self._require_usable()
         login, module = self._login, self._module
         if login is not None and module is not None and login.generation == module.generation:
             return login, module
+        # Other processes that start are waited for, as is a thread of this one that logs in.
+        allow(2 * START_WAIT_SECONDS + self.config.call_seconds)
         with self._open_lock:
             login, module = self._login, self._module
             if login is not None and module is not None and login.generation == module.generation:
                 return login, module
-            return self._open_anew()
+            return self._open_anew(allow)
 
-    def _open_anew(self) -> tuple[Login, Module]:
+    def _open_anew(self, allow: Allow) -> tuple[Login, Module]:
         pin = self.config.pin_source.read()
         lock = start_lock_path(self.config.module, self.config.latch_directory)
         with exclusive_file_lock(lock, START_WAIT_SECONDS):
             module = load_module(self.config.module)
             with module.gate.exclusive(START_WAIT_SECONDS):
+                # Nothing is waited for any more but the token.
+                allow(self.config.call_seconds)
                 self._module = module
                 module.join(self)
                 try:

@@ -134,6 +134,11 @@ class Rotation:
         following = [term for term in self._in(KeyState.NEXT) if term.takes_over_at is not None]
         return (*self._in(KeyState.CURRENT), *following)
 
+    def next_change(self, at: datetime) -> datetime | None:
+        """When another key becomes the current one by itself; None where none will any more."""
+        times = (term.takes_over_at for term in self._in(KeyState.NEXT))
+        return next((time for time in times if time is not None and time > at), None)
+
     def require_before_service(self, key: str, at: datetime, *, is_certified: bool) -> None:
         """Refuse a key that is or was in service; one that is not named here never was.
 

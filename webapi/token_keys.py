@@ -55,6 +55,9 @@ WORKER_PURPOSES = (
 )
 """What the background worker signs."""
 
+SHIFT_PURPOSES = (Purpose.RECEIPT_LOG, Purpose.RECEIPT_LOG_ED25519, Purpose.AUDIT)
+"""What it signs with the key with which it opened its logs."""
+
 
 class SoftwareTokenInProduction(Exception):
     """In production a token said of itself that it is software."""
@@ -225,6 +228,11 @@ class TokenKeys:
         return (
             only_key(str(Pkcs11Uri(object=purpose))) if declared is None else rotation_of(declared)
         )
+
+    def next_change(self, purposes: Iterable[Purpose], at: datetime) -> datetime | None:
+        """When one of these purposes first gets another key by itself; None where none will."""
+        changes = (self.rotation(purpose).next_change(at) for purpose in purposes)
+        return min((change for change in changes if change is not None), default=None)
 
     def declared(self, zone: Zone, key: Pkcs11Uri) -> tuple[Purpose, str] | None:
         """A key's purpose and how the settings name it; None where they do not.

@@ -20,7 +20,7 @@ from webapi.logs import configure_logs
 from webapi.settings_model import Settings
 from webapi.start_report import report_up
 from webapi.storage.errors import DatabaseBusy, DatabaseUnavailable, StorageError
-from webapi.token_keys import WORKER_PURPOSES
+from webapi.token_keys import SHIFT_PURPOSES, WORKER_PURPOSES
 from webapi.wiring import Wiring
 
 _log = structlog.get_logger(__name__)
@@ -49,7 +49,8 @@ class Shifts:
 
     Attributes:
         lease: decides who works.
-        work: one shift: opens what it needs, runs the jobs while asked `is_active`, puts it away.
+        work: one shift: opens what it needs, runs the jobs while asked `is_active`, puts it away;
+            may end by itself, and the next one begins.
         tell: of whether this worker is the active one, for the metrics.
         clock: when a look at the lease began, for the log.
     """
@@ -82,7 +83,7 @@ class Shifts:
                     _log.warning("worker_shift_failed", error_class=type(error).__qualname__)
                     stopping.wait(STANDBY_SECONDS)
                 else:
-                    if not stopping.is_set():
+                    if not stopping.is_set() and not self.lease.is_held():
                         _log.warning("worker_lease_lost")
                 finally:
                     self.tell(False)
@@ -116,11 +117,17 @@ def run(settings: Settings) -> None:
         signal.signal(number, stop)
 
     def work(is_active: Callable[[], bool]) -> None:
+        # Logs are opened with their key: where another takes over, the next shift opens them anew.
+        change = wiring.keys.next_change(SHIFT_PURPOSES, clock.now())
+
+        def goes_on() -> bool:
+            return is_active() and (change is None or clock.now() < change)
+
         # Closed after each shift: a log's lock and a token's login are for the active one alone.
         with closing(wiring):
             jobs = [Job(*job) for job in wiring.worker_jobs()]
             wiring.watch_keys(WORKER_PURPOSES)
-            run_jobs(jobs, stopping, is_active=is_active)
+            run_jobs(jobs, stopping, is_active=goes_on)
 
     wiring = Wiring(settings)
     try:

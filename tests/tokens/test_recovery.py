@@ -30,7 +30,8 @@ KEY = Pkcs11Uri(object="key")
 DEVICE_ERROR, DEVICE_REMOVED, GENERAL_ERROR = 0x30, 0x32, 0x05
 TOKEN_NOT_PRESENT, NOT_LOGGED_IN, SESSION_HANDLE_INVALID = 0xE0, 0x101, 0xB3
 OBJECT_HANDLE_INVALID, VENDOR = 0x82, 0x80000BAD
-CALL_SECONDS = 0.3
+CALL_SECONDS = 1.0
+"""A new login has to be done in this time as well."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ def bench(shimmed: TokenConfig, mischief: Mischief) -> Iterator[Bench]:
 
 
 def test_every_return_value_through_the_binding(bench: Bench) -> None:
+    # Nothing hangs here: each of the many new logins may take its time.
+    bench.sessions.config = replace(bench.sessions.config, call_seconds=30.0)
     told = {}
     for code in [*BY_CODE, VENDOR, 0x203]:
         bench.mischief.answer("C_GenerateRandom", code, times=1)
@@ -226,6 +229,21 @@ def test_where_calls_pass_one_by_one_all_are_told_of_one_that_hangs(
         assert [bench.sign() for _ in range(3)] == ["TokenHung"] * 3
         assert (bench.sessions.hung, bench.sessions.is_stuck) == (1, True)
         assert not bench.sessions.is_ready
+    bench.heard.await_count("came_back", 1)
+    assert bench.sign() == "ok"
+
+
+def test_a_new_login_that_hangs_is_given_up_in_a_calls_own_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What it may wait for other processes that start is no time for the token.
+    monkeypatch.setattr("pkcs11_bridge.session.START_WAIT_SECONDS", 3600.0)
+    assert bench.sign() == "ok"
+    bench.mischief.answer("C_Sign", DEVICE_ERROR, times=1)
+    assert bench.sign() == "DeviceUnavailable"
+    with bench.mischief.hanging("C_Login", times=1):
+        assert bench.sign() == "TokenHung"
+        assert bench.sessions.is_stuck
     bench.heard.await_count("came_back", 1)
     assert bench.sign() == "ok"
 

@@ -322,7 +322,7 @@ def test_writing_notices_a_restart_at_the_last_moment(
     sessions: TokenSessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     login, module = sessions._current_login()
-    monkeypatch.setattr(sessions, "_current_login", lambda: (login, module))
+    monkeypatch.setattr(sessions, "_current_login", lambda *_: (login, module))
     with module.gate.exclusive(1):
         module.restart()
     with pytest.raises(TokenBusy), sessions.writing_session():

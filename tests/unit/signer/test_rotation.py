@@ -70,6 +70,12 @@ def test_a_key_takes_over_at_its_instant_and_not_before() -> None:
     assert states == [(CURRENT, RETIRED), (NEXT, CURRENT), (RETIRED, RETIRED)]
 
 
+def test_the_next_change_is_told_until_it_has_come() -> None:
+    assert SCHEDULED.next_change(NOW - INSTANT) == NOW
+    assert SCHEDULED.next_change(NOW) is None
+    assert Rotation((PRESENT, COMING)).next_change(NOW) is None
+
+
 _NAMES = ("present", "coming", "old")
 
 

@@ -1,11 +1,15 @@
 """What a worker asks of its tokens' settings before it replaces another worker."""
 
 import os
+import signal
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from pkcs11_bridge.config import MAX_SESSIONS
 from pkcs11_bridge.errors import (
@@ -15,13 +19,17 @@ from pkcs11_bridge.errors import (
     UnsafePinSource,
     UriInvalid,
 )
+from signer.payload import Purpose
 from tests.support.settings import DEVELOPMENT_SETTINGS
-from webapi import role_servers, worker
+from webapi import clock, role_servers, worker
 from webapi.config import CONFIG_VARIABLE, ConfigurationWrong, load_settings
 from webapi.doctor.tokens import look_at_zone
 from webapi.operations.checks import CheckState
 from webapi.operations.metrics import Metrics
 from webapi.settings_model import Settings
+from webapi.storage.engine import opened_engine
+from webapi.storage.migration import upgrade
+from webapi.storage.realm import Realm
 from webapi.token_keys import WORKER_PURPOSES, TokenKeys, ZoneNotConfigured
 from webapi.wiring import Wiring
 
@@ -105,6 +113,51 @@ def test_a_worker_with_such_settings_never_says_that_it_is_up(
     with pytest.raises(PinSourceUnreadable, match="receipts"):
         worker.run(settings_in(folder))
     assert not reports
+
+
+def test_a_worker_opens_its_logs_anew_when_another_key_takes_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    takes_over = datetime(2026, 12, 1, tzinfo=UTC)
+    now = [takes_over - timedelta(seconds=2)]
+    handlers: dict[int, Callable[[int, None], None]] = {}
+    monkeypatch.setattr(worker, "report_up", lambda: None)
+    monkeypatch.setattr(worker, "configure_logs", lambda: None)
+    monkeypatch.setattr("signal.signal", handlers.__setitem__)
+    monkeypatch.setattr(clock, "now", lambda: now[0])
+    monkeypatch.setattr(Wiring, "watch_keys", lambda *_: None)
+    shifts: list[list[str]] = []
+
+    def jobs(wiring: Wiring) -> Iterator[tuple[str, Callable[[], bool], float]]:
+        of_shift = list[str]()
+        shifts.append(of_shift)
+
+        def tick() -> bool:
+            of_shift.append(wiring.keys.rotation(Purpose.RECEIPT_LOG).current(now[0]).key)
+            now[0] += timedelta(seconds=1)
+            if len(shifts) == 2:
+                handlers[signal.SIGTERM](signal.SIGTERM, None)
+            return True
+
+        yield "tick", tick, 0.0
+
+    monkeypatch.setattr(Wiring, "worker_jobs", jobs)
+    old, new = "pkcs11:object=receipt-log", "pkcs11:object=receipt-log-b"
+    (folder / "tamga.toml").write_text(
+        (folder / "tamga.toml").read_text()
+        + f'[[keys.receipt-log]]\nkey = "{old}"\nstate = "current"\n'
+        + "accepted_until = 2026-12-02T00:00:00Z\n"
+        + f'[[keys.receipt-log]]\nkey = "{new}"\nstate = "next"\n'
+        + "takes_over_at = 2026-12-01T00:00:00Z\n"
+    )
+    settings = settings_in(folder)
+    with opened_engine(settings.database.ballots.url, Realm.BALLOTS) as engine:
+        upgrade(engine, Realm.BALLOTS)
+    with capture_logs() as logs:
+        worker.run(settings)
+    assert shifts == [[old, old], [new]]
+    told = ["worker_started", "worker_active", "worker_active", "worker_stopped"]
+    assert [entry["event"] for entry in logs] == told
 
 
 @pytest.mark.parametrize("error", [Misconfigured, UriInvalid])
