@@ -36,6 +36,13 @@ DELTA = ".delta"
 """What the name of a delta list ends with."""
 
 
+MAX_KEPT_REQUESTS = 4_096
+"""Requests without nonce that are understood without reading them again."""
+
+MAX_KEPT_REQUEST = 256
+"""Bytes of one: such a request has about 120 with SHA-256."""
+
+
 class PresignedSource(Protocol):
     """`webapi.presigning.PresignedLane`."""
 
@@ -83,6 +90,8 @@ class OcspService:
         self._statuses = StoredStatuses(store, require_agreement)
         self._clock = clock
         self._busy = busy
+        # The same bytes mean the same at any time, and CAs do not change here.
+        self._understood: dict[tuple[bytes, str | None], Question] = {}
         self._certificates = {
             ca.name: ca.certificate.public_bytes(Encoding.DER) for ca in self._cas.values()
         } | {f"crl-{ca}": source.certificate for ca, source in self._lists.items()}
@@ -93,14 +102,25 @@ class OcspService:
         Whatever keeps an answer from being signed is logged, and told as RFC 6960 section 4.2.1 has
         it: a client of a responder understands its statuses, and no others.
         """
-        cas = [known for name, known in self._cas.items() if ca in (None, name)]
-        question = understand(unverified_request, cas)
-        if isinstance(question, Answer):
-            return question
+        question = self._understood.get((unverified_request, ca))
+        if question is None:
+            cas = [known for name, known in self._cas.items() if ca in (None, name)]
+            understood = understand(unverified_request, cas)
+            if isinstance(understood, Answer):
+                return understood
+            question = understood
+            self._keep_understood(unverified_request, ca, question)
         try:
             return self._answer(question, self._clock())
         except Exception as error:  # noqa: BLE001 - there is a status for each
             return self._declined(error)
+
+    def _keep_understood(self, request: bytes, ca: str | None, question: Question) -> None:
+        """Remember what was understood, if the very same bytes may come again."""
+        if question.nonce is None and len(request) <= MAX_KEPT_REQUEST:
+            if len(self._understood) >= MAX_KEPT_REQUESTS:
+                self._understood.clear()
+            self._understood[request, ca] = question
 
     def _declined(self, error: Exception) -> Answer:
         """The status for a failure, which is logged under the incident that the answer names."""

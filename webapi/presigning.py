@@ -11,12 +11,15 @@ it that a revocation is in the next answer of each of them.
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from ocsp.responder.answering import Answer, Question, ResponderCa
 from ocsp.responder.presigning import refresh_due, sign_twins
 from webapi.ocsp_service import status_of
 from webapi.storage.presigned_answers import (
+    MAX_TOLD,
     AnswerToKeep,
+    PresignedAnswer,
     RecordToAnswer,
     SqlPresignedAnswers,
 )
@@ -73,13 +76,7 @@ class PresignedLane:
         self._require_agreement()
         if self._asked.get(serial) != found.this_update:
             self._note_asked(serial, found.this_update)
-        return Answer(
-            found.der,
-            this_update=found.this_update,
-            next_update=found.next_update,
-            cacheable=True,
-            presigned=True,
-        )
+        return _answer(found)
 
     def note_answered(self, question: Question, answer: Answer) -> None:
         """Remember the certificate, if the answer is good for everybody."""
@@ -141,3 +138,14 @@ class PresignedLane:
             sha1=twins.sha1,
             sha256=twins.sha256,
         )
+
+
+@lru_cache(maxsize=MAX_TOLD)
+def _answer(found: PresignedAnswer) -> Answer:
+    return Answer(
+        found.der,
+        this_update=found.this_update,
+        next_update=found.next_update,
+        cacheable=True,
+        presigned=True,
+    )

@@ -7,14 +7,18 @@ brought along, never a person, an address, an election or a submission.
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
 
 from webapi.operations.token_metrics import TokenMetrics, TokenPool
 
 SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BODY_BYTES = (0, 256, 1_024, 4_096, 16_384, 65_536, 1_048_576)
 BATCH_ENTRIES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 4_096)
+
+Metric = TypeVar("Metric", bound=MetricWrapperBase)
 
 JobAction = Callable[[], bool | None]
 """Does a background job once; True when more of it is left."""
@@ -31,6 +35,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         """Make all metrics in `registry`; the processes of a role share files (ADR 0011)."""
         self.registry = registry
+        self._children: dict[tuple[object, ...], Any] = {}
         self._make_http()
         self._make_login()
         self._tokens = TokenMetrics(registry)
@@ -155,6 +160,14 @@ class Metrics:
             multiprocess_mode="livesum",
         )
 
+    def _child(self, metric: Metric, *labels: object) -> Metric:
+        """The metric of these labels, asked of the library once: it checks and spells each anew."""
+        key = (metric, *labels)
+        child: Metric | None = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return child
+
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
 
@@ -176,25 +189,25 @@ class Metrics:
     ) -> None:
         """See HttpObserver."""
         self._in_progress.dec()
-        self._requests.labels(endpoint, status).inc()
-        self._request_seconds.labels(endpoint).observe(seconds)
-        self._request_bytes.labels(endpoint).observe(body_bytes)
+        self._child(self._requests, endpoint, status).inc()
+        self._child(self._request_seconds, endpoint).observe(seconds)
+        self._child(self._request_bytes, endpoint).observe(body_bytes)
         if code is not None:
-            self._refusals.labels(code).inc()
+            self._child(self._refusals, code).inc()
 
     def login_decided(self, outcome: str, seconds: float) -> None:
         """A login was decided: `signed_in`, or the code of the problem."""
-        self._logins.labels(outcome).inc()
+        self._child(self._logins, outcome).inc()
         self._login_seconds.observe(seconds)
 
     def ocsp_asked(self, outcome: str, seconds: float) -> None:
         """A responder was asked: `answered`, `http_error`, or the class of the failure."""
-        self._ocsp_queries.labels(outcome).inc()
+        self._child(self._ocsp_queries, outcome).inc()
         self._ocsp_seconds.observe(seconds)
 
     def ocsp_answered(self, outcome: str) -> None:
         """Our own responder answered: `signed`, `presigned`, or the error status."""
-        self._ocsp_answers.labels(outcome).inc()
+        self._child(self._ocsp_answers, outcome).inc()
 
     def stock_counted(self, level: int) -> None:
         """So many challenges were ready."""
@@ -202,7 +215,7 @@ class Metrics:
 
     def challenge_drawn(self, *, found: bool) -> None:
         """A challenge was asked for, and one was there or none."""
-        self._draws.labels("drawn" if found else "empty").inc()
+        self._child(self._draws, "drawn" if found else "empty").inc()
 
     def token_pool(self, zone: str, stuck: Callable[[], None]) -> TokenPool:
         """The observer of a zone's token sessions; `stuck` is called when none is left."""
@@ -210,7 +223,7 @@ class Metrics:
 
     def key_checked(self, purpose: str, *, is_well: bool) -> None:
         """A key was asked for its health text."""
-        self._key_health.labels(purpose).set(is_well)
+        self._child(self._key_health, purpose).set(is_well)
 
     @contextmanager
     def signing(self, purpose: str) -> Iterator[None]:
@@ -223,8 +236,8 @@ class Metrics:
             outcome = type(error).__name__
             raise
         finally:
-            self._signatures.labels(purpose, outcome).inc()
-            self._signature_seconds.labels(purpose).observe(time.monotonic() - began)
+            self._child(self._signatures, purpose, outcome).inc()
+            self._child(self._signature_seconds, purpose).observe(time.monotonic() - began)
 
     def batch_signed(self, entries: int) -> None:
         """A checkpoint added so many entries."""
@@ -237,16 +250,16 @@ class Metrics:
     def logs_counted(self, states: Mapping[str, int], *, pending: int, unpublished: int) -> None:
         """How the logs stand: how many in each state, and what waits in all of them."""
         for state, count in states.items():
-            self._logs.labels(state).set(count)
+            self._child(self._logs, state).set(count)
         self._pending.set(pending)
         self._unpublished.set(unpublished)
 
     def audit_counted(self, states: Mapping[str, int], unsealed: Mapping[str, int]) -> None:
         """How the audit logs stand: how many in each state, and what waits in each realm."""
         for state, count in states.items():
-            self._audit_logs.labels(state).set(count)
+            self._child(self._audit_logs, state).set(count)
         for realm, waiting in unsealed.items():
-            self._unsealed.labels(realm).set(waiting)
+            self._child(self._unsealed, realm).set(waiting)
 
     def transaction_ended(self, seconds: float) -> None:
         """A database transaction took so long, its wait for the lock included."""
@@ -254,11 +267,11 @@ class Metrics:
 
     def connection_taken(self, realm: str) -> None:
         """A pool gave a connection away."""
-        self._connections.labels(realm).inc()
+        self._child(self._connections, realm).inc()
 
     def connection_returned(self, realm: str) -> None:
         """A pool has a connection back, or has lost it."""
-        self._connections.labels(realm).dec()
+        self._child(self._connections, realm).dec()
 
     @contextmanager
     def receipt_awaited(self) -> Iterator[None]:
@@ -272,7 +285,7 @@ class Metrics:
         try:
             yield
         except Exception as error:
-            self._refused_reservations.labels(realm, type(error).__name__).inc()
+            self._child(self._refused_reservations, realm, type(error).__name__).inc()
             raise
 
     def worker_is_active(self, active: bool) -> None:  # noqa: FBT001 - the one fact that it tells
@@ -288,10 +301,10 @@ class Metrics:
             try:
                 unfinished = action()
                 outcome = "done"
-                self._job_success.labels(job).set_to_current_time()
+                self._child(self._job_success, job).set_to_current_time()
             finally:
-                self._jobs.labels(job, outcome).inc()
-                self._job_seconds.labels(job).observe(time.monotonic() - began)
+                self._child(self._jobs, job, outcome).inc()
+                self._child(self._job_seconds, job).observe(time.monotonic() - began)
             return unfinished
 
         return run

@@ -1,5 +1,6 @@
 """The HTTP headers of an OCSP answer (RFC 9919 section 5.2)."""
 
+import math
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -29,23 +30,38 @@ def answer_headers(answer: OcspAnswer, at: datetime) -> list[tuple[str, str]]:
         answer: signed or not.
         at: now, in UTC.
     """
-    headers = [
-        ("Content-Type", RESPONSE_TYPE),
-        ("Content-Length", str(len(answer.der))),
-        ("Date", http_date(at)),
-    ]
+    this_update, next_update = answer.this_update, answer.next_update
+    if answer.cacheable and this_update is not None and next_update is not None:
+        seconds = at.timestamp()
+        return _to_be_kept(
+            answer.der, this_update, next_update, date=int(seconds), after=math.ceil(seconds)
+        )
+    # An answer to one client's nonce, or no answer at all.
+    headers = [*_always(answer.der, int(at.timestamp())), ("Cache-Control", "no-store")]
     if answer.incident is not None:
         headers.append((INCIDENT_HEADER, answer.incident))
-    this_update, next_update = answer.this_update, answer.next_update
-    if not answer.cacheable or this_update is None or next_update is None:
-        # An answer to one client's nonce, or no answer at all.
-        return [*headers, ("Cache-Control", "no-store")]
+    return headers
+
+
+# The same for all who ask within one second.
+@lru_cache(maxsize=1_024)
+def _to_be_kept(
+    der: bytes, this_update: datetime, next_update: datetime, *, date: int, after: int
+) -> list[tuple[str, str]]:
     # Half of the time left: caches fetch a new answer well before the end.
-    seconds = max(0, int((next_update - at).total_seconds()) // 2)
+    seconds = max(0, int(next_update.timestamp()) - after) // 2
     return [
-        *headers,
+        *_always(der, date),
         ("Cache-Control", f"max-age={seconds}, public, no-transform, must-revalidate"),
         ("Last-Modified", http_date(this_update)),
         ("Expires", http_date(next_update)),
-        ("ETag", f'"{sha256(answer.der).hexdigest()}"'),
+        ("ETag", f'"{sha256(der).hexdigest()}"'),
+    ]
+
+
+def _always(der: bytes, date: int) -> list[tuple[str, str]]:
+    return [
+        ("Content-Type", RESPONSE_TYPE),
+        ("Content-Length", str(len(der))),
+        ("Date", _date(date)),
     ]

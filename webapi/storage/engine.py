@@ -89,6 +89,7 @@ def watch_pool(engine: Engine, taken: Callable[[], None], returned: Callable[[],
 
     event.listen(engine, "checkout", note_taken)
     event.listen(engine, "checkin", note_returned)
+    event.listen(engine, "detach", note_returned)
 
 
 def _name_the_failure(context: ExceptionContext) -> StorageError | None:

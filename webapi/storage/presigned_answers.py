@@ -30,11 +30,16 @@ from webapi.storage.certificates import (
     record_of,
 )
 from webapi.storage.quick_look import QuickLook
+from webapi.storage.quick_look import Row as Look
 from webapi.storage.sqlite import reading
 from webapi.storage.times import from_unix, to_unix
 
 CLAIM_LIFE = timedelta(seconds=30)
 """For so long whoever took an answer to be signed anew has it for itself."""
+
+
+MAX_TOLD = 4_096
+"""Answers that are kept in memory to be compared with what the database says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +130,14 @@ class SqlPresignedAnswers:
         self._reading = reading(engine)
         self._ca = ca
         self._delegate = delegate
+        # What the database said last: spared is the making of objects, not the asking.
+        self._told: dict[tuple[int, str], tuple[Look, PresignedAnswer]] = {}
         self._finding = {name: QuickLook(engine, query) for name, query in _FINDING.items()}
 
     def find(self, serial: int, hash_name: str, at: datetime) -> PresignedAnswer | None:
         """The answer to a CertID of this hash that is good at this time; None if there is none.
+
+        The database is asked each time. While it says the same, the same object is returned.
 
         Raises:
             AnswersOnHold: the records were restored, and nobody has compared them yet.
@@ -148,7 +157,14 @@ class SqlPresignedAnswers:
         is_on_hold, this_update, next_update, der = row
         if is_on_hold:
             raise AnswersOnHold("the records of certificates were put back and not yet compared")
-        return PresignedAnswer(der, from_unix(this_update), from_unix(next_update))
+        name = (serial, hash_name)
+        told = self._told.get(name)
+        if told is None or told[0] != row:
+            told = (row, PresignedAnswer(der, from_unix(this_update), from_unix(next_update)))
+            if len(self._told) >= MAX_TOLD:
+                self._told.clear()
+            self._told[name] = told
+        return told[1]
 
     def note_asked(self, serials: Iterable[int], at: datetime) -> None:
         """Remember that certificates were asked about: their answers are refreshed."""

@@ -7,7 +7,7 @@ begun, told of and ended for one statement that needs none.
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Engine, Select
+from sqlalchemy import Engine, PoolProxiedConnection, Select
 
 from webapi.storage import postgresql, sqlite
 
@@ -15,8 +15,21 @@ Row = tuple[Any, ...]
 """Columns of whatever types the statement selects."""
 
 
+class _Pooled:
+    """Connections of the engine's own pool, for databases whose answer takes longer than it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.take = engine.raw_connection
+
+    def put_back(self, connection: PoolProxiedConnection) -> None:
+        connection.close()
+
+    def discard(self, connection: PoolProxiedConnection) -> None:
+        connection.invalidate()
+
+
 class QuickLook:
-    """Finds one row; safe for threads, through the engine's pool.
+    """Finds one row; safe for threads.
 
     Args:
         engine: whose connections are used.
@@ -24,11 +37,14 @@ class QuickLook:
     """
 
     def __init__(self, engine: Engine, statement: Select[*tuple[Any, ...]]) -> None:
-        self._engine = engine
         compiled = statement.compile(dialect=engine.dialect)
         self._text = compiled.string
         self._places = compiled.positiontup
         self._driver_error = engine.dialect.loaded_dbapi.Error
+        # One of two classes whose connections have no type in common.
+        self._connections: Any = (
+            sqlite.KeptReaders(engine) if engine.dialect.name == "sqlite" else _Pooled(engine)
+        )
 
     def one(self, values: Mapping[str, object]) -> Row | None:
         """The first row, None if there is none.
@@ -39,22 +55,23 @@ class QuickLook:
         # The driver takes values by place or by name, as its dialect has it.
         bound = values if self._places is None else [values[name] for name in self._places]
         try:
-            connection = self._engine.raw_connection()
+            connection = self._connections.take()
         except self._driver_error as error:
             raise _named(error) from error
+        is_sound = False
         try:
             cursor = connection.cursor()
             try:
                 cursor.execute(self._text, bound)
                 row: Row | None = cursor.fetchone()
-                return row
             finally:
                 cursor.close()
+            is_sound = True
         except self._driver_error as error:
-            connection.invalidate()
             raise _named(error) from error
         finally:
-            connection.close()
+            (self._connections.put_back if is_sound else self._connections.discard)(connection)
+        return row
 
 
 def _named(error: Exception) -> Exception:

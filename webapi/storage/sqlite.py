@@ -9,12 +9,13 @@ import fcntl
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, create_engine, event
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -166,6 +167,65 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+class KeptReaders:
+    """Connections for look-ups alone, kept outside the engine's pool; safe for threads.
+
+    The pool takes three times as long to lend a connection as the database to find a row by its
+    key. So they are lent from here: each is used by one look-up at a time, cannot write, holds no
+    transaction in between, and like the pool's is given up where another file has taken its own's
+    place.
+
+    Args:
+        engine: opens them; the events of its pool tell of each once.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._path = path_of(engine)
+        self._free: deque[_Reader] = deque()
+        event.listen(engine, "engine_disposed", self._close_free)
+
+    def take(self) -> "_Reader":
+        """A connection for one look-up, to be put back or discarded; raises sqlite3.Error."""
+        present = _identity(self._path)
+        while True:
+            try:
+                reader = self._free.pop()
+            except IndexError:
+                return self._open()
+            if present is None or present == reader.file:
+                return reader
+            self.discard(reader)
+
+    def put_back(self, reader: "_Reader") -> None:
+        """Keep it for the next look-up."""
+        self._free.append(reader)
+
+    def discard(self, reader: "_Reader") -> None:
+        """Close it: it failed, or its file is another now."""
+        reader.proxied.close()
+
+    def _open(self) -> "_Reader":
+        proxied = self._engine.raw_connection()
+        file = proxied.info[_FILE]
+        proxied.detach()
+        reader = _Reader(proxied, file)
+        reader.cursor().execute("PRAGMA query_only=ON")
+        return reader
+
+    def _close_free(self, _engine: Engine) -> None:
+        while self._free:
+            self.discard(self._free.pop())
+
+
+class _Reader:
+    def __init__(self, proxied: PoolProxiedConnection, file: tuple[int, int] | None) -> None:
+        self.proxied = proxied
+        self.file = file
+        # Past the proxy.
+        self.cursor: Callable[[], Any] = proxied.dbapi_connection.cursor  # type: ignore[union-attr]
 
 
 def _begin(connection: Connection) -> None:

@@ -17,13 +17,15 @@ from werkzeug.test import TestResponse
 
 from ocsp.config import CertIdHash, NonceMode
 from ocsp.request import build_query
-from ocsp.responder.answering import ResponderCa
+from ocsp.responder.answering import Answer, ResponderCa
 from tests.support.certificates import NOW, development_like_pki
 from tests.support.databases import Database
+from webapi import ocsp_service
 from webapi.browser_guard import HEADERS
 from webapi.limits import RateLimit, SourceLimiter
 from webapi.ocsp_service import OcspService, StoredStatuses
 from webapi.operations.metrics import Metrics
+from webapi.pki.answer_headers import answer_headers
 from webapi.pki.routes import create_pki_app
 from webapi.pki.service import MAX_ENCODED, MAX_REQUEST_BYTES
 from webapi.storage.certificates import CertificateRecord, CertificateState, SqlCertificateStore
@@ -32,6 +34,7 @@ from webapi.storage.realm import Realm
 PKI = development_like_pki()
 LEAF = PKI.leaf.certificate
 TYPE = "application/ocsp-request"
+GOOD, UNKNOWN = x509_ocsp.OCSPCertStatus.GOOD, x509_ocsp.OCSPCertStatus.UNKNOWN
 
 
 def ask(nonce: bytes | None = None, serial: int | None = None) -> bytes:
@@ -187,6 +190,44 @@ def test_an_answer_without_nonce_may_be_kept_by_caches(client: FlaskClient) -> N
     assert headers["Expires"] == http_date(NOW + timedelta(minutes=10))
     assert headers["ETag"] == f'"{sha256(response.data).hexdigest()}"'
     assert headers["Content-Length"] == str(len(response.data))
+
+
+@pytest.mark.parametrize(
+    ("at", "date", "age"),
+    [
+        (NOW, NOW, 300),
+        (NOW + timedelta(milliseconds=1), NOW, 299),
+        (NOW + timedelta(seconds=1), NOW + timedelta(seconds=1), 299),
+        (NOW + timedelta(minutes=10), NOW + timedelta(minutes=10), 0),
+        (NOW + timedelta(minutes=11), NOW + timedelta(minutes=11), 0),
+    ],
+)
+def test_caches_are_given_half_of_the_time_that_is_left_at_most(
+    at: datetime, date: datetime, age: int
+) -> None:
+    answer = Answer(b"x", this_update=NOW, next_update=NOW + timedelta(minutes=10), cacheable=True)
+    for _ in range(2):
+        headers = dict(answer_headers(answer, at))
+        assert headers["Cache-Control"].startswith(f"max-age={age}, public")
+        assert headers["Date"] == http_date(date)
+
+
+def test_requests_that_are_understood_already_are_few_and_short_and_without_nonce(
+    store: SqlCertificateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ocsp_service, "MAX_KEPT_REQUESTS", 2)
+    service = _service(store)
+    client = listener(service).test_client()
+    for body in (ask(), ask(b"n" * 32), ask(serial=1), ask(serial=2), ask(), b"garbage"):
+        first, again = post(client, body), post(client, body)
+        assert first.status_code == again.status_code == 200
+        assert len(service._understood) <= 2
+    assert (ask(), "citizen-ca") in service._understood
+    assert parsed(post(client, ask(), "/ocsp")).certificate_status is GOOD
+    assert (ask(), None) in service._understood
+    monkeypatch.setattr(ocsp_service, "MAX_KEPT_REQUEST", 0)
+    assert parsed(post(client, ask(serial=3))).certificate_status is UNKNOWN
+    assert (ask(serial=3), "citizen-ca") not in service._understood
 
 
 @pytest.mark.parametrize("escape", [True, False])

@@ -17,6 +17,7 @@ from tests.support.certificates import NOW, development_like_pki
 from tests.support.databases import Database
 from webapi.ocsp_service import OcspService
 from webapi.presigning import BATCH, PresignedLane
+from webapi.storage import presigned_answers
 from webapi.storage.answer_holds import AnswerHoldReason, AnswersOnHold, SqlAnswerHolds
 from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.errors import StorageError
@@ -119,6 +120,30 @@ def test_what_is_over_is_not_found_and_purged(answers: Answers) -> None:
     assert found(answers) == b"to SHA-256"
     answers.purge(NOW + LIFE)
     assert found(answers) is None
+
+
+def test_what_the_database_still_says_is_not_made_again(
+    store: SqlCertificateStore, answers: Answers
+) -> None:
+    answers.keep([KEPT])
+    first = answers.find(SERIAL, "sha256", NOW)
+    assert first is not None
+    assert answers.find(SERIAL, "sha256", NOW) is first
+    assert answers.find(SERIAL, "sha1", NOW) == replace(first, der=b"to SHA-1")
+    answers.keep([replace(KEPT, sha256=b"anew")])
+    assert found(answers) == b"anew"
+    store.suspend(ca="citizen", serial=SERIAL, at=NOW)
+    assert found(answers) is None
+
+
+def test_what_is_kept_in_memory_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, answers: Answers
+) -> None:
+    monkeypatch.setattr(presigned_answers, "MAX_TOLD", 1)
+    answers.keep([KEPT])
+    for hash_name, der in (("sha1", b"to SHA-1"), ("sha256", b"to SHA-256")) * 2:
+        assert found(answers, hash_name=hash_name) == der
+        assert len(answers._told) == 1
 
 
 def test_what_a_clock_that_was_ahead_signed_is_not_found(answers: Answers) -> None:
