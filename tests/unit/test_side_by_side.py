@@ -1,8 +1,11 @@
 """What the end of a run of the whole suite says, from what pytest said."""
 
+from collections import Counter
+from pathlib import Path
+
 import pytest
 
-from tests.support.side_by_side import Part, summarise
+from tests.support.side_by_side import Part, parts, summarise
 
 NOTED = [
     "tests/unit/test_a.py .F.s                                               [100%]",
@@ -42,3 +45,14 @@ def test_failures_of_every_part_come_last_and_are_counted(
         "  faults | ended with 4 before its end",
         "7 passed, 2 failed, 1 skipped",
     ]
+
+
+def test_each_test_file_is_in_exactly_one_part() -> None:
+    run: Counter[Path] = Counter()
+    for part in parts():
+        folders = [Path(path) for path in part.paths if not path.startswith("--ignore=")]
+        ignored = [p.removeprefix("--ignore=") for p in part.paths if p.startswith("--")]
+        for path in folders:
+            found = path.rglob("test_*.py") if path.is_dir() else [path]
+            run.update(f for f in found if not any(f.is_relative_to(folder) for folder in ignored))
+    assert run == Counter(Path("tests").rglob("test_*.py"))
