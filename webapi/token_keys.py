@@ -136,8 +136,8 @@ class TokenKeys:
                 stack.callback(sessions.close)
             self._sessions.clear()
 
-    def token(self, zone: Zone) -> TokenSessions:
-        """The sessions on a zone's first token.
+    def token(self, zone: Zone, number: int = 1) -> TokenSessions:
+        """The sessions on one of a zone's tokens, counted from 1 as the settings name them.
 
         Raises:
             ZoneNotConfigured: the settings have no such token.
@@ -145,9 +145,9 @@ class TokenKeys:
             pkcs11_bridge.errors.TokenError: where it is opened here: in production, or where a
                 person is asked for the PIN.
         """
-        first = self._tokens(zone)[0]
-        self._refuse_software(zone, first)
-        return first
+        found = self._tokens(zone)[number - 1]
+        self._refuse_software(zone, found)
+        return found
 
     def tokens(self, zone: Zone) -> tuple[TokenSessions, ...]:
         """The sessions on each of a zone's tokens, the first one first; raises as `token` does."""
@@ -173,11 +173,13 @@ class TokenKeys:
                 sessions.open()
         return found
 
-    def token_config(self, zone: Zone) -> TokenConfig:
-        """How a zone's first token is opened; raises ZoneNotConfigured."""
-        return self._token_configs(zone)[0]
+    def token_configs(self, zone: Zone) -> tuple[TokenConfig, ...]:
+        """How each of a zone's tokens is opened, the first one first.
 
-    def _token_configs(self, zone: Zone) -> tuple[TokenConfig, ...]:
+        Raises:
+            ZoneNotConfigured: the settings have no such token.
+            pkcs11_bridge.errors.Misconfigured, UriInvalid: a limit, a path or a label.
+        """
         settings = self._settings.tokens.get(zone)
         if settings is None:
             raise ZoneNotConfigured(f"there is no section [tokens.{zone}]")
@@ -197,7 +199,7 @@ class TokenKeys:
 
     def health_folder(self, purpose: Purpose) -> HealthFolder:
         """Where a key's health is kept; raises ZoneNotConfigured."""
-        return HealthFolder(self.token_config(ZONE_OF[purpose]).latch_directory / "health")
+        return HealthFolder(self.token_configs(ZONE_OF[purpose])[0].latch_directory / "health")
 
     def require_healthy(self, purpose: Purpose, at: datetime) -> None:
         """Raises KeyUnhealthy where a process of this host says that the key does not sign.
@@ -217,7 +219,7 @@ class TokenKeys:
             pkcs11_bridge.errors.Misconfigured: a limit, the module's file or the PIN file.
         """
         for zone in dict.fromkeys(ZONE_OF[purpose] for purpose in purposes):
-            for config in self._token_configs(zone):
+            for config in self.token_configs(zone):
                 config.pin_source.read()
                 if not config.module.is_file():
                     raise ModuleUnusable(f"tokens.{zone}: there is no module {config.module}")
@@ -305,6 +307,10 @@ class TokenKeys:
         ]
         return open_cluster(members, deadline_seconds=self._settings.tokens[zone].fail_over_seconds)
 
+    def key_on(self, zone: Zone, number: int, uri: str) -> TokenKey:
+        """A key on one of its zone's tokens alone; raises as `token` and `key_named` do."""
+        return self._open_key(zone, self.token(zone, number), uri)
+
     def backend(self, purposes: Iterable[Purpose], *, at: datetime) -> SigningBackend:
         """What signs for these purposes under permits, by the keys that are current at a time.
 
@@ -343,7 +349,7 @@ class TokenKeys:
         protect_memory()
         made: list[TokenSessions] = []
         pool = self._metrics.token_pool(zone, StuckToken(zone, lambda: is_stuck(made)))
-        made.extend(TokenSessions(config, pool) for config in self._token_configs(zone))
+        made.extend(TokenSessions(config, pool) for config in self.token_configs(zone))
         return tuple(made)
 
     def _open_key(self, zone: Zone, sessions: TokenSessions, uri: str) -> TokenKey:

@@ -277,7 +277,7 @@ def test_what_nobody_foresaw_is_told_by_its_class(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A configuration that vanishes while the doctor is at work.
-    check = zone_check("pki", tmp_path / "gone.toml", timedelta(seconds=30))
+    check = zone_check("pki", tmp_path / "gone.toml", timedelta(seconds=30), tokens=1)
     found = list(run_check(check))
     assert found[0].name == "pin-file.pki"
     assert found[0].seen == "the check ended in ConfigurationWrong"

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,11 +22,12 @@ from pkcs11_bridge.pin import FilePinSource
 from pkcs11_bridge.session import TokenSessions
 from signer.payload import Purpose
 from tests.support.certificates import development_like_pki
+from tests.support.mischief import Mischief
 from tests.support.softhsm import SoftHsm
-from tests.tokens.test_wiring import settings_text
+from tests.tokens.test_wiring import settings_text, with_replica
 from webapi.config import load_settings
-from webapi.doctor import tokens
-from webapi.doctor.tokens import look_at_zone
+from webapi.doctor import zone
+from webapi.doctor.zone import look_at_zone
 from webapi.operations.checks import CheckResult, CheckState
 from webapi.wiring import Wiring
 
@@ -112,7 +114,7 @@ def test_the_last_try_is_a_persons(wiring: Wiring, monkeypatch: pytest.MonkeyPat
     def one_left(config: TokenConfig) -> SeenToken:
         return replace(look_at_token(config), tries_left=1)
 
-    monkeypatch.setattr(tokens, "look_at_token", one_left)
+    monkeypatch.setattr(zone, "look_at_token", one_left)
     monkeypatch.setattr(TokenSessions, "open", lambda _sessions: pytest.fail("a try was spent"))
     found = last(wiring)
     assert (found.name, found.state) == ("login.login", CheckState.FAILED)
@@ -255,3 +257,52 @@ def test_a_certificate_of_another_key(
         wiring.close()
     assert found[f"key.{purpose}"].state is CheckState.FAILED
     assert "not the key of" in found[f"key.{purpose}"].seen
+
+
+def replicated(directory: Path, token: TokenConfig, module: Path, label: str) -> Wiring:
+    config = directory / "tamga.toml"
+    text = settings_text(directory, token, token.module)
+    config.write_text(with_replica(text, token, module, label), encoding="utf-8")
+    return Wiring(load_settings(config, {}))
+
+
+def test_each_token_of_a_zone_is_looked_at(
+    tmp_path: Path, keyed: TokenConfig, mischief_module: Path, mischief: Mischief
+) -> None:
+    del mischief
+    with closing(replicated(tmp_path, keyed, mischief_module, keyed.uri.token or "")) as wiring:
+        found = list(look_at_zone(wiring, "login"))
+    assert [result.name for result in found] == list(zone.result_names("login", 2))
+    assert {result.state for result in found} == {CheckState.OK}
+    assert found[-1].name == "keys.login.2"
+
+
+def test_a_replica_without_the_key(tmp_path: Path, keyed: TokenConfig, softhsm: SoftHsm) -> None:
+    other = softhsm.make_token(f"{keyed.uri.token}-other")
+    label = other.uri.token or ""
+    with closing(replicated(tmp_path, keyed, keyed.module, label)) as wiring:
+        found = list(look_at_zone(wiring, "login"))[-1]
+    assert (found.name, found.state) == ("keys.login.2", CheckState.FAILED)
+    assert "pinned anew" in found.remedy
+
+
+def test_a_replica_with_another_key_of_the_same_name(
+    tmp_path: Path, keyed: TokenConfig, softhsm: SoftHsm
+) -> None:
+    other = softhsm.make_token(f"{keyed.uri.token}-other")
+    with TokenSessions(other) as sessions:
+        generate_key(sessions, Purpose.LOGIN_CHALLENGE, KeyAlgorithm.EC_P256)
+    label = other.uri.token or ""
+    with closing(replicated(tmp_path, keyed, keyed.module, label)) as wiring:
+        found = list(look_at_zone(wiring, "login"))[-1]
+    assert (found.name, found.state) == ("keys.login.2", CheckState.FAILED)
+    assert "another key" in found.seen
+    assert "Replicate" in found.remedy
+
+
+def test_a_replica_that_is_not_there(tmp_path: Path, keyed: TokenConfig) -> None:
+    with closing(replicated(tmp_path, keyed, keyed.module, "nowhere")) as wiring:
+        found = {result.name: result for result in look_at_zone(wiring, "login")}
+    assert found[KEY].state is CheckState.OK
+    assert found["token.login.2"].state is CheckState.FAILED
+    assert "keys.login.2" not in found

@@ -91,8 +91,9 @@ def _checks(wiring: Wiring, settings: Settings, examination: Examination) -> Ite
     for realm in Realm:
         compare = partial(wiring.compare_audit, realm)
         yield foreseen((put_back.name_of(realm),), partial(put_back.check_put_back, realm, compare))
-    for zone in settings.tokens:
-        yield zone_check(zone, examination.config.absolute(), limit)
+    for zone, token in settings.tokens.items():
+        count = len(token.tokens)
+        yield zone_check(zone, examination.config.absolute(), limit, tokens=count)
     names = tuple(place.name for place in files)
     yield foreseen(names, partial(certificates.check_certificates, files, at))
     yield foreseen((certificates.TRUST,), partial(certificates.check_trust, settings))

@@ -23,7 +23,7 @@ from signer.payload import Purpose
 from tests.support.settings import DEVELOPMENT_SETTINGS
 from webapi import clock, role_servers, worker
 from webapi.config import CONFIG_VARIABLE, ConfigurationWrong, load_settings
-from webapi.doctor.tokens import look_at_zone
+from webapi.doctor.zone import look_at_zone
 from webapi.operations.checks import CheckState
 from webapi.operations.metrics import Metrics
 from webapi.settings_model import Settings
@@ -167,7 +167,7 @@ def test_the_doctor_says_what_to_correct(
     def refuse(*_: object) -> None:
         raise error("no such limit")
 
-    monkeypatch.setattr(TokenKeys, "token_config", refuse)
+    monkeypatch.setattr(TokenKeys, "token_configs", refuse)
     (found,) = look_at_zone(Wiring(settings_in(folder)), "login")
     assert (found.name, found.state) == ("pin-file.login", CheckState.FAILED)
     assert "tokens.login" in (found.remedy or "")
