@@ -143,7 +143,6 @@ class SettingsFacts:
 
 def render_settings(facts: SettingsFacts) -> str:
     """The configuration file's text."""
-    responder = f"{facts.ports.status_base}/ocsp/{facts.ca_name}"
     sections: dict[str, dict[str, object]] = {
         "service": {
             "mode": "development",
@@ -182,24 +181,35 @@ def render_settings(facts: SettingsFacts) -> str:
             "dangerous_development_allow_loopback_responders": True,
         },
         "trust": {"roots": [facts.root], "intermediates": [facts.national_ca]},
-        "[trust.issuers]": {
-            "name": facts.ca_name,
-            "certificates": [facts.citizen_ca],
-            "responders": [responder],
-            "nonce": "require",
-            "authorities_publish_no_status_because": (
-                "the CAs above it in the development PKI publish no revocation lists"
-            ),
-            "required_policies": [facts.policy],
-            "person_attribute": "serialNumber",
-            "person_pattern": "PNOMN-[0-9]{12}",
-        },
+        "[trust.issuers]": _issuer(facts),
     }
     lines = ["# Written by `tamga init`: a development service on this machine alone."]
     for name, values in sections.items():
         lines += ["", f"[{name}]"]
         lines += [f"{key} = {_toml(value, facts.directory)}" for key, value in values.items()]
     return "\n".join(lines) + "\n"
+
+
+def _issuer(facts: SettingsFacts) -> dict[str, object]:
+    """How the cards of the development CA are judged."""
+    base, ca = facts.ports.status_base, facts.ca_name
+    return {
+        "name": facts.ca_name,
+        "certificates": [facts.citizen_ca],
+        # The lists stand in while the responder is down: logins never wait for the first ones.
+        "order": "ocsp-then-crl",
+        "responders": [f"{base}/ocsp/{ca}"],
+        "crl_urls": [f"{base}/crl/{ca}.crl", f"{base}/crl/{ca}.delta.crl"],
+        "crl_signers": [facts.crl_signer],
+        "crl_refresh_seconds": 60,
+        "nonce": "require",
+        "authorities_publish_no_status_because": (
+            "the CAs above it in the development PKI publish no revocation lists"
+        ),
+        "required_policies": [facts.policy],
+        "person_attribute": "serialNumber",
+        "person_pattern": "PNOMN-[0-9]{12}",
+    }
 
 
 def _toml(value: object, base: Path) -> str:

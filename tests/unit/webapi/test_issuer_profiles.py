@@ -3,6 +3,7 @@
 import shutil
 import tomllib
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from ocsp.chain import validate_path
 from ocsp.config import (
     ClientAuth,
 )
-from ocsp.crl.rules import AuthorityStatusUnpublished, CrlRules
+from ocsp.crl.rules import AuthorityStatusUnpublished, CrlRules, StatusOrder
 from ocsp.errors import (
     CertificateNotTrusted,
     CertificatePersonMissing,
@@ -300,13 +301,21 @@ def test_the_development_profile_is_what_init_writes(folder: Path) -> None:
     assert shipped["nonce"] == "require"
     (folder / "pki").mkdir()
     (folder / "pki" / "citizen-ca.cer").write_bytes(PKI.citizen_ca.der)
+    (folder / "pki" / "crl-citizen-ca.cer").write_bytes(PKI.delegate.der)
     shutil.copy(SHIPPED / "development.toml", folder)
     profile = profile_of(read_issuer_profile(folder / "development.toml"), None)
     reason = "the CAs above it in the development PKI publish no revocation lists"
+    lists = "http://127.0.0.1:8480/crl/citizen-ca"
     assert profile == citizen_profile(
         PKI,
         name="citizen-ca",
         responders=("http://127.0.0.1:8480/ocsp/citizen-ca",),
+        order=StatusOrder.OCSP_THEN_CRL,
+        crl=CrlRules(
+            (f"{lists}.crl", f"{lists}.delta.crl"),
+            signers=(PKI.delegate.der,),
+            refresh=timedelta(seconds=60),
+        ),
         authority_status=AuthorityStatusUnpublished(reason),
     )
 

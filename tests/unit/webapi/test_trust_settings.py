@@ -11,6 +11,7 @@ from ocsp.config import (
     CertIdHash,
     NonceMode,
 )
+from ocsp.crl.rules import CrlRules, StatusOrder
 from ocsp.errors import AddressRefused, ConnectionFailed, DestinationNotRegistered
 from ocsp.persons import PersonAttribute
 from tests.support.certificates import CITIZEN_POLICY, development_like_pki
@@ -34,6 +35,7 @@ def settings_file(tmp_path: Path) -> Path:
         ("national", PKI.national_ca),
         ("citizen", PKI.citizen_ca),
         ("delegate", PKI.delegate),
+        ("crl", PKI.delegate),
     ):
         (tmp_path / f"{name}.cer").write_bytes(issued.der)
     facts = SettingsFacts(
@@ -71,6 +73,15 @@ def test_what_init_writes_is_a_trust_store(settings_file: Path) -> None:
     assert profile.person == PersonAttribute("2.5.4.5", "PNOMN-[0-9]{12}")
     assert profile.required_policies == {CITIZEN_POLICY}
     assert profile.responders == ("http://127.0.0.1:8480/ocsp/citizen-ca",)
+    assert profile.order is StatusOrder.OCSP_THEN_CRL
+    assert profile.crl == CrlRules(
+        (
+            "http://127.0.0.1:8480/crl/citizen-ca.crl",
+            "http://127.0.0.1:8480/crl/citizen-ca.delta.crl",
+        ),
+        signers=(PKI.delegate.der,),
+        refresh=timedelta(seconds=60),
+    )
 
 
 def test_settings_name_files_relative_to_themselves(settings_file: Path) -> None:
