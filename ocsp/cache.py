@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from typing import Protocol
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from ocsp.certificate import ReadCertificate
 from ocsp.chain import ValidatedChain
 from ocsp.config import CacheUse, IssuerProfile, NonceMode
 from ocsp.errors import AnswerRefused, KeptTooLong
@@ -23,6 +25,7 @@ from ocsp.response import CONTENT_TYPE, judge_answer
 from ocsp.status import (
     AnsweredStatus,
     CertificateStatus,
+    Evidence,
     Good,
     OcspEvidence,
     Unavailable,
@@ -109,17 +112,19 @@ class CachedStatus:
     def ask_and_keep(self, chain: ValidatedChain, at: datetime) -> CertificateStatus:
         """Ask, whatever is kept; in an outage what is kept stands in, or a refusal alone.
 
-        Lists that stand in for a responder may be older than its last word: a refusal that is kept
-        holds against them until a newer list knows better.
+        Lists that stand in for a responder, and answers without our nonce, may be older than its
+        last word: a refusal that is kept holds against them until something newer knows better.
         """
         status = self.inner.status_of(chain, at)
         if isinstance(status, Unavailable):
             return self._standing_in(chain, at) or status
-        if isinstance(status.evidence, OcspEvidence):
-            if self._is_worth_keeping(status, chain, at):
-                self.store.keep(_to_keep(chain, status, status.evidence, at), at=at)
-            return status
-        return self._heard_after(status, chain, at) or status
+        if not status.evidence.nonce_matched:
+            heard = self._heard_after(status, chain, at)
+            if heard is not None:
+                return heard
+        if isinstance(status.evidence, OcspEvidence) and self._is_worth_keeping(status, chain, at):
+            self.store.keep(_to_keep(chain, status, status.evidence, at), at=at)
+        return status
 
     def _standing_in(self, chain: ValidatedChain, at: datetime) -> AnsweredStatus | None:
         """What is kept; without a cache, a refusal alone: what was heard once is not forgotten."""
@@ -139,11 +144,11 @@ class CachedStatus:
     def _heard_after(
         self, status: AnsweredStatus, chain: ValidatedChain, at: datetime
     ) -> AnsweredStatus | None:
-        """A refusal that is kept, and not older than the list by which the certificate is good."""
+        """A refusal that is kept, and not older than that by which the certificate is good."""
         kept = self._kept(chain, at) if isinstance(status, Good) else None
         if kept is None or isinstance(kept, Good):
             return None
-        return kept if kept.evidence.this_update >= status.evidence.this_update else None
+        return kept if _is_not_older(kept.evidence, status.evidence) else None
 
     def _one_asks(self, chain: ValidatedChain, at: datetime) -> CertificateStatus:
         """Of many who want the same at once one asks; the others wait for what it keeps."""
@@ -189,12 +194,37 @@ def judge_kept(
 
     Every check of `ocsp.response` is made again at this time, save the nonce, which was another
     question's. Beyond them, nextUpdate gets no tolerance, and of a good answer the profile's cap
-    counts.
+    counts. A refusal is not lost by its age, nor by what became of its signer afterwards.
 
     Raises:
         AnswerRefused: it is not to be believed, or not any more.
     """
-    profile = chain.profile
+    judge = partial(_judge, unverified_kept, chain, at=at)
+    try:
+        status = judge(chain.profile, delegate_status=delegate_status)
+    except AnswerRefused:
+        lasting = replace(chain.profile, max_age=timedelta.max)
+        status = judge(lasting, delegate_status=_was_asked, signer_as_of_production=True)
+        if isinstance(status, Good):
+            raise
+    evidence = status.evidence
+    if not isinstance(evidence, OcspEvidence):
+        raise TypeError("an answer is evidence of its own kind")
+    end = useless_at(status, evidence, chain.profile)
+    if at >= end:
+        raise KeptTooLong(f"kept, and of no use from {end.isoformat()} on")
+    return replace(status, evidence=replace(evidence, request_der=None, from_cache=True))
+
+
+def _judge(
+    unverified_kept: KeptAnswer,
+    chain: ValidatedChain,
+    profile: IssuerProfile,
+    *,
+    at: datetime,
+    delegate_status: DelegateStatus,
+    signer_as_of_production: bool = False,
+) -> AnsweredStatus:
     query = build_query(
         chain.leaf,
         chain.issuer,
@@ -202,7 +232,7 @@ def judge_kept(
         nonce=NonceMode.OFF,
         random_bytes=_no_random_bytes,
     )
-    status = judge_answer(
+    return judge_answer(
         HttpAnswer(200, CONTENT_TYPE, unverified_kept.response_der),
         query=query,
         issuer=chain.path[1],
@@ -210,14 +240,21 @@ def judge_kept(
         responder_url=unverified_kept.responder_url,
         at=at,
         delegate_status=delegate_status,
+        signer_as_of_production=signer_as_of_production,
     )
-    evidence = status.evidence
-    if not isinstance(evidence, OcspEvidence):
-        raise TypeError("an answer is evidence of its own kind")
-    end = useless_at(status, evidence, profile)
-    if at >= end:
-        raise KeptTooLong(f"kept, and of no use from {end.isoformat()} on")
-    return replace(status, evidence=replace(evidence, request_der=None, from_cache=True))
+
+
+def _was_asked(_delegate: ReadCertificate) -> tuple[bytes, ...]:
+    """Of the signer of a refusal: its status was asked for when the refusal was heard."""
+    return ()
+
+
+def _is_not_older(refusal: Evidence, good: Evidence) -> bool:
+    if isinstance(refusal, OcspEvidence) and isinstance(good, OcspEvidence):
+        # A responder may date many answers by one thisUpdate; what it signed later knows better.
+        signed = (refusal.this_update, refusal.produced_at)
+        return signed >= (good.this_update, good.produced_at)
+    return refusal.this_update >= good.this_update
 
 
 def useless_at(status: AnsweredStatus, evidence: OcspEvidence, profile: IssuerProfile) -> datetime:

@@ -93,6 +93,7 @@ def judge_answer(
     responder_url: str,
     at: datetime,
     delegate_status: DelegateStatus = refuse_unchecked,
+    signer_as_of_production: bool = False,
 ) -> AnsweredStatus:
     """What the issuer's responder says about the certificate that was asked about.
 
@@ -104,6 +105,8 @@ def judge_answer(
         responder_url: where it came from, for the evidence.
         at: the time of the check, in UTC.
         delegate_status: asked about a delegate without nocheck.
+        signer_as_of_production: a delegate has to be in date at producedAt instead of `at`, for an
+            answer that was heard before.
 
     Raises:
         AnswerRefused: by the subclass that names the failed check.
@@ -124,7 +127,7 @@ def judge_answer(
         answer.certificates,
         issuer=issuer,
         allowed_hashes=profile.answer_hashes,
-        at=at,
+        at=answer.response.produced_at_utc if signer_as_of_production else at,
         delegate_status=delegate_status,
     )
     # 8. The signature, under an allowed algorithm and a key that is strong enough; only now, as 9

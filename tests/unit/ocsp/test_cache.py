@@ -2,93 +2,21 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from hashlib import sha256
 
 import pytest
 
 from ocsp.cache import CachedStatus, KeptAnswer, judge_kept, useless_at
-from ocsp.chain import ValidatedChain, validate_path
+from ocsp.chain import validate_path
 from ocsp.config import CacheUse, NonceMode
-from ocsp.crl.rules import CrlRules, StatusOrder
-from ocsp.errors import (
-    AnswerAboutAnother,
-    AnswerRefused,
-    AnswerSignatureInvalid,
-    ConnectionFailed,
-    TransportError,
-)
-from ocsp.status import CrlEvidence, Good, OcspEvidence, Revoked, Suspended, Unavailable
-from ocsp.status_order import StatusByOrder
+from ocsp.errors import AnswerAboutAnother, AnswerRefused, AnswerSignatureInvalid
+from ocsp.status import Good, OcspEvidence, Revoked, Unavailable
 from tests.support.answers import MemoryAnswers
-from tests.support.certificates import NOW, development_like_pki
-from tests.support.ocsp_answers import AnswerSpec, SingleSpec, answer, standard_spec
-from tests.support.trust import CannedPoster, client, trust_store
-
-PKI = development_like_pki()
-KEY = sha256(PKI.leaf.der).digest()
-DOWN = ConnectionFailed("refused")
-SINGLE = SingleSpec(next_update=NOW + timedelta(minutes=30))
-
-
-def _chain(
-    cache: CacheUse, nonce: NonceMode = NonceMode.PREFER, **changes: object
-) -> ValidatedChain:
-    store = trust_store(PKI, cache=cache, nonce=nonce, attempts=1, **changes)
-    return validate_path(PKI.leaf.der, store, NOW)
-
-
-FIRST, OUTAGE, OFF = (_chain(use) for use in (CacheUse.FIRST, CacheUse.OUTAGE, CacheUse.OFF))
-
-
-class Responder(CannedPoster):
-    """Answers until `down`; `single` bends what it says, `now` dates it."""
-
-    def __init__(self) -> None:
-        super().__init__(self._say)
-        self.down: TransportError | None = None
-        self.single = SINGLE
-        self.now = NOW
-
-    def _say(self, request: bytes) -> bytes | TransportError:
-        if self.down is not None:
-            return self.down
-        spec: AnswerSpec = standard_spec(PKI, request)
-        single = replace(self.single, this_update=self.now)
-        return answer(replace(spec, singles=(single,), produced_at=self.now))
-
-
-@dataclass
-class Listed:
-    """Lists that say what they are told to."""
-
-    said: Good
-    asked: int = 0
-
-    def status_of(self, chain: ValidatedChain, at: datetime) -> Good:
-        self.asked += 1
-        return self.said
-
-
-class Cache:
-    """A cached source over such a responder."""
-
-    def __init__(self) -> None:
-        self.responder = Responder()
-        self.store = MemoryAnswers()
-        self.source = CachedStatus(client(self.responder), self.store, pause=lambda _: None)
-
-    @property
-    def asked(self) -> int:
-        return len(self.responder.posted)
-
-    @property
-    def kept(self) -> KeptAnswer:
-        return self.store.answers[KEY]
-
-    def tamper(self, **changes: object) -> None:
-        self.store.answers[KEY] = replace(self.kept, **changes)  # type: ignore[arg-type]  # KeptAnswer's fields
+from tests.support.caching import DOWN, FIRST, KEY, OFF, OUTAGE, PKI, Cache, chain_with
+from tests.support.certificates import NOW
+from tests.support.ocsp_answers import SingleSpec, answer, standard_spec
+from tests.support.trust import client, trust_store
 
 
 @pytest.fixture
@@ -105,7 +33,7 @@ def test_an_issuer_without_a_cache_is_asked_each_time(cache: Cache) -> None:
 
 
 def test_a_required_nonce_is_asked_for_whatever_is_kept(cache: Cache) -> None:
-    strict = _chain(CacheUse.OUTAGE, NonceMode.REQUIRE)
+    strict = chain_with(CacheUse.OUTAGE, NonceMode.REQUIRE)
     for number in (1, 2):
         status = cache.source.status_of(strict, NOW)
         assert isinstance(status, Good)
@@ -115,7 +43,7 @@ def test_a_required_nonce_is_asked_for_whatever_is_kept(cache: Cache) -> None:
 
 
 def test_in_an_outage_the_kept_answer_stands_in_and_says_so(cache: Cache) -> None:
-    strict = _chain(CacheUse.OUTAGE, NonceMode.REQUIRE)
+    strict = chain_with(CacheUse.OUTAGE, NonceMode.REQUIRE)
     cache.source.status_of(strict, NOW)
     cache.responder.down = DOWN
     status = cache.source.status_of(strict, NOW + timedelta(minutes=29))
@@ -141,7 +69,7 @@ def test_a_kept_answer_serves_before_anybody_is_asked(cache: Cache) -> None:
 def test_a_kept_answer_ends_with_next_update_or_the_cap(
     cache: Cache, next_update: timedelta, cap: timedelta, end: timedelta
 ) -> None:
-    chain = _chain(CacheUse.OUTAGE, cache_max_age=cap)
+    chain = chain_with(CacheUse.OUTAGE, cache_max_age=cap)
     cache.responder.single = SingleSpec(next_update=NOW + next_update)
     cache.source.status_of(chain, NOW)
     cache.responder.down = DOWN
@@ -152,7 +80,7 @@ def test_a_kept_answer_ends_with_next_update_or_the_cap(
 
 
 def test_without_next_update_the_cap_alone_counts(cache: Cache) -> None:
-    chain = _chain(CacheUse.FIRST, next_update_required=False)
+    chain = chain_with(CacheUse.FIRST, next_update_required=False)
     cache.responder.single = SingleSpec(next_update=None)
     status = cache.source.status_of(chain, NOW)
     assert isinstance(status, Good)
@@ -209,96 +137,6 @@ def test_columns_that_lie_change_no_verdict(cache: Cache) -> None:
     cache.responder.down = DOWN
     assert isinstance(cache.source.status_of(OUTAGE, NOW), Revoked)
     assert isinstance(cache.source.status_of(OUTAGE, NOW + timedelta(minutes=31)), Unavailable)
-
-
-# --- refusals ----------------------------------------------------------------------------------
-
-
-def test_a_revocation_that_was_heard_once_holds_in_an_outage(cache: Cache) -> None:
-    for chain in (OUTAGE, OFF):
-        cache.responder.down, cache.responder.single = None, replace(SINGLE, status="good")
-        cache.store.answers.clear()
-        cache.source.status_of(chain, NOW)
-        cache.responder.single = replace(SINGLE, status="revoked")
-        assert isinstance(cache.source.status_of(chain, NOW), Revoked)
-        cache.responder.down = DOWN
-        assert isinstance(cache.source.status_of(chain, NOW), Revoked)
-
-
-@pytest.mark.parametrize("use", [CacheUse.OFF, CacheUse.OUTAGE])
-def test_a_refusal_holds_until_its_next_update_whatever_the_cap(
-    cache: Cache, use: CacheUse
-) -> None:
-    chain = _chain(use, cache_max_age=timedelta(minutes=5))
-    cache.responder.single = replace(SINGLE, status="revoked")
-    cache.source.status_of(chain, NOW)
-    cache.responder.down = DOWN
-    assert isinstance(cache.source.status_of(chain, NOW + timedelta(minutes=29)), Revoked)
-    assert isinstance(cache.source.status_of(chain, NOW + timedelta(minutes=30)), Unavailable)
-
-
-def test_without_a_cache_a_restoration_ends_the_refusal_and_lets_nobody_in_later(
-    cache: Cache,
-) -> None:
-    cache.responder.single = replace(SINGLE, status="revoked", reason="certificate_hold")
-    assert isinstance(cache.source.status_of(OFF, NOW), Suspended)
-    cache.responder.single, cache.responder.now = SINGLE, NOW + timedelta(seconds=1)
-    assert isinstance(cache.source.status_of(OFF, NOW + timedelta(seconds=1)), Good)
-    cache.responder.down = DOWN
-    assert isinstance(cache.source.status_of(OFF, NOW + timedelta(seconds=2)), Unavailable)
-
-
-def test_a_refusal_that_is_dated_earlier_replaces_a_good_answer(cache: Cache) -> None:
-    cache.source.status_of(OUTAGE, NOW)
-    cache.responder.single = replace(cache.responder.single, status="revoked")
-    cache.responder.now = NOW - timedelta(minutes=1)
-    assert isinstance(cache.source.status_of(OUTAGE, NOW), Revoked)
-    cache.responder.down = DOWN
-    assert isinstance(cache.source.status_of(OUTAGE, NOW), Revoked)
-
-
-@pytest.mark.parametrize("use", [CacheUse.OFF, CacheUse.OUTAGE])
-@pytest.mark.parametrize(
-    ("list_age", "expected"),
-    [(timedelta(hours=1), Revoked), (timedelta(0), Revoked), (timedelta(seconds=-1), Good)],
-)
-def test_a_revocation_that_was_heard_holds_against_an_older_list(
-    cache: Cache, list_age: timedelta, expected: type, use: CacheUse
-) -> None:
-    chain = _chain(
-        use,
-        order=StatusOrder.OCSP_THEN_CRL,
-        crl=CrlRules(("http://ca.example/citizen.crl",)),
-    )
-    evidence = CrlEvidence((b"list",), "CN=x", ("http://x",), NOW - list_age, NOW)
-    lists = Listed(Good(evidence))
-    source = CachedStatus(StatusByOrder(client(cache.responder), lists), cache.store)
-    cache.responder.single = replace(cache.responder.single, status="revoked")
-    assert isinstance(source.status_of(chain, NOW), Revoked)
-    cache.responder.down = DOWN
-    assert isinstance(source.status_of(chain, NOW), expected)
-    assert lists.asked == 1
-
-
-def test_a_kept_refusal_does_not_outlive_the_restoration(cache: Cache) -> None:
-    held = replace(cache.responder.single, status="revoked", reason="certificate_hold")
-    released = cache.responder.single
-    cache.responder.single = held
-    assert isinstance(cache.source.status_of(FIRST, NOW), Suspended)
-    cache.responder.single = released
-    cache.responder.now = NOW + timedelta(seconds=1)
-    assert isinstance(cache.source.status_of(FIRST, NOW + timedelta(seconds=1)), Good)
-    assert cache.asked == 2
-
-
-def test_an_older_answer_replaces_no_newer_one(cache: Cache) -> None:
-    cache.responder.single = replace(cache.responder.single, status="revoked")
-    cache.source.status_of(OUTAGE, NOW)
-    cache.responder.single = replace(cache.responder.single, status="good")
-    cache.responder.now = NOW - timedelta(seconds=1)
-    cache.source.status_of(OUTAGE, NOW)
-    cache.responder.down = DOWN
-    assert isinstance(cache.source.status_of(OUTAGE, NOW), Revoked)
 
 
 # --- a stampede --------------------------------------------------------------------------------
