@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from ocsp.errors import (
     CertificateExpired,
@@ -120,7 +121,7 @@ def read_certificate(unverified_der: bytes) -> ReadCertificate:
     Raises:
         CertificateMalformed: it is not DER, not version 3, has a serial number <= 0 or longer than
             20 octets, an extension twice, or an unreadable extension.
-        KeyTooWeak: the key is neither EC on a known curve nor RSA.
+        KeyTooWeak: the key is neither EC on a known curve nor RSA (rsaEncryption).
     """
     if len(unverified_der) > MAX_CERTIFICATE_BYTES:
         raise CertificateMalformed(f"larger than {MAX_CERTIFICATE_BYTES} bytes")
@@ -194,6 +195,10 @@ def _public_key(certificate: x509.Certificate) -> PublicKey:
         raise CertificateMalformed("the public key cannot be read") from e
     if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
         raise KeyTooWeak(f"{type(key).__name__} is not accepted")
+    if certificate.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS:
+        # `cryptography` reads it as any RSA key, and forgets that it signs by RSASSA-PSS alone, by
+        # these parameters (RFC 4055 sections 1.2 and 3.3).
+        raise KeyTooWeak("a key that is restricted to RSASSA-PSS is not accepted")
     return key
 
 

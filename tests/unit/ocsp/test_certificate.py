@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from asn1crypto import core
 from asn1crypto import x509 as asn1_x509
+from asn1crypto.keys import PublicKeyInfo
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
@@ -28,6 +30,7 @@ from ocsp.errors import (
 from tests.support.certificates import (
     EXPLICIT_CA_FALSE,
     NOW,
+    authority_spec,
     development_like_pki,
     distinguished_name,
     edited,
@@ -38,6 +41,12 @@ from tests.support.certificates import (
 PKI = development_like_pki()
 P256 = bytes.fromhex("06082a8648ce3d030107")
 EC_KEY = bytes.fromhex("06072a8648ce3d0201")
+# id-RSASSA-PSS as a key's algorithm, which binds it with and without parameters.
+PSS = bytes.fromhex("300b06092a864886f70d01010a")
+PSS_SHA256 = bytes.fromhex(
+    "304106092a864886f70d01010a3034a00f300d06096086480165030402010500"
+    "a11c301a06092a864886f70d010108300d06096086480165030402010500a203020120"
+)
 ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
 
 
@@ -119,6 +128,32 @@ def test_an_unknown_key_algorithm_is_too_weak() -> None:
     der = PKI.leaf.der.replace(EC_KEY, EC_KEY[:-1] + b"\x09")
     with pytest.raises(KeyTooWeak):
         read_certificate(der)
+
+
+def _with_key_algorithm(algorithm: bytes, tbs: asn1_x509.TbsCertificate) -> None:
+    bits = tbs["subject_public_key_info"]["public_key"].dump()
+    whole = core.Sequence(contents=algorithm + bits).dump()
+    tbs["subject_public_key_info"] = PublicKeyInfo.load(whole)
+
+
+@pytest.mark.parametrize("algorithm", [PSS, PSS_SHA256], ids=["bare", "with parameters"])
+def test_a_key_that_is_restricted_to_pss_is_refused(algorithm: bytes) -> None:
+    key = private_key("any rsa", "rsa2048")
+    for issued, issuer in (
+        (PKI.leaf_with(key=key), PKI.citizen_ca),
+        (PKI.delegate_with(key=key), PKI.citizen_ca),
+        (
+            issue(replace(authority_spec("Test Citizen CA", PKI.national_ca), key=key)),
+            PKI.national_ca,
+        ),
+    ):
+        read_certificate(issued.der)
+        der = edited(issued, issuer, partial(_with_key_algorithm, algorithm))
+        restricted = x509.load_der_x509_certificate(der)
+        restricted.verify_directly_issued_by(issuer.certificate)
+        assert isinstance(restricted.public_key(), rsa.RSAPublicKey)
+        with pytest.raises(KeyTooWeak, match="restricted to RSASSA-PSS"):
+            read_certificate(der)
 
 
 def test_a_point_off_the_curve_is_malformed() -> None:
