@@ -231,6 +231,9 @@ class SqlCrlStore:
         """
         row = self._naming.one({"ca": self._ca})
         if row is None:
+            # Without a list there is no row that could tell of a hold.
+            with self._reading.begin() as connection:
+                require_no_hold(connection)
             return None
         is_on_hold, number, this_update, next_update = row
         if is_on_hold:
