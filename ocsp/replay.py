@@ -75,6 +75,7 @@ class Outcome(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     NOT_REACHED = "not reached"
+    NOT_MADE = "not made"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +83,15 @@ class Replay:
     """What came of a decision made again.
 
     Attributes:
-        outcomes: every check that the record allows to be made.
+        outcomes: every check that the record allows to be made, and those that its rules leave out.
+        not_made: why the rules leave a check out, in their own words; nobody vouches for them.
         chain: the path; None if it is not confirmed.
         status: what the answer says; None if it says nothing that can be believed.
         refusal: why the decision is not made today as it was then; None if it is.
     """
 
     outcomes: dict[Check, Outcome]
+    not_made: dict[Check, str]
     chain: ValidatedChain | None
     status: AnsweredStatus | None
     refusal: TrustError | None
@@ -101,7 +104,7 @@ def replay(unverified: UnverifiedDecision, roots: tuple[bytes, ...]) -> Replay:
         unverified: the record.
         roots: DER of the roots that the auditor trusts; never taken from the record.
     """
-    checks = _order(unverified)
+    not_made = _not_made(unverified.profile)
     try:
         # 1. The path, by the auditor's roots.
         store = _store(unverified, roots)
@@ -115,16 +118,20 @@ def replay(unverified: UnverifiedDecision, roots: tuple[bytes, ...]) -> Replay:
     except ConfigurationInvalid as wrong:
         # Rules and certificates of the record that no store can be made of.
         refusal = CertificateNotTrusted(f"the record's certificates: {wrong}")
-        return Replay(_outcomes(checks, Check.CHAIN), None, None, refusal)
+        return Replay(_outcomes(unverified, Check.CHAIN), not_made, None, None, refusal)
     except TrustError as refused:
-        return Replay(_outcomes(checks, check_of(refused)), None, None, refused)
-    return Replay(dict.fromkeys(checks, Outcome.PASSED), chain, status, None)
+        return Replay(_outcomes(unverified, check_of(refused)), not_made, None, None, refused)
+    return Replay(_outcomes(unverified, None), not_made, chain, status, None)
+
+
+def _not_made(rules: IssuerProfile) -> dict[Check, str]:
+    above = rules.authority_status
+    return {} if isinstance(above, CrlRules) else {Check.CA_STATUS: above.reason}
 
 
 def _order(unverified: UnverifiedDecision) -> tuple[Check, ...]:
     # The CAs before the card, as in a login.
-    above = isinstance(unverified.profile.authority_status, CrlRules)
-    path = (Check.CHAIN, Check.CA_STATUS) if above else (Check.CHAIN,)
+    path = (Check.CHAIN, Check.CA_STATUS)
     if not unverified.response_der:
         return (*path, Check.CRL, Check.STATUS)
     if unverified.from_cache:
@@ -134,11 +141,16 @@ def _order(unverified: UnverifiedDecision) -> tuple[Check, ...]:
     return (*path, Check.REQUEST, Check.CERTID_HASH, *IN_ORDER)
 
 
-def _outcomes(checks: tuple[Check, ...], failed: Check) -> dict[Check, Outcome]:
+def _outcomes(unverified: UnverifiedDecision, failed: Check | None) -> dict[Check, Outcome]:
+    checks = _order(unverified)
+    not_made = dict.fromkeys(_not_made(unverified.profile), Outcome.NOT_MADE)
+    if failed is None:
+        return dict.fromkeys(checks, Outcome.PASSED) | not_made
     position = checks.index(failed) if failed in checks else 0
     found = dict.fromkeys(checks[:position], Outcome.PASSED)
     found[failed] = Outcome.FAILED
-    return found | {check: Outcome.NOT_REACHED for check in checks if check not in found}
+    rest = {check: Outcome.NOT_REACHED for check in checks if check not in found}
+    return found | rest | not_made
 
 
 def _require_good_authorities(

@@ -23,10 +23,12 @@ class Verdict:
 
     Attributes:
         outcomes: each check's name and outcome, in the order in which they are made.
+        not_made: why the record's rules leave a check out, by its name; unverified text.
         refusals: why the decision is not confirmed; empty if it is.
     """
 
     outcomes: tuple[tuple[str, Outcome], ...]
+    not_made: dict[str, str]
     refusals: tuple[str, ...]
 
     @property
@@ -53,7 +55,8 @@ def judge_record(record: DecisionRecord, roots: tuple[bytes, ...]) -> Verdict:
         differing = _stated_otherwise(record.evidence, again)
         outcomes.append(("stated facts", Outcome.FAILED if differing else Outcome.PASSED))
         refusals += [f"the record states another {name}" for name in differing]
-    return Verdict(tuple(outcomes), tuple(refusals))
+    not_made = {_name(check): reason for check, reason in again.not_made.items()}
+    return Verdict(tuple(outcomes), not_made, tuple(refusals))
 
 
 def _name(check: Check) -> str:

@@ -109,7 +109,9 @@ def replay_record(file: Path, *, roots: tuple[Path, ...], as_json: bool) -> None
         click.echo(json.dumps(told, ensure_ascii=False))
     else:
         for name, outcome in verdict.outcomes:
-            click.echo(f"{outcome:>12}  {name}")
+            # In quotes, as it is the record's own word: nothing of it may steer a terminal.
+            why = f": {verdict.not_made[name]!r}" if name in verdict.not_made else ""
+            click.echo(f"{outcome:>12}  {name}{why}")
         for refusal in verdict.refusals:
             click.echo(f"REFUSED: {refusal}")
         click.echo(f"{told['verdict']}, as of {told['decided_at']}")
@@ -121,6 +123,7 @@ def _verdict_members(verdict: Verdict, decided_at: str) -> dict[str, object]:
         "verdict": "confirmed" if verdict.confirmed else "refused",
         "decided_at": decided_at,
         "checks": dict(verdict.outcomes),
+        "not_made": verdict.not_made,
         "refusals": list(verdict.refusals),
     }
 

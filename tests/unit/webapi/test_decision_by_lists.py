@@ -110,6 +110,7 @@ def test_a_decision_below_lists_is_confirmed_as_one(site: Site, evidence: LoginE
     verdict = judge(site, record)
     assert verdict.refusals == ()
     assert verdict.outcomes[:2] == (("1 chain", Outcome.PASSED), ("21 ca status", Outcome.PASSED))
+    assert verdict.not_made == {}
     # The lists may be older now; what counts is the time of the decision.
     later = replace(below, decided_at=specs[0].next_update + timedelta(minutes=6))
     assert "21 ca status" in failed_checks(judge(site, export_record(later)))
@@ -124,7 +125,8 @@ def test_a_record_of_before_has_no_rule_for_the_authorities(
     older = replace(evidence, rules=canonical.encode())
     verdict = judge(site, export_record(older))
     assert verdict.refusals == ()
-    assert "21 ca status" not in dict(verdict.outcomes)
+    assert dict(verdict.outcomes)["21 ca status"] is Outcome.NOT_MADE
+    assert verdict.not_made == {"21 ca status": "decided before the rules said it"}
 
 
 def test_the_lists_of_a_delegate_without_nocheck_are_judged_again(

@@ -18,6 +18,7 @@ from ocsp.config import (
     CacheUse,
     NonceMode,
 )
+from ocsp.crl.rules import AuthorityStatusUnpublished
 from ocsp.errors import ConnectionFailed
 from ocsp.persons import PersonRegister
 from ocsp.replay import Outcome
@@ -212,9 +213,10 @@ def test_a_decision_is_confirmed_long_after_everything_expired(
 ) -> None:
     verdict = judge(site, export_record(evidence))
     assert verdict.refusals == ()
-    assert {outcome for _, outcome in verdict.outcomes} == {Outcome.PASSED}
     names = [name for name, _ in verdict.outcomes]
-    assert names[:3] == ["1 chain", "2 request", "3 certid hash"]
+    assert names[:4] == ["1 chain", "21 ca status", "2 request", "3 certid hash"]
+    others = {name: Outcome.PASSED for name in names if name != "21 ca status"}
+    assert dict(verdict.outcomes) == others | {"21 ca status": Outcome.NOT_MADE}
     assert names[-2:] == ["card signature", "stated facts"]
 
 
@@ -292,6 +294,26 @@ def files(tmp_path: Path, site: Site, evidence: LoginEvidence) -> Path:
     (tmp_path / "root.cer").write_bytes(site.pki.root.der)
     (tmp_path / "ca.cer").write_bytes(site.pki.citizen_ca.der)
     return tmp_path
+
+
+@pytest.mark.parametrize("reason", ["none are \x1b[2Jpublished", "no lists"])
+def test_a_check_that_was_not_made_is_told_with_the_rules_reason(
+    files: Path, site: Site, evidence: LoginEvidence, reason: str
+) -> None:
+    profile = citizen_profile(
+        site.pki,
+        responders=(evidence.responder_url,),
+        authority_status=AuthorityStatusUnpublished(reason),
+    )
+    record = files / "other.json"
+    record.write_bytes(export_record(replace(evidence, rules=rules_of(profile))))
+    done = _run("ocsp", "replay", record, "--root", files / "root.cer")
+    assert (done.exit_code, f"    not made  21 ca status: {reason!r}\n" in done.output) == (0, True)
+    told = json.loads(_run("ocsp", "replay", record, "--root", files / "root.cer", "--json").output)
+    assert told["checks"]["21 ca status"] == "not made"
+    assert told["not_made"] == {"21 ca status": reason}
+    refused = _run("ocsp", "replay", record, "--root", files / "ca.cer")
+    assert (refused.exit_code, "not made  21 ca status" in refused.output) == (1, True)
 
 
 def test_replay_tells_every_check_by_name(files: Path) -> None:
