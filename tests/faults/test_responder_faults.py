@@ -218,8 +218,8 @@ def test_a_revocation_refuses_from_the_next_login_on_even_when_it_goes_down(
     became = Simulation({FIRST: mood}, cache=cache).hour()
     assert became[FIRST] == 120
     assert "cached" not in became
-    # With the cache the revocation holds for as long as that answer, then the cause is the outage.
-    assert became["CertificateRevoked"] == (30 if cache is CacheUse.OFF else 30 + 59)
+    # The revocation holds for as long as that answer, then the cause is the outage.
+    assert became["CertificateRevoked"] == 30 + 59
 
 
 def test_with_the_cache_first_a_revocation_is_heard_when_the_kept_answer_ends() -> None:
