@@ -1,5 +1,6 @@
 """`tamga serve` as a supervisor of real processes: killed, reloaded, stopped in mid-request."""
 
+import io
 import json
 import os
 import re
@@ -17,11 +18,22 @@ from typing import Any
 
 import pytest
 import urllib3
+from cryptography import x509
+from rich.console import Console
 
+from softhsm_config.modules import opensc_module
+from softhsm_config.virtual_card.reader import VirtualReader
 from tests.support.home_database import PostgresHome
 from tests.support.installation import Installation, Serving, make_installation, serving
 from tests.support.processes import assert_none_left, children, numbered_processes
-from webapi.cli.home import Home
+from webapi.cli.demo.login_scenes import sign_in
+from webapi.cli.demo.narrator import Narrator
+from webapi.cli.demo.stage import Stage
+from webapi.cli.home import Home, Ports
+from webapi.config import load_settings
+from webapi.storage.engine import opened_engine
+from webapi.storage.realm import Realm
+from webapi.storage.status_lists import SqlListStore
 
 ROLES = ("web", "worker", "ocsp")
 TOKEN_MODULE = re.compile(r"softhsm|opensc|p11-kit|pkcs11[^/]*\.so$")
@@ -272,6 +284,48 @@ def test_a_reload_replaces_all_while_the_site_answers(home: Installation, runnin
     # one that came before its socket was closed, as this client has one connection at a time.
     assert [one for one in failed if one.ended < replaced or one.began > stopped] == []
     assert len(failed) <= 2 * old_listeners
+
+
+def has_lists(home: Installation) -> bool:
+    """Whether the worker has fetched what the development CA publishes."""
+    settings = load_settings(home.directory / "tamga.toml", {})
+    (issuer,) = settings.trust.issuers
+    with opened_engine(settings.database.login.url, Realm.LOGIN) as engine:
+        return all(SqlListStore(engine).current(url) for url in issuer.crl_urls)
+
+
+@contextmanager
+def stopped_responder(home: Installation, running: Serving) -> Iterator[None]:
+    """Nobody listens where the responder was; the supervisor sleeps, or it would start it again."""
+    leader = home.leader("ocsp")
+    assert leader is not None
+    running.process.send_signal(signal.SIGSTOP)
+    try:
+        os.killpg(leader, signal.SIGKILL)
+        running.await_fact(lambda: not is_taken(home.ports[1]))
+        yield
+    finally:
+        running.process.send_signal(signal.SIGCONT)
+
+
+def is_taken(port: int) -> bool:
+    with closing(socket.socket()) as plain:
+        return plain.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_while_the_responder_is_stopped_a_login_passes_by_the_published_lists(
+    home: Installation, running: Serving
+) -> None:
+    paths = Home(home.directory)
+    running.await_fact(lambda: has_lists(home))
+    signer = x509.load_der_x509_certificate((paths.pki / "crl-citizen-ca.cer").read_bytes())
+    narrator = Narrator(Console(file=io.StringIO()))
+    with VirtualReader(paths.card) as reader:
+        stage = Stage(narrator, paths, Ports(*home.ports), opensc_module(), reader.environment)
+        # So that it is the responder's absence, and nothing else, that the lists stand in for.
+        assert sign_in(stage).ocsp["responder"] != signer.subject.rfc4514_string()
+        with stopped_responder(home, running):
+            assert sign_in(stage).ocsp["responder"] == signer.subject.rfc4514_string()
 
 
 def answered_since(asked: list[Asked], at: datetime) -> bool:
