@@ -117,7 +117,9 @@ class OcspClient:
             else:
                 self.breakers.answered(url)
                 return status
-        self.breakers.failed(url, at)
+        # The rest begins now: what timed out has taken longer than the first one lasts.
+        took = self.stopwatch() - (end - chain.profile.status_timeout.total_seconds())
+        self.breakers.failed(url, at + timedelta(seconds=took))
         return None
 
     def _failed(self, attempt: Attempt, attempts: list[Attempt]) -> None:

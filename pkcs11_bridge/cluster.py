@@ -91,10 +91,11 @@ class KeyCluster:
         deadline = self._stopwatch() + self._deadline_seconds
         refusal: TokenError | None = None
         asked: list[ClusterMember] = []
-        while (member := self._begin(asked)) is not None:
+        while (begun := self._begin(asked)) is not None:
+            member, is_probe = begun
             asked.append(member)
             try:
-                with self._watching(member):
+                with self._watching(member, is_probe=is_probe):
                     key = member.key()
                     self._require_same(key, member)
                     return sign(key)
@@ -104,10 +105,13 @@ class KeyCluster:
                 refusal = error
             if self._stopwatch() >= deadline:
                 break
-        raise refusal or _bare(self._refusal)
+        raise refusal or self._refusal.bare()
 
-    def _begin(self, asked: Sequence[ClusterMember]) -> ClusterMember | None:
-        """The token with the fewest calls under way, of those that may be asked; None for none."""
+    def _begin(self, asked: Sequence[ClusterMember]) -> tuple[ClusterMember, bool] | None:
+        """The token with the fewest calls under way, of those that may be asked; None for none.
+
+        And whether this call finds out whether the token is well again.
+        """
         with self._lock:
             at = self._stopwatch()
             self._turn += 1
@@ -121,12 +125,13 @@ class KeyCluster:
             # Of equals by turns.
             turn = self._turn % len(ready)
             chosen = min(ready[turn:] + ready[:turn], key=lambda member: member.calls)
+            is_probe = not chosen.breaker.is_closed
             chosen.breaker = chosen.breaker.began()
             chosen.calls += 1
-            return chosen
+            return chosen, is_probe
 
     @contextmanager
-    def _watching(self, member: ClusterMember) -> Iterator[None]:
+    def _watching(self, member: ClusterMember, *, is_probe: bool) -> Iterator[None]:
         after: Callable[[Breaker], Breaker] = Breaker.left_open
         try:
             yield
@@ -136,23 +141,18 @@ class KeyCluster:
         except TokenError as error:
             at_once = isinstance(error, TokenHung | Misconfigured)
             after = partial(Breaker.failed, at=self._stopwatch(), at_once=at_once)
-            self._refusal = _bare(error)
+            self._refusal = error.bare()
             raise
         finally:
             with self._lock:
                 member.calls -= 1
-                member.breaker = after(member.breaker)
+                # A call from before the breaker opened tells nothing new by its failure.
+                if is_probe or member.breaker.is_closed or after is Breaker.succeeded:
+                    member.breaker = after(member.breaker)
 
     def _require_same(self, key: SigningKey, member: ClusterMember) -> None:
         if key.public_key != self.public_key:
             raise KeyMismatch(f"the token {member.name} holds another key of this name")
-
-
-def _bare(error: TokenError) -> TokenError:
-    """The same error without what led to it: the frames of a failed login hold a PIN."""
-    bare = type(error).__new__(type(error), *error.args)
-    bare.__dict__.update(error.__dict__)
-    return bare
 
 
 def open_cluster(

@@ -9,7 +9,7 @@ An error that may mean that the login is dead says so (``loses_login``): session
 dropped then, and opened anew at the next call.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class TokenError(Exception):
@@ -17,6 +17,12 @@ class TokenError(Exception):
 
     loses_login: ClassVar[bool] = False
     """Whether sessions, login and key handles are dropped when a token's call ends in it."""
+
+    def bare(self) -> Self:
+        """The same error without what led to it: the frames of a failed login hold a PIN."""
+        bare = type(self).__new__(type(self), *self.args)
+        bare.__dict__.update(self.__dict__)
+        return bare
 
 
 class RetryLater(TokenError):

@@ -18,6 +18,8 @@ from pkcs11_bridge.errors import SessionsClosed, TokenBusy, TokenError, TokenHun
 from pkcs11_bridge.login import PooledSession
 from pkcs11_bridge.pool_observer import PoolObserver
 
+_LOOK_SECONDS = 1.0
+
 Result = TypeVar("Result")
 
 
@@ -38,9 +40,14 @@ class Place:
         self.wake.acquire()
 
     def allow(self, seconds: float) -> None:
-        """Let the call that is made here take so long from now, whatever it was given."""
-        if self.call is not None:
-            self.call.ends_by = time.monotonic() + seconds
+        """Let the call that is made here take so long from now, whatever it was given.
+
+        Raises:
+            TokenHung: nobody waits for it any more, so the token is not asked.
+        """
+        if self.call is None or self.call.is_over:
+            raise TokenHung("whoever asked was told already that this call hangs")
+        self.call.ends_by = time.monotonic() + seconds
 
 
 class _Call:
@@ -132,9 +139,15 @@ class Pool:
         self._observer.waiting()
         with self._lock:
             self._enter(call)
-        while not call.answered.acquire(timeout=_patience(call, wait_seconds)):
+        try:
+            while not call.answered.acquire(timeout=_patience(call, wait_seconds)):
+                with self._lock:
+                    self._look_after(call, wait_seconds)
+        except BaseException:
+            # Interrupted: nobody would take the answer of a call that was not begun.
             with self._lock:
-                self._look_after(call, wait_seconds)
+                self._withdraw(call)
+            raise
         if call.error is None:
             return cast("Result", call.result)
         if call.ends_by is None:
@@ -188,10 +201,14 @@ class Pool:
             return
         if call.ends_by is None:
             if now >= call.asked_at + wait_seconds:
-                self._waiting.remove(call)
-                _refuse(call, TokenBusy("all sessions on the token are in use"))
+                self._withdraw(call)
         elif now >= call.ends_by:
             self._give_up(call, now - call.asked_at - call.waited)
+
+    def _withdraw(self, call: _Call) -> None:
+        if call.ends_by is None and not call.is_over:
+            self._waiting.remove(call)
+            _refuse(call, TokenBusy("all sessions on the token are in use"))
 
     def _give_up(self, call: _Call, seconds: float) -> None:
         _refuse(call, TokenHung(f"a call into the module has not returned for {seconds:g} s"))
@@ -260,7 +277,8 @@ def _patience(call: _Call, wait_seconds: float) -> float:
     """How long to wait until the call has to be looked after."""
     now = time.monotonic()
     if call.ends_by is not None:
-        return max(0.0, call.ends_by - now)
+        # What it may take can be shortened meanwhile.
+        return max(0.0, min(call.ends_by - now, _LOOK_SECONDS))
     # It may be begun at any moment, and hang from then on.
     return max(0.0, min(call.asked_at + wait_seconds - now, call.seconds))
 

@@ -9,6 +9,7 @@ stay dead after a new login.
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -35,6 +36,7 @@ from pkcs11_bridge.start_lock import START_WAIT_SECONDS, start_lock_path
 from pkcs11_bridge.translation import translating
 
 _PASSAGE_ATTEMPTS = 5
+_LOOK_SECONDS = 0.2
 
 Result = TypeVar("Result")
 
@@ -63,6 +65,8 @@ class TokenSessions:
         self._lost: Login | None = None
         self._lost_by = ""
         self._closed = False
+        self._failed_logins = 0
+        self._login_refusal: TokenError | None = None
         self._finder = TokenFinder(config)
         self._pool = Pool(
             self.label,
@@ -91,7 +95,8 @@ class TokenSessions:
         """
         if self._pool.given_up >= self.config.sessions:
             return True
-        gate = None if self._module is None else self._module.gate
+        module = self._module
+        gate = None if module is None else module.gate
         return gate is not None and gate.hangs and (gate.one_by_one or not self._is_logged_in())
 
     @property
@@ -151,6 +156,8 @@ class TokenSessions:
             with module.gate.shared(self.config.wait_seconds):
                 if login is self._login and login.generation == module.generation:
                     with self._watching(login):
+                        # From here on it is the token's time.
+                        place.allow(self.config.call_seconds)
                         return _in_session(place, login, task)
         raise TokenBusy("the module is initialised anew again and again")
 
@@ -226,8 +233,9 @@ class TokenSessions:
         return login is not None and module is not None and login.generation == module.generation
 
     def _tell_gate(self, hung: int) -> None:
-        if self._module is not None:
-            self._module.gate.set_hung(self, hung)
+        module = self._module
+        if module is not None:
+            module.gate.set_hung(self, hung)
 
     @contextmanager
     def _watching(self, login: Login) -> Iterator[None]:
@@ -253,13 +261,38 @@ class TokenSessions:
         login, module = self._login, self._module
         if login is not None and module is not None and login.generation == module.generation:
             return login, module
-        # Other processes that start are waited for, as is a thread of this one that logs in.
-        allow(2 * START_WAIT_SECONDS + self.config.call_seconds)
-        with self._open_lock:
+        # One who waits here for a login that fails does not try the same PIN right after it.
+        failed_before = self._failed_logins
+        allow(START_WAIT_SECONDS + self.config.call_seconds)
+        with self._alone_to_open():
+            self._require_usable()
             login, module = self._login, self._module
             if login is not None and module is not None and login.generation == module.generation:
                 return login, module
-            return self._open_anew(allow)
+            if self._login_refusal is not None and self._failed_logins != failed_before:
+                raise self._login_refusal.bare()
+            # Other processes that start are waited for, and calls that are under way.
+            allow(2 * START_WAIT_SECONDS + self.config.call_seconds)
+            try:
+                return self._open_anew(allow)
+            except TokenError as error:
+                self._failed_logins += 1
+                self._login_refusal = error.bare()
+                raise
+
+    @contextmanager
+    def _alone_to_open(self) -> Iterator[None]:
+        deadline = time.monotonic() + START_WAIT_SECONDS
+        while not self._open_lock.acquire(timeout=_LOOK_SECONDS):
+            module = self._module
+            if module is not None and module.gate.hangs:
+                raise TokenHung("a call into the PKCS#11 module does not return")
+            if time.monotonic() >= deadline:
+                raise TokenBusy("another thread opens the token, and does not come to an end")
+        try:
+            yield
+        finally:
+            self._open_lock.release()
 
     def _open_anew(self, allow: Allow) -> tuple[Login, Module]:
         pin = self.config.pin_source.read()

@@ -54,7 +54,12 @@ class StuckToken:
         _log.error("token_hung", zone=self._zone)
         timer = threading.Timer(self._stuck_for.total_seconds(), self._look)
         timer.daemon = True
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError:
+            # The system gives no thread: whoever tells it next tries again.
+            self._waits.release()
+            raise
 
     def _look(self) -> None:
         self._waits.release()

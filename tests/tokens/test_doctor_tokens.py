@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
@@ -18,6 +19,7 @@ from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.errors import PinIncorrect
 from pkcs11_bridge.inspection import SeenToken, look_at_token
 from pkcs11_bridge.keyring import KeyAlgorithm, SignatureAlgorithm, generate_key
+from pkcs11_bridge.login import log_in
 from pkcs11_bridge.pin import FilePinSource
 from pkcs11_bridge.session import TokenSessions
 from signer.payload import Purpose
@@ -266,12 +268,18 @@ def replicated(directory: Path, token: TokenConfig, module: Path, label: str) ->
     return Wiring(load_settings(config, {}))
 
 
-def test_each_token_of_a_zone_is_looked_at(
+@pytest.fixture
+def two_tokens(
     tmp_path: Path, keyed: TokenConfig, mischief_module: Path, mischief: Mischief
-) -> None:
+) -> Iterator[Wiring]:
+    """A zone of two tokens with one key: the same through two modules."""
     del mischief
     with closing(replicated(tmp_path, keyed, mischief_module, keyed.uri.token or "")) as wiring:
-        found = list(look_at_zone(wiring, "login"))
+        yield wiring
+
+
+def test_each_token_of_a_zone_is_looked_at(two_tokens: Wiring) -> None:
+    found = list(look_at_zone(two_tokens, "login"))
     assert [result.name for result in found] == list(zone.result_names("login", 2))
     assert {result.state for result in found} == {CheckState.OK}
     assert found[-1].name == "keys.login.2"
@@ -306,3 +314,54 @@ def test_a_replica_that_is_not_there(tmp_path: Path, keyed: TokenConfig) -> None
     assert found[KEY].state is CheckState.OK
     assert found["token.login.2"].state is CheckState.FAILED
     assert "keys.login.2" not in found
+
+
+@pytest.fixture
+def logins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """By which module each login was made, in their order."""
+    made = list[str]()
+
+    def noting(config: TokenConfig, *rest: Any) -> Any:
+        made.append(config.module.name)
+        return log_in(config, *rest)
+
+    monkeypatch.setattr("pkcs11_bridge.session.log_in", noting)
+    return made
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_token_with_one_try_left_is_not_logged_in_to_while_another_is_looked_at(
+    two_tokens: Wiring, logins: list[str], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    modules = [config.module.name for config in two_tokens.keys.token_configs("login")]
+    last_try = modules[number - 1]
+
+    def look(config: TokenConfig) -> SeenToken:
+        left = 1 if config.module.name == last_try else 3
+        return replace(look_at_token(config), tries_left=left)
+
+    monkeypatch.setattr(zone, "look_at_token", look)
+    found = {result.name: result for result in look_at_zone(two_tokens, "login")}
+    assert logins == [name for name in modules if name != last_try]
+    login = found["login.login" if number == 1 else "login.login.2"]
+    assert "1 PIN tries are left" in login.seen
+    if number == 1:
+        assert found["keys.login.2"].state is CheckState.SKIPPED
+    else:
+        assert found[KEY].state is CheckState.OK
+        assert "keys.login.2" not in found
+
+
+def test_a_key_that_only_the_replica_has_is_missed_on_the_first(
+    tmp_path: Path, keyed: TokenConfig, softhsm: SoftHsm
+) -> None:
+    other = softhsm.make_token(f"{keyed.uri.token}-other")
+    with TokenSessions(other) as sessions:
+        generate_key(sessions, Purpose.LOGIN_CHALLENGE, KeyAlgorithm.EC_P256)
+    destroy_keys(keyed)
+    label = other.uri.token or ""
+    with closing(replicated(tmp_path, keyed, keyed.module, label)) as wiring:
+        found = {result.name: result for result in look_at_zone(wiring, "login")}
+    assert found[KEY].state is CheckState.FAILED
+    assert found["keys.login.2"].state is CheckState.SKIPPED
+    assert KEY in found["keys.login.2"].seen

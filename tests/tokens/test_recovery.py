@@ -6,6 +6,7 @@ The token is SoftHSM behind the shim of tests/support/mischief.c, in this proces
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -244,6 +245,42 @@ def test_a_new_login_that_hangs_is_given_up_in_a_calls_own_time(
     with bench.mischief.hanging("C_Login", times=1):
         assert bench.sign() == "TokenHung"
         assert bench.sessions.is_stuck
+    bench.heard.await_count("came_back", 1)
+    assert bench.sign() == "ok"
+
+
+def test_those_who_wait_for_a_login_that_fails_do_not_try_the_pin_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting_to_open = list[None]()
+    alone_to_open = bench.sessions._alone_to_open
+
+    def noting() -> AbstractContextManager[None]:
+        waiting_to_open.append(None)
+        return alone_to_open()
+
+    assert bench.sign() == "ok"
+    tried = bench.mischief.calls()["C_Login"]
+    bench.mischief.answer("C_Sign", DEVICE_ERROR, times=1)
+    assert bench.sign() == "DeviceUnavailable"
+    monkeypatch.setattr(bench.sessions, "_alone_to_open", noting)
+    bench.mischief.answer("C_Login", DEVICE_ERROR, times=1)
+    with ThreadPoolExecutor(2) as callers:
+        with bench.sessions._open_lock:
+            waiting = bench.sign_aside(callers, 2)
+            await_fact(lambda: len(waiting_to_open) == 2)
+        assert [future.result(30) for future in waiting] == ["DeviceUnavailable"] * 2
+    assert bench.mischief.calls()["C_Login"] == tried + 1
+
+
+def test_whoever_waits_behind_a_login_that_hangs_is_told(bench: Bench) -> None:
+    assert bench.sign() == "ok"
+    bench.mischief.answer("C_Sign", DEVICE_ERROR, times=1)
+    assert bench.sign() == "DeviceUnavailable"
+    with bench.mischief.hanging("C_Login", times=1), ThreadPoolExecutor(2) as callers:
+        assert [told.result(30) for told in bench.sign_aside(callers, 2)] == ["TokenHung"] * 2
+        # Only one of them is inside, and costs its place.
+        await_fact(lambda: bench.sessions.hung == 1)
     bench.heard.await_count("came_back", 1)
     assert bench.sign() == "ok"
 

@@ -1,7 +1,7 @@
 """What can be seen of one zone's tokens, each in its turn, no further than it shows itself."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -113,24 +113,34 @@ def look_at_zone(wiring: Wiring, zone: Zone) -> Iterator[CheckResult]:
     except TokenError as e:
         yield _failure(_name("pin-file", zone, 1), e, zone)
         return
+    first_is_open = False
     for number, config in enumerate(configs, 1):
-        yield from _look_at_token(_Looked(wiring, zone, number, config))
+        at = _Looked(wiring, zone, number, config, first_is_open=first_is_open)
+        is_open = yield from _look_at_token(at)
+        first_is_open = is_open if number == 1 else first_is_open
 
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """One of a zone's tokens, counted from 1."""
+    """One of a zone's tokens, counted from 1.
+
+    Attributes:
+        first_is_open: of a further one: whether there is a login on the first. No other is made
+            while this one is looked at.
+    """
 
     wiring: Wiring
     zone: Zone
     number: int
     config: TokenConfig
+    first_is_open: bool
 
     def name(self, part: str) -> str:
         return _name(part, self.zone, self.number)
 
 
-def _look_at_token(at: _Looked) -> Iterator[CheckResult]:
+def _look_at_token(at: _Looked) -> Generator[CheckResult, None, bool]:
+    """Returns whether there is a login on it."""
     zone, config = at.zone, at.config
     pin = None
     try:
@@ -143,30 +153,31 @@ def _look_at_token(at: _Looked) -> Iterator[CheckResult]:
         remedy = "Run this as the service's user; if it is that user, chown the folder to it."
         seen = f"{config.latch_directory} belongs to another user"
         yield CheckResult.failed(at.name("pin-latch"), seen, remedy)
-        return
+        return False
     try:
         yield CheckResult.ok(at.name("module"), f"{look_at_module(config)}: {config.module}")
     except _TROUBLE as e:
         yield _failure(at.name("module"), e, zone)
-        return
+        return False
     try:
         seen_token = look_at_token(config)
     except _TROUBLE as e:
         yield _failure(at.name("token"), e, zone)
-        return
+        return False
     described = seen_token.description
     if at.wiring.settings.service.mode == "production" and described.is_software:
         remedy = "Production needs hardware: correct [tokens.{zone}]."
         yield CheckResult.failed(
             at.name("token"), "it is a software token", remedy.format(zone=zone)
         )
-        return
+        return False
     yield CheckResult.ok(
         at.name("token"), f"{described.label}, {described.model}, {described.serial}"
     )
     yield algorithms_result(at.name("algorithms"), seen_token.capabilities)
-    if pin is not None:
-        yield from _look_behind_pin(at, pin, seen_token.tries_left)
+    if pin is None:
+        return False
+    return (yield from _look_behind_pin(at, pin, seen_token.tries_left))
 
 
 def _is_ours(directory: Path) -> bool:
@@ -175,32 +186,35 @@ def _is_ours(directory: Path) -> bool:
     return nearest.stat().st_uid == os.geteuid()
 
 
-def _look_behind_pin(at: _Looked, pin: Pin, tries_left: int | None) -> Iterator[CheckResult]:
+def _look_behind_pin(
+    at: _Looked, pin: Pin, tries_left: int | None
+) -> Generator[CheckResult, None, bool]:
     latch = _latch_result(at, pin)
     yield latch
     if latch.remedy:
-        return
+        return False
     login = at.name("login")
     if tries_left is not None and tries_left <= TRIES_KEPT:
         remedy = "Make sure of the PIN, then log in once with the token's own tool, or unblock it."
         seen = f"not tried: the token says that {tries_left} PIN tries are left"
         yield CheckResult.failed(login, seen, remedy)
-        return
+        return False
     if isinstance(pin, PinpadEntry):
         yield CheckResult.skipped(login, "a person would have to type the PIN on the pinpad")
-        return
+        return False
     try:
         at.wiring.keys.token(at.zone, at.number).open()
     except _TROUBLE as e:
         yield _failure(login, e, at.zone)
-        return
+        return False
     yield CheckResult.ok(login, "the token takes the PIN")
     used = _used_purposes(at)
     if at.number > 1:
         yield _replicated_result(at, used)
-        return
+        return True
     for purpose in used:
         yield _key_result(at.wiring, purpose, at.zone)
+    return True
 
 
 def _used_purposes(at: _Looked) -> list[Purpose]:
@@ -216,13 +230,19 @@ def _used_purposes(at: _Looked) -> list[Purpose]:
 def _replicated_result(at: _Looked, purposes: Iterable[Purpose]) -> CheckResult:
     """Whether a further token has the same keys as the first, which tells the rest of them."""
     name, keys = at.name(_REPLICATED), at.wiring.keys
+    if not at.first_is_open:
+        return CheckResult.skipped(name, "the zone's first token could not be looked at")
     for purpose in purposes:
         for term in keys.rotation(purpose).signing:
             try:
                 here = keys.key_on(at.zone, at.number, term.key)
-                first = keys.key_on(at.zone, 1, term.key)
             except _TROUBLE as e:
                 return _failure(name, e, at.zone)
+            try:
+                first = keys.key_on(at.zone, 1, term.key)
+            except _TROUBLE:
+                seen = f"the first token does not give {term.key}: see {_key_name(purpose)}"
+                return CheckResult.skipped(name, seen)
             if here.public_key != first.public_key:
                 seen = f"{term.key} is another key here than on the zone's first token"
                 return CheckResult.failed(name, seen, _SAME_KEYS)
@@ -260,7 +280,8 @@ def _one_key(wiring: Wiring, purpose: Purpose, zone: Zone, uri: str) -> CheckRes
     """Attributes and public half; nothing is signed, since keys sign only what has a permit."""
     name = _key_name(purpose)
     try:
-        key = wiring.keys.key_named(purpose, uri)
+        # On the first token alone: no PIN goes to another one before that is looked at.
+        key = wiring.keys.key_on(zone, 1, uri)
     except _TROUBLE as e:
         return _failure(name, e, zone)
     if not may_serve(key.algorithm, purpose):

@@ -217,6 +217,22 @@ def test_a_responder_that_keeps_failing_is_left_alone_and_tried_again() -> None:
     assert http.asked == [FIRST]
 
 
+def test_a_rest_begins_when_the_responder_has_failed_and_not_when_the_login_began() -> None:
+    elapsed = [0.0]
+
+    def slow(_request: bytes) -> TransportError:
+        elapsed[0] += 4.0
+        return DeadlineExceeded("late")
+
+    breakers = Breakers(BreakerRules(failures=1, first_rest=timedelta(seconds=1)))
+    http = Http(first=slow, second=_good)
+    client(http, breakers=breakers, stopwatch=lambda: elapsed[0]).status_of(CHAIN, NOW)
+    took = timedelta(seconds=elapsed[0])
+    assert took > timedelta(seconds=1)
+    just_before = NOW + took + timedelta(seconds=1) - timedelta(microseconds=1)
+    assert breakers.rests_until(FIRST, just_before) == NOW + took + timedelta(seconds=1)
+
+
 def test_a_responder_that_answers_nonsense_is_there() -> None:
     breakers = Breakers(BreakerRules(failures=1))
     http = Http(first=lambda _: b"garbage", second=_good)

@@ -12,6 +12,7 @@ from pkcs11_bridge.breaker import FAILURES_TO_OPEN
 from pkcs11_bridge.cluster import ClusterMember, KeyCluster, open_cluster
 from pkcs11_bridge.encoding import HashName
 from pkcs11_bridge.keyring import KeyAlgorithm, PublicKey
+from tests.support.faults import await_fact
 
 DIGEST = bytes(32)
 DEADLINE = 5.0
@@ -169,6 +170,42 @@ def test_a_token_that_hung_is_kept_out_and_let_in_again(stage: Stage) -> None:
     stage.keys[0].refusal = None
     stage.stopwatch.seconds += 60
     assert {sign(cluster) for _ in range(4)} == {b"token-0", b"token-1"}
+
+
+@pytest.mark.parametrize("refusal", [errors.TokenHung("x"), errors.TokenBusy("x")])
+def test_calls_from_before_it_was_kept_out_tell_nothing_new(
+    stage: Stage, refusal: errors.TokenError
+) -> None:
+    cluster, first = stage.open(), stage.keys[0]
+    together, probing, found_out = (threading.Event() for _ in range(3))
+    for key in stage.keys:
+        key.before = lambda: together.wait(30)
+    first.refusal = errors.TokenHung("x")
+    with ThreadPoolExecutor(8) as callers:
+        calls = []
+        for number in range(1, 9):
+            calls.append(callers.submit(sign, cluster))
+            await_fact(lambda number=number: sum(stage.asked()) == number)
+        assert stage.asked() == [4, 4]
+        together.set()
+        assert [call.result(30) for call in calls] == [b"token-1"] * 8
+        # Four failed at once, which is one failure: after a second one call finds out.
+        stage.stopwatch.seconds += 1
+
+        def find_out() -> None:
+            probing.set()
+            assert found_out.wait(30)
+
+        first.before, first.refusal = find_out, refusal
+        # One of two is its turn.
+        probe = callers.submit(lambda: [sign(cluster) for _ in range(2)])
+        try:
+            assert probing.wait(30)
+            assert [sign(cluster) for _ in range(4)] == [b"token-1"] * 4
+            assert first.asked == 5
+        finally:
+            found_out.set()
+        assert probe.result(30) == [b"token-1"] * 2
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 
+from pkcs11_bridge import pool as pool_module
 from pkcs11_bridge.errors import SessionsClosed, TokenBusy, TokenHung
 from pkcs11_bridge.pool import Place, Pool
 from tests.support.faults import await_fact
@@ -306,3 +307,60 @@ def test_without_a_new_thread_it_is_busy_and_no_place_is_lost(
     with stage.using(2):
         pass
     assert len(set(stage.places)) == 2
+
+
+def test_a_call_may_get_less_time_than_it_was_given(stage: Stage) -> None:
+    over = threading.Event()
+
+    def hang(place: Place) -> None:
+        place.allow(SHORT)
+        assert over.wait(LONG)
+
+    try:
+        with ThreadPoolExecutor(1) as callers:
+            call = callers.submit(stage.pool.perform, hang, LONG, LONG)
+            assert isinstance(call.exception(LONG / 2), TokenHung)
+    finally:
+        over.set()
+
+
+def test_a_call_may_get_more_time_than_it_was_given(stage: Stage) -> None:
+    def stay(place: Place) -> str:
+        place.allow(LONG)
+        assert not threading.Event().wait(2 * SHORT)
+        return "well"
+
+    assert stage.pool.perform(stay, LONG, SHORT) == "well"
+
+
+def test_a_call_that_was_given_up_goes_no_further(stage: Stage) -> None:
+    over, ended = threading.Event(), list[BaseException]()
+
+    def wait_and_go_on(place: Place) -> None:
+        assert over.wait(LONG)
+        with pytest.raises(TokenHung) as caught:
+            place.allow(LONG)
+        ended.append(caught.value)
+
+    with pytest.raises(TokenHung):
+        stage.pool.perform(wait_and_go_on, LONG, 0.01)
+    over.set()
+    stage.heard.await_count("came_back", 1)
+    assert len(ended) == 1
+
+
+def test_a_call_whose_caller_was_interrupted_is_not_begun(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> float:
+        raise KeyboardInterrupt
+
+    made = list[str]()
+    with stage.using(2):
+        with monkeypatch.context() as context:
+            context.setattr(pool_module, "_patience", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                stage.perform(lambda: made.append("late"))
+        assert not stage.pool._waiting
+    assert stage.perform(lambda: "next") == "next"
+    assert made == []

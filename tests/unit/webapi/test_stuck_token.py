@@ -62,6 +62,22 @@ def test_it_is_looked_at_again_after_it_was_well_for_a_while() -> None:
     assert ended.wait(LONG)
 
 
+def test_without_a_new_thread_the_next_one_who_tells_it_tries_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    ended = threading.Event()
+    token = StuckToken("pki", lambda: True, stuck_for=SOON, end=ended.set)
+    with monkeypatch.context() as context:
+        context.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            token()
+    token()
+    assert ended.wait(LONG)
+
+
 @dataclass(frozen=True)
 class Token:
     is_stuck: bool
