@@ -201,7 +201,7 @@ def test_all_attempts_together_have_one_deadline() -> None:
 def test_a_responder_that_keeps_failing_is_left_alone_and_tried_again() -> None:
     breakers = Breakers(BreakerRules(failures=2, first_rest=timedelta(seconds=30)))
     http = Http(first=lambda _: DOWN, second=_good)
-    asking = client(http, breakers=breakers)
+    asking = client(http, breakers=breakers, stopwatch=lambda: 0.0)
     for _ in range(2):
         asking.status_of(CHAIN, NOW)
     http.posted.clear()
