@@ -100,6 +100,7 @@ def test_no_pin_is_in_the_log(performed: Path) -> None:
     assert not [pin for pin in pins if pin in log]
 
 
+@pytest.mark.long
 def test_a_second_run_reuses_what_is_there(performed: Path) -> None:
     kept = {
         path: path.read_bytes()

@@ -1,10 +1,14 @@
 """What can be seen of one zone's tokens, each in its turn, no further than it shows itself."""
 
+import json
 import os
+import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import TextIO, cast, get_args
 
 from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.errors import (
@@ -35,16 +39,21 @@ from pkcs11_bridge.pin import Pin, PinpadEntry
 from signer.hsm_backend import may_serve
 from signer.payload import Purpose
 from webapi import clock
+from webapi.config import CONFIG_VARIABLE, load_settings
 from webapi.doctor.algorithms import algorithms_result
 from webapi.key_health import KeyUnhealthy
 from webapi.operations.checks import CheckResult
 from webapi.settings_tokens import Zone
+from webapi.supervisor import die_with_parent, protect_memory
 from webapi.token_keys import ZONE_OF, KeyDeclaredTwice
 from webapi.trust_settings import CertificateFileWrong, read_certificate_file
 from webapi.wiring import Wiring
 
 TRIES_KEPT = 1
 """The last try is a person's: the doctor does not log in when no more are left."""
+
+BROKEN = "broken"
+"""The member that names the class of an exception which nobody foresaw."""
 
 _PARTS = ("pin-file", "module", "token", "algorithms", "pin-latch", "login")
 _REPLICATED = "keys"
@@ -315,3 +324,30 @@ def _failure(name: str, error: TokenError | OSError, zone: Zone) -> CheckResult:
     return CheckResult.failed(
         name, str(error), _REMEDIES.get(type(error), fallback).replace("<zone>", zone)
     )
+
+
+def main(arguments: list[str]) -> None:
+    """Look at the zone that is named; the second argument is the parent's process id.
+
+    The configuration's path is in TAMGA_CONFIG.
+    """
+    zone, *parent = arguments or [""]
+    if zone not in get_args(Zone) or len(parent) != 1 or not parent[0].isdecimal():
+        raise SystemExit(f"usage: python -m webapi.doctor.look {'|'.join(get_args(Zone))} PARENT")
+    die_with_parent(int(parent[0]))
+    protect_memory()
+    # What a module prints goes elsewhere.
+    report = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with report:
+        try:
+            _report_zone(cast("Zone", zone), report)
+        except Exception as e:  # noqa: BLE001 - whatever it is, it is told by its class
+            print(json.dumps({BROKEN: type(e).__qualname__}), file=report)
+
+
+def _report_zone(zone: Zone, report: TextIO) -> None:
+    settings = load_settings(Path(os.environ[CONFIG_VARIABLE]), os.environ)
+    with closing(Wiring(settings)) as wiring:
+        for result in look_at_zone(wiring, zone):
+            print(json.dumps(result.members()), file=report, flush=True)

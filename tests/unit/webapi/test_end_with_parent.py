@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.support.supervised import alive, await_number, numbers
-from webapi import entry, roles
+from webapi import entry, role_servers
 
 HUNG = """
 import ctypes, os, signal, sys
@@ -72,13 +72,13 @@ def test_every_role_and_every_worker_of_granian_ends_so(monkeypatch: pytest.Monk
     def refuse(parent: int) -> None:
         raise SystemExit(f"the parent is {parent}")
 
-    for module in (roles, entry):
+    for module in (role_servers, entry):
         monkeypatch.setattr(module, "end_with_parent", refuse)
     for name in ("configure_logs", "log_uncaught"):  # of the process that runs the tests
-        monkeypatch.setattr(roles, name, lambda: None)
+        monkeypatch.setattr(role_servers, name, lambda: None)
     monkeypatch.setattr(entry, "parent_process", lambda: SimpleNamespace(pid=7))
     with pytest.raises(SystemExit, match="is 6"):
-        roles.main(["worker", "6", "3"])
+        role_servers.main(["worker", "6", "3"])
     for application in (entry.web, entry.ocsp):
         with pytest.raises(SystemExit, match="is 7"):
             application()
