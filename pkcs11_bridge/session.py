@@ -65,7 +65,6 @@ class TokenSessions:
         self._lost: Login | None = None
         self._lost_by = ""
         self._closed = False
-        self._failed_logins = 0
         self._login_refusal: TokenError | None = None
         self._finder = TokenFinder(config)
         self._pool = Pool(
@@ -262,21 +261,21 @@ class TokenSessions:
         if login is not None and module is not None and login.generation == module.generation:
             return login, module
         # One who waits here for a login that fails does not try the same PIN right after it.
-        failed_before = self._failed_logins
+        refused_before = self._login_refusal
         allow(START_WAIT_SECONDS + self.config.call_seconds)
         with self._alone_to_open():
             self._require_usable()
             login, module = self._login, self._module
             if login is not None and module is not None and login.generation == module.generation:
                 return login, module
-            if self._login_refusal is not None and self._failed_logins != failed_before:
-                raise self._login_refusal.bare()
+            refusal = self._login_refusal
+            if refusal is not None and refusal is not refused_before:
+                raise refusal.bare()
             # Other processes that start are waited for, and calls that are under way.
             allow(2 * START_WAIT_SECONDS + self.config.call_seconds)
             try:
                 return self._open_anew(allow)
             except TokenError as error:
-                self._failed_logins += 1
                 self._login_refusal = error.bare()
                 raise
 

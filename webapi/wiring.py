@@ -133,8 +133,8 @@ class Wiring:
         for engine in self._engines.values():
             engine.dispose()
         self._engines.clear()
-        for made_of_them in ("_ocsp_listener", "_statuses"):
-            self.__dict__.pop(made_of_them, None)
+        for cached in ("_ocsp_listener", "_statuses"):
+            self.__dict__.pop(cached, None)
 
     def range_signers(
         self, purpose: Purpose, terms: RangeTerms, *, owner: str

@@ -160,6 +160,29 @@ def test_a_worker_opens_its_logs_anew_when_another_key_takes_over(
     assert [entry["event"] for entry in logs] == told
 
 
+def test_what_a_shift_closed_is_made_anew_in_the_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+
+    class Sources:
+        def __init__(self, *_: object, **__: object) -> None:
+            made.append(self)
+
+        def close(self) -> None:
+            made.append("closed")
+
+    monkeypatch.setattr("webapi.wiring.StatusSources", Sources)
+    monkeypatch.setattr(Wiring, "engine", lambda *_: None)
+    wiring = Wiring(settings_in(folder))
+    first = wiring._statuses
+    wiring.close()
+    second = wiring._statuses
+    wiring.close()
+    assert made == [first, "closed", second, "closed"]
+    assert first is not second
+
+
 @pytest.mark.parametrize("error", [Misconfigured, UriInvalid])
 def test_the_doctor_says_what_to_correct(
     folder: Path, monkeypatch: pytest.MonkeyPatch, error: type[Misconfigured]
