@@ -49,7 +49,10 @@ def _masked(value: object) -> object:
 
 
 def configure_logs() -> None:
-    """One JSON object per line: time, level, event and its members; libraries' warnings too."""
+    """One JSON object per line: time, level, event and its members; libraries' warnings too.
+
+    A line and its end are one write: several processes share a log.
+    """
     before: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -62,7 +65,7 @@ def configure_logs() -> None:
     structlog.configure(
         processors=[*before, *after],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import pytest
 import urllib3
@@ -36,19 +37,20 @@ JOSE = {"Content-Type": "application/jose"}
 Ask = Callable[[], tuple[int, str]]
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    return make_installation(tmp_path_factory.mktemp("many") / "home")
-
-
 @pytest.fixture
-def home(installed: Installation, database: Database) -> Iterator[Installation]:
-    """A service of several web processes on the databases of this test, with one election."""
+def home(tmp_path: Path, database: Database) -> Iterator[Installation]:
+    """A service of several web processes on the databases of this test, with one election.
+
+    The home is new, too: beside the audit folder of another test these databases would be taken
+    for ones that were put back, and all open logins be removed.
+    """
+    installed = make_installation(tmp_path / "home")
     use_databases(installed.directory / "tamga.toml", database)
     create_election(installed, LOG)
-    with serving(installed, TAMGA_SERVICE__WORKERS=str(WEB_PROCESSES)):
+    with serving(installed, TAMGA_SERVICE__WORKERS=str(WEB_PROCESSES)) as service:
         assert len(children(installed.leader("web") or 0)) == WEB_PROCESSES
         yield installed
+        assert service.named("log_halted") == []
 
 
 class Callers:

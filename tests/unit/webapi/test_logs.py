@@ -1,6 +1,7 @@
 """What a log line may not hold, whoever writes it."""
 
 import json
+import socket
 import subprocess
 import sys
 import unicodedata
@@ -113,6 +114,28 @@ def run(script: str, *arguments: str, status: int = 0) -> list[dict[str, Any]]:
     assert done.returncode == status, done.stderr
     assert not done.stdout
     return [json.loads(line) for line in done.stderr.splitlines()]
+
+
+SPEAKING = """
+import logging
+import structlog
+from webapi.logs import configure_logs
+configure_logs()
+structlog.get_logger().info("from_the_service", filler="x" * 20_000)
+logging.getLogger("some.library").warning("from a library")
+"""
+
+
+def test_a_line_is_one_write_so_that_processes_can_share_a_log() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        subprocess.run([sys.executable, "-c", SPEAKING], stderr=theirs.fileno(), check=True)
+        theirs.close()
+        writes = [ours.recv(100_000), ours.recv(100_000)]
+        assert ours.recv(1) == b""
+    assert all(written.endswith(b"}\n") and written.count(b"\n") == 1 for written in writes)
+    events = [json.loads(written)["event"] for written in writes]
+    assert events == ["from_the_service", "library_warning"]
 
 
 def test_a_library_says_where_it_warned_and_not_what() -> None:
