@@ -32,6 +32,11 @@ WEB_PROCESSES = 3
 CALLERS = 24
 ATTEMPTS = 200
 LOG = "log-a"
+SETTINGS = {
+    "TAMGA_SERVICE__WORKERS": str(WEB_PROCESSES),
+    # A challenge is asked for until there is one.
+    "TAMGA_LOGIN__CHALLENGES_PER_SOURCE_BURST": "10000",
+}
 JOSE = {"Content-Type": "application/jose"}
 
 Ask = Callable[[], tuple[int, str]]
@@ -47,7 +52,7 @@ def home(tmp_path: Path, database: Database) -> Iterator[Installation]:
     installed = make_installation(tmp_path / "home")
     use_databases(installed.directory / "tamga.toml", database)
     create_election(installed, LOG)
-    with serving(installed, TAMGA_SERVICE__WORKERS=str(WEB_PROCESSES)) as service:
+    with serving(installed, **SETTINGS) as service:
         assert len(children(installed.leader("web") or 0)) == WEB_PROCESSES
         yield installed
         assert service.named("log_halted") == []

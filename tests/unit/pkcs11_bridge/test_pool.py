@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -352,8 +353,13 @@ def test_a_call_that_was_given_up_goes_no_further(stage: Stage) -> None:
 def test_a_call_whose_caller_was_interrupted_is_not_begun(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object) -> float:
-        raise KeyboardInterrupt
+    patience, caller = pool_module._patience, threading.current_thread()
+
+    def interrupt(call: Any, wait_seconds: float) -> float:
+        # Those who use the places may only now begin to wait.
+        if threading.current_thread() is caller:
+            raise KeyboardInterrupt
+        return patience(call, wait_seconds)
 
     made = list[str]()
     with stage.using(2):
