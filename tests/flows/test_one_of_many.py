@@ -52,7 +52,7 @@ def home(tmp_path: Path, database: Database) -> Iterator[Installation]:
     installed = make_installation(tmp_path / "home")
     use_databases(installed.directory / "tamga.toml", database)
     create_election(installed, LOG)
-    with serving(installed, **SETTINGS) as service:
+    with serving(installed, ready=True, **SETTINGS) as service:
         assert len(children(installed.leader("web") or 0)) == WEB_PROCESSES
         yield installed
         assert service.named("log_halted") == []
