@@ -1,8 +1,8 @@
 """Makes a CA's revocation lists when they are due: part of the wiring.
 
-A list is due when a certificate was suspended, restored or revoked, and by the clock well before
-the last one ends. A list that the clock asked for begins a series: the delta lists after it tell
-what changed since.
+A list is due when a certificate was suspended, restored or revoked, by the clock well before the
+last one ends, and when another key begins to sign. All but the first begin a series: the delta
+lists after it tell what changed since.
 """
 
 from collections.abc import Callable, Mapping
@@ -60,6 +60,7 @@ class CrlPublisher:
         self._delta_url = delta_url
         self._require_agreement = require_agreement
         self._clock = clock
+        self._has_begun = False
 
     def run_once(self) -> None:
         """Make and publish the list that is due, if one is.
@@ -70,7 +71,7 @@ class CrlPublisher:
                 published; it stays due.
         """
         at = self._clock().replace(microsecond=0)
-        turn = self._crls.take_turn(at)
+        turn = self._crls.take_turn(at, begins_series=self._is_to_begin())
         if turn is None:
             return
         try:
@@ -79,6 +80,18 @@ class CrlPublisher:
             # The next try need not wait until the turn is over.
             self._crls.give_back(turn)
             raise
+        self._has_begun = True
+
+    def _is_to_begin(self) -> bool:
+        """Whether the newest list is still another key's.
+
+        Once it is this one's, that is never asked again: two listeners that differ for a while on
+        which key is current make no lists against each other.
+        """
+        if not self._has_begun:
+            newest = self._crls.newest()
+            self._has_begun = newest is None or self._issuer.has_signed(newest.complete)
+        return not self._has_begun
 
     def _publish(self, turn: CrlTurn, at: datetime) -> None:
         # What had expired before the last list that the clock asked for was on it, and is on none
@@ -110,9 +123,10 @@ class CrlPublisher:
         base, last = turn.base, turn.last
         if self._delta_url is None:
             return None
-        if base is None or last is None:
-            # The first complete list names the address of deltas, so one is there: it changes
-            # nothing, and bears the number of the list made with it (RFC 5280 section 5.2.3).
+        if base is None or last is None or not self._issuer.has_signed(base.complete):
+            # The first complete list of a key names the address of deltas, so one is there: it
+            # changes nothing, and bears the number of the list made with it (RFC 5280 section
+            # 5.2.3). It cannot change another key's (section 6.3.3 (c) (3)).
             return delta_crl(self._issuer, {}, times, base_number=times.number)
         is_of_series = last.number != base.number and last.delta is not None
         last_delta = entries_of(last.delta) if is_of_series and last.delta else {}

@@ -17,7 +17,6 @@ from pkcs11_bridge.signing_keys import ec_signing_key, rsa_signing_key
 from signer.backend import PayloadSigner
 from signer.errors import AuditBehind, NoKeyForPurpose, PermitExpired, RangeUsedUp
 from signer.payload import Payload, Purpose, crl_payload, ocsp_response_payload
-from signer.range_signer import CRL_RANGE, OCSP_RANGE, RangeTerms
 from webapi import clock
 from webapi.crl_publishing import CrlPublisher
 from webapi.limits import RateLimit, SourceLimiter
@@ -68,7 +67,7 @@ class Listener:
     jobs: Sequence[tuple[str, JobAction, float]]
 
 
-SignerFor = Callable[[Purpose, RangeTerms], PayloadSigner]
+SignerFor = Callable[[Purpose], PayloadSigner]
 """Gives what signs for a purpose, on behalf of the CA."""
 
 
@@ -147,7 +146,7 @@ class _Parts:
             name=self.listener.ca,
             certificate=read_certificate_file(self.listener.ca_certificate),
             delegate=read_certificate_file(self.listener.delegate_certificate),
-            key=self._key(Purpose.OCSP_CITIZEN_CA, OCSP_RANGE, ocsp_response_payload),
+            key=self._key(Purpose.OCSP_CITIZEN_CA, ocsp_response_payload),
             validity=self.listener.answer_life,
         )
 
@@ -162,7 +161,7 @@ class _Parts:
         )
 
     def crl_issuer(self, authority: ResponderCa, certificate: x509.Certificate) -> CrlIssuer:
-        key = self._key(Purpose.CRL_CITIZEN_CA, CRL_RANGE, crl_payload)
+        key = self._key(Purpose.CRL_CITIZEN_CA, crl_payload)
         return CrlIssuer(authority.certificate, certificate, key)
 
     def crl_publisher(self, issuer: CrlIssuer) -> CrlPublisher:
@@ -177,11 +176,9 @@ class _Parts:
             clock=clock.now,
         )
 
-    def _key(
-        self, purpose: Purpose, terms: RangeTerms, payload_of: Callable[[Purpose, bytes], Payload]
-    ) -> SigningKey:
+    def _key(self, purpose: Purpose, payload_of: Callable[[Purpose, bytes], Payload]) -> SigningKey:
         """A key in the shape that certificates' formats are signed with, under permits."""
-        signer = self.signer_for(purpose, terms)
+        signer = self.signer_for(purpose)
         public_key = signer.public_key(purpose)
 
         def sign(message: bytes, _hash_name: str) -> bytes:

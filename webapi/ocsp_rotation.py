@@ -1,14 +1,13 @@
-"""The responder while one delegate's key follows another: part of the wiring."""
+"""The responder while one key follows another, its delegate's or its lists': part of the wiring."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from signer.backend import PayloadSigner
 from signer.payload import Purpose
-from signer.range_signer import OCSP_RANGE, RangeSigner, RangeTerms
+from signer.range_signer import CRL_RANGE, OCSP_RANGE, RangeSigner, RangeTerms
 from signer.rotation import Rotated
 from webapi.ocsp_listener import Listener, SignerFor
 from webapi.settings_responder import OcspListenerSettings
@@ -27,36 +26,43 @@ class MakeListener(Protocol):
 def rotating_listener(
     listener: OcspListenerSettings,
     *,
-    certificate_file: Callable[[str], Path],
+    certificate_file: Callable[[Purpose, str], Path],
     range_signers: Callable[[Purpose, RangeTerms], Rotated[RangeSigner]],
     make: MakeListener,
     clock: Callable[[], datetime],
 ) -> Listener:
-    """A listener whose delegate's keys follow one another by the clock.
-
-    The key of revocation lists is the one that is current when the listener starts.
+    """A listener whose keys, of its delegate and of its lists, follow one another by the clock.
 
     Args:
         listener: its settings.
-        certificate_file: where the certificate of a delegate's key is.
+        certificate_file: where the certificate of a purpose's key is.
         range_signers: gives the signers of a purpose, for each of its keys.
-        make: makes a listener for one key.
+        make: makes a listener for one key of each purpose.
         clock: gives aware UTC.
 
     Raises:
         As `certificate_file`, `range_signers` and `make`.
     """
+    delegates = range_signers(Purpose.OCSP_CITIZEN_CA, OCSP_RANGE)
 
-    def listen(key: str, signer: RangeSigner) -> Listener:
-        def signer_for(purpose: Purpose, terms: RangeTerms) -> PayloadSigner:
-            if purpose is Purpose.OCSP_CITIZEN_CA:
-                return signer
-            return range_signers(purpose, terms).current(clock())
+    def listen(own: OcspListenerSettings, signers: Mapping[Purpose, RangeSigner]) -> Listener:
+        def listen_as(key: str, signer: RangeSigner) -> Listener:
+            purpose = Purpose.OCSP_CITIZEN_CA
+            certified = {"delegate_certificate": certificate_file(purpose, key)}
+            signer_for = {**signers, purpose: signer}.__getitem__
+            return make(own.model_copy(update=certified), signer_for=signer_for)
 
-        own = listener.model_copy(update={"delegate_certificate": certificate_file(key)})
-        return make(own, signer_for=signer_for)
+        return _following(delegates.map(listen_as), clock)
 
-    return _following(range_signers(Purpose.OCSP_CITIZEN_CA, OCSP_RANGE).map(listen), clock)
+    if listener.crl_certificate is None:
+        return listen(listener, {})
+
+    def publish_by(key: str, signer: RangeSigner) -> Listener:
+        purpose = Purpose.CRL_CITIZEN_CA
+        certified = {"crl_certificate": certificate_file(purpose, key)}
+        return listen(listener.model_copy(update=certified), {purpose: signer})
+
+    return _following(range_signers(Purpose.CRL_CITIZEN_CA, CRL_RANGE).map(publish_by), clock)
 
 
 def _following(listeners: Rotated[Listener], clock: Callable[[], datetime]) -> Listener:

@@ -216,7 +216,7 @@ class Wiring:
             raise ZoneNotConfigured("there is no section [ocsp_listener]")
         return rotating_listener(
             listener,
-            certificate_file=partial(self.keys.require_certificate_file, Purpose.OCSP_CITIZEN_CA),
+            certificate_file=self.keys.require_certificate_file,
             range_signers=partial(self.range_signers, owner=listener.ca),
             make=partial(
                 make_listener,

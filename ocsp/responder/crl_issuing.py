@@ -64,6 +64,13 @@ class CrlIssuer:
         """Whether the certificate is valid now."""
         return self.certificate.not_valid_before_utc <= at < self.certificate.not_valid_after_utc
 
+    def has_signed(self, crl: bytes) -> bool:
+        """Whether a list of ours, in DER, names this key as its own (RFC 5280 section 5.2.1)."""
+        extensions = x509.load_der_x509_crl(crl).extensions
+        named = extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+        own = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        return named.key_identifier == own.digest
+
     def end_of(self, this_update: datetime, validity: timedelta) -> datetime:
         """The nextUpdate of a list: with the certificate's end nobody accepts it any more."""
         return min(this_update + validity, self.certificate.not_valid_after_utc)

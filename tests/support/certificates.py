@@ -243,6 +243,17 @@ def delegate_spec(issuer: Issued, common_name: str = "OCSP delegate") -> Certifi
     )
 
 
+def lists_spec(authority: Issued, issuer: Issued, common_name: str = "lists") -> CertificateSpec:
+    """The certificate of the key of a CA's revocation lists: it bears the CA's name."""
+    return CertificateSpec(
+        subject=authority.certificate.subject,
+        key=private_key(common_name),
+        issuer=issuer,
+        basic_constraints=x509.BasicConstraints(ca=False, path_length=None),
+        key_usage=key_usage("crl_sign"),
+    )
+
+
 @dataclass(frozen=True)
 class Pki:
     """A whole chain; `leaf_spec` and `delegate_spec` are there to change one field of."""

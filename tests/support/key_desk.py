@@ -13,7 +13,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_publ
 from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.pin import FilePinSource
 from pkcs11_bridge.signing_keys import ec_signing_key
-from tests.support.certificates import NOW, PrivateKey, development_like_pki, issue
+from tests.support.certificates import (
+    NOW,
+    CertificateSpec,
+    PrivateKey,
+    development_like_pki,
+    issue,
+)
 from tests.support.settings import DEVELOPMENT_SETTINGS
 from webapi import clock
 from webapi.cli import main
@@ -70,11 +76,14 @@ class DeskService:
 
     def certified(self, public_key: object, **changes: object) -> Path:
         """A file with an OCSP delegate's certificate of a key in the token."""
+        return self.certified_as(replace(PKI.delegate_spec, **changes), public_key)  # type: ignore[arg-type]  # names and types are CertificateSpec's
+
+    def certified_as(self, spec: CertificateSpec, public_key: object) -> Path:
+        """A file with such a certificate of a key in the token."""
         assert isinstance(public_key, ec.EllipticCurvePublicKey)
-        subject_key = ec_signing_key(public_key, _never)
-        spec = replace(PKI.delegate_spec, key=cast("PrivateKey", subject_key), **changes)  # type: ignore[arg-type]  # names and types are CertificateSpec's
+        subject_key = cast("PrivateKey", ec_signing_key(public_key, _never))
         path = self.folder / "from-the-ca.cer"
-        path.write_bytes(issue(spec).der)
+        path.write_bytes(issue(replace(spec, key=subject_key)).der)
         return path
 
     def public_key(self, output: str) -> object:

@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import ocsp as x509_ocsp
@@ -17,7 +18,7 @@ from pkcs11_bridge.agent.origins import PinnedOrigins
 from signer.login.challenge import refill_stock
 from signer.payload import Purpose
 from signer.range_signer import LOGIN_CHALLENGE_RANGE
-from tests.support.certificates import NOW
+from tests.support.certificates import NOW, lists_spec
 from tests.support.key_desk import PKI, PURPOSE, DeskService
 from webapi import clock
 from webapi.storage.certificates import SqlCertificateStore
@@ -162,6 +163,75 @@ def test_an_ocsp_key_follows_another_under_load_and_no_answer_is_refused(
     assert set(seen) <= {(False, keys[0]), (False, keys[1]), (True, keys[1])}
     assert seen[False, keys[0]] >= 20
     assert seen[True, keys[1]] >= 20
+
+
+LISTS = "crl-citizen-ca"
+LIST_SPEC = lists_spec(PKI.citizen_ca, PKI.national_ca)
+
+
+def two_list_keys(desk: DeskService) -> list[x509.Certificate]:
+    """The delegate has its key; the lists have one, and another an hour from now."""
+    made = desk.run("key", "create", PURPOSE)
+    desk.certified(desk.public_key(made.stdout.partition("Next,")[0])).rename(desk.delegate)
+    desk.config.write_text(desk.config.read_text() + 'crl_certificate = "lists.cer"\n')
+    certificates = []
+    for label, file in ((LISTS, "lists.cer"), (f"{LISTS}-2027", "next.cer")):
+        made = desk.run("key", "create", LISTS, "--label", label)
+        public_key = desk.public_key(made.stdout.partition("Next,")[0])
+        path = desk.certified_as(LIST_SPEC, public_key).rename(desk.folder / file)
+        certificates.append(x509.load_der_x509_certificate(path.read_bytes()))
+    desk.declare(
+        f'key = "pkcs11:object={LISTS}"\nstate = "current"\naccepted_until = 2026-11-16T12:00:00Z',
+        f'key = "pkcs11:object={LISTS}-2027"\nstate = "next"\n{TIMES}\ncertificate = "next.cer"',
+        purpose=LISTS,
+    )
+    return certificates
+
+
+def test_a_lists_key_follows_another_at_its_time_and_signs_at_once(
+    desk: DeskService, set_clock: SetClock
+) -> None:
+    certificates = two_list_keys(desk)
+    wiring = Wiring(desk.settings())
+    try:
+        client = wiring.ocsp_application().test_client()
+        (publish,) = (
+            action for name, action, _ in wiring._ocsp_listener.jobs if name == "revocation-lists"
+        )
+        numbers = []
+        for at, certificate in (
+            (NOW, certificates[0]),
+            (NOW + HOUR - INSTANT, certificates[0]),
+            (NOW + HOUR, certificates[1]),
+        ):
+            set_clock.at = at
+            publish()
+            crl = x509.load_der_x509_crl(client.get("/crl/citizen-ca.crl").data)
+            public_key = certificate.public_key()
+            assert isinstance(public_key, ec.EllipticCurvePublicKey)
+            assert crl.is_signature_valid(public_key)
+            told = client.get("/certs/crl-citizen-ca.cer").data
+            assert told == certificate.public_bytes(Encoding.DER)
+            number = crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+            numbers.append(number)
+            answer = client.post(
+                "/ocsp/citizen-ca", data=ask(7), content_type="application/ocsp-request"
+            )
+            verified(x509_ocsp.load_der_ocsp_response(answer.data))
+    finally:
+        wiring.close()
+    assert numbers[0] == numbers[1] < numbers[2]
+
+
+def test_a_next_key_of_lists_without_its_certificate_does_not_start(desk: DeskService) -> None:
+    two_list_keys(desk)
+    desk.config.write_text(desk.config.read_text().replace('certificate = "next.cer"\n', ""))
+    wiring = Wiring(desk.settings())
+    try:
+        with pytest.raises(CertificateNotConfigured, match="2027"):
+            wiring.ocsp_application()
+    finally:
+        wiring.close()
 
 
 CHALLENGE = "login-challenge"

@@ -115,7 +115,7 @@ class CrlTurn:
         number: its number.
         changes: how many it will know at least.
         is_scheduled: it is due by the clock, and not by a change alone; or the clock was ahead when
-            the last one was made.
+            the last one was made; or a series is to begin.
         last: the newest that is published; None before the first.
         base: the complete list that `last`'s series changes; None before the first.
     """
@@ -152,8 +152,12 @@ class SqlCrlStore:
         self._ca = ca
         self._naming = QuickLook(engine, _NAMING)
 
-    def take_turn(self, at: datetime) -> CrlTurn | None:
+    def take_turn(self, at: datetime, *, begins_series: bool = False) -> CrlTurn | None:
         """The right to make the list that is due; None where none is, or another makes it.
+
+        Args:
+            at: now, whole seconds.
+            begins_series: one is due that changes nothing before it, whatever the clock says.
 
         Raises:
             AnswersOnHold: nothing is to be said of any certificate.
@@ -166,7 +170,9 @@ class SqlCrlStore:
             state = connection.execute(locking).one()
             taken_until = to_unix(at + TURN_LIFE)
             # No list, and no turn, is of later than that: the clock was set back.
-            is_scheduled = state.refresh_at <= now or self._has_later(connection, taken_until)
+            is_scheduled = (
+                begins_series or state.refresh_at <= now or self._has_later(connection, taken_until)
+            )
             is_due = is_scheduled or state.changes > state.listed_changes
             is_taken = now < state.taken_until <= taken_until
             if is_taken or not is_due:

@@ -30,6 +30,7 @@ from tests.support.certificates import (
     development_like_pki,
     issue,
     key_usage,
+    lists_spec,
     private_key,
 )
 
@@ -43,14 +44,7 @@ HELD = IssuedSuspended(BEFORE)
 
 
 def crl_spec(**changes: Any) -> CertificateSpec:
-    spec = CertificateSpec(
-        subject=CA.certificate.subject,
-        key=private_key("lists"),
-        issuer=PKI.national_ca,
-        basic_constraints=x509.BasicConstraints(ca=False, path_length=None),
-        key_usage=key_usage("crl_sign"),
-    )
-    return replace(spec, **changes)
+    return replace(lists_spec(CA, PKI.national_ca), **changes)
 
 
 def issuer(issued: Issued | None = None, **changes: Any) -> CrlIssuer:

@@ -46,11 +46,9 @@ from ocsp.status_order import StatusByOrder
 from ocsp.trust import establish_trust
 from tests.support.certificates import (
     NOW,
-    CertificateSpec,
     development_like_pki,
     issue,
-    key_usage,
-    private_key,
+    lists_spec,
 )
 from tests.support.crls import CrlSpec, EntrySpec, make_crl
 from tests.support.lists import MemoryLists
@@ -149,15 +147,7 @@ def test_a_held_certificate_is_refused() -> None:
         establish_trust(chain_of(), source=source, at=NOW)
 
 
-SIGNER = issue(
-    CertificateSpec(
-        subject=PKI.citizen_ca.certificate.subject,
-        key=private_key("lists"),
-        issuer=PKI.national_ca,
-        basic_constraints=x509.BasicConstraints(ca=False, path_length=None),
-        key_usage=key_usage("crl_sign"),
-    )
-)
+SIGNER = issue(lists_spec(PKI.citizen_ca, PKI.national_ca))
 PUBLISHER = CrlIssuer(PKI.citizen_ca.certificate, SIGNER.certificate, SIGNER.key)
 
 

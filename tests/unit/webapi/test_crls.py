@@ -6,112 +6,29 @@ from hashlib import sha256
 
 import pytest
 from cryptography import x509
-from flask.testing import FlaskClient
-from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 from werkzeug.http import http_date
 
 from ocsp.errors import ResponderMisconfigured
-from ocsp.responder.answering import ResponderCa
-from ocsp.responder.crl_issuing import CrlIssuer, Removed, entries_of
-from ocsp.responder.statuses import IssuedRevoked, IssuedSuspended, RevocationReason
+from ocsp.responder.crl_issuing import Removed, entries_of
+from ocsp.responder.statuses import IssuedRevoked, RevocationReason
 from tests.support.certificates import (
     NOW,
-    CertificateSpec,
-    development_like_pki,
-    issue,
-    key_usage,
-    private_key,
+)
+from tests.support.crl_office import (
+    HELD,
+    LIFE,
+    SECOND,
+    SIGNER,
+    NotToday,
+    Office,
+    base_in,
+    delta_of,
 )
 from tests.support.databases import Database
-from webapi.crl_publishing import CrlPublisher
-from webapi.limits import RateLimit, SourceLimiter
-from webapi.ocsp_service import OcspService
-from webapi.operations.metrics import Metrics
-from webapi.pki.routes import create_pki_app
-from webapi.published_lists import CrlSource
 from webapi.storage.answer_holds import AnswerHoldReason, AnswersOnHold, SqlAnswerHolds
-from webapi.storage.certificates import SqlCertificateStore
 from webapi.storage.crls import TURN_LIFE, CrlTurnLost, PublishedCrl, SqlCrlStore
-from webapi.storage.errors import StorageError
 from webapi.storage.realm import Realm
-
-PKI = development_like_pki()
-SIGNER = issue(
-    CertificateSpec(
-        subject=PKI.citizen_ca.certificate.subject,
-        key=private_key("lists"),
-        issuer=PKI.national_ca,
-        basic_constraints=x509.BasicConstraints(ca=False, path_length=None),
-        key_usage=key_usage("crl_sign"),
-    )
-)
-ISSUER = CrlIssuer(PKI.citizen_ca.certificate, SIGNER.certificate, SIGNER.key)
-LIFE = timedelta(days=1)
-SECOND = timedelta(seconds=1)
-HELD = IssuedSuspended(NOW)
-
-
-class NotToday(StorageError):
-    """The records are not today's."""
-
-
-class Office:
-    """A CA with its lists, a clock that stands, and the listener that gives them out."""
-
-    def __init__(self, engine: Engine, *, deltas: bool = True) -> None:
-        self.at = NOW
-        self.is_today = True
-        self.certificates = SqlCertificateStore(engine)
-        self.crls = SqlCrlStore(engine, "citizen")
-        for serial in (7, 8, 9):
-            self.certificates.register(
-                ca="citizen", serial=serial, subject="CN=x", not_after=NOW + timedelta(days=9)
-            )
-        self.publisher = CrlPublisher(
-            ISSUER,
-            "citizen",
-            self.crls,
-            self.certificates,
-            validity=LIFE,
-            delta_url="http://crl.example/crl/citizen.delta.crl" if deltas else None,
-            require_agreement=self.require_today,
-            clock=lambda: self.at,
-        )
-        ca = ResponderCa(
-            "citizen", PKI.citizen_ca.certificate, PKI.delegate.certificate, PKI.delegate.key
-        )
-        service = OcspService(
-            [ca],
-            self.certificates,
-            lambda: self.at,
-            busy=(AnswersOnHold, NotToday),
-            require_agreement=self.require_today,
-            lists={"citizen": CrlSource(SIGNER.der, self.crls)},
-        )
-        self.client: FlaskClient = create_pki_app(
-            service,
-            lambda: self.at,
-            limiter=SourceLimiter(RateLimit(1_000, 1.0)),
-            observer=Metrics(CollectorRegistry()),
-        ).test_client()
-
-    def require_today(self) -> None:
-        if not self.is_today:
-            raise NotToday
-
-    def publish(self, after: timedelta = SECOND) -> PublishedCrl:
-        self.at += after
-        self.publisher.run_once()
-        newest = self.crls.newest()
-        assert newest is not None
-        return newest
-
-    def suspend(self, serial: int) -> None:
-        self.certificates.suspend(ca="citizen", serial=serial, at=NOW)
-
-    def restore(self, serial: int) -> None:
-        self.certificates.restore(ca="citizen", serial=serial, at=NOW)
 
 
 @pytest.fixture
@@ -122,17 +39,6 @@ def engine(database: Database) -> Engine:
 @pytest.fixture
 def office(engine: Engine) -> Office:
     return Office(engine)
-
-
-def delta_of(crl: PublishedCrl) -> dict[int, object]:
-    assert crl.delta is not None
-    return dict(entries_of(crl.delta))
-
-
-def base_in(crl: PublishedCrl) -> int:
-    assert crl.delta is not None
-    extensions = x509.load_der_x509_crl(crl.delta).extensions
-    return extensions.get_extension_for_class(x509.DeltaCRLIndicator).value.crl_number
 
 
 def test_no_list_is_made_or_given_out_while_the_records_are_in_doubt(
