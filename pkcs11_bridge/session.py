@@ -304,6 +304,8 @@ class TokenSessions:
                 self._module = module
                 module.join(self)
                 try:
+                    # Who closes meanwhile sees the module, or is seen here.
+                    self._require_usable()
                     self._end_lost_login(module)
                     token = self._finder.find(module)
                     session = log_in(self.config, module, token, pin)

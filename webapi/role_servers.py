@@ -10,6 +10,7 @@ that granian makes, the background worker loads its own.
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
@@ -33,25 +34,30 @@ WORKER_STOP_SECONDS = 8
 """How long a granian worker may go on answering after it was told to stop: less than the
 supervisor gives the whole role."""
 
+_LIKE_EVERY_LISTENER: Mapping[str, Any] = {  # what granian's parameters are called, and their types
+    "interface": Interfaces.WSGI,
+    "http": HTTPModes.http1,
+    "respawn_failed_workers": True,
+    "workers_kill_timeout": WORKER_STOP_SECONDS,
+    "log_access": False,
+    "log_level": LogLevels.warning,
+    "log_dictconfig": GRANIAN_LOGS,
+    "factory": True,
+}
+
 
 def serve_web(settings: Settings) -> None:
     """Serve the site over HTTPS until told to stop."""
+    service = settings.service
     Server(
         "webapi.entry:web",
-        address=settings.service.listen_host,
-        port=settings.service.listen_port,
-        interface=Interfaces.WSGI,
-        http=HTTPModes.http1,
-        workers=settings.service.workers,
+        address=service.listen_host,
+        port=service.listen_port,
+        workers=service.workers,
         blocking_threads=WEB_THREADS,
-        ssl_cert=settings.service.tls_certificate,
-        ssl_key=settings.service.tls_key,
-        respawn_failed_workers=True,
-        workers_kill_timeout=WORKER_STOP_SECONDS,
-        log_access=False,
-        log_level=LogLevels.warning,
-        log_dictconfig=GRANIAN_LOGS,
-        factory=True,
+        ssl_cert=service.tls_certificate,
+        ssl_key=service.tls_key,
+        **_LIKE_EVERY_LISTENER,
     ).serve()
 
 
@@ -65,16 +71,9 @@ def serve_ocsp(settings: Settings) -> None:
         "webapi.entry:ocsp",
         address=listener.listen_host,
         port=listener.listen_port,
-        interface=Interfaces.WSGI,
-        http=HTTPModes.http1,
         workers=listener.workers,
         blocking_threads=OCSP_THREADS,
-        respawn_failed_workers=True,
-        workers_kill_timeout=WORKER_STOP_SECONDS,
-        log_access=False,
-        log_level=LogLevels.warning,
-        log_dictconfig=GRANIAN_LOGS,
-        factory=True,
+        **_LIKE_EVERY_LISTENER,
     ).serve()
 
 
