@@ -30,6 +30,7 @@ from pkcs11_bridge.errors import (
 from pkcs11_bridge.file_lock import exclusive_file_lock
 from pkcs11_bridge.login import Login, PooledSession, TokenFinder, log_in
 from pkcs11_bridge.module import Module, load_module
+from pkcs11_bridge.pin import Pin
 from pkcs11_bridge.pool import Place, Pool
 from pkcs11_bridge.pool_observer import PoolObserver, SilentPoolObserver
 from pkcs11_bridge.start_lock import START_WAIT_SECONDS, start_lock_path
@@ -184,9 +185,11 @@ class TokenSessions:
         self._closed = True
         # A forked child must not touch what is its parent's; and beside a call that hangs
         # C_Finalize would crash: the end of the process clears up.
-        if self._module is None or self._process_id != os.getpid() or self._pool.given_up:
+        if self._process_id != os.getpid() or self._pool.given_up:
             return
         self._pool.close()
+        if self._module is None:
+            return
         # A login that hangs has the lock, and is over when the process is.
         if self._open_lock.acquire(timeout=START_WAIT_SECONDS):
             try:
@@ -304,11 +307,11 @@ class TokenSessions:
                 self._module = module
                 module.join(self)
                 try:
+                    self._end_lost_login(module)
                     # Who closes meanwhile sees the module, or is seen here.
                     self._require_usable()
-                    self._end_lost_login(module)
                     token = self._finder.find(module)
-                    session = log_in(self.config, module, token, pin)
+                    session = self._logged_in(module, token, pin)
                 except BaseException:
                     # Whoever has no login holds nobody back from C_Finalize, whose own failure
                     # must not hide why there is none.
@@ -319,6 +322,17 @@ class TokenSessions:
                 lost_by, self._lost_by = self._lost_by, ""
                 self._observer.logged_in(lost_by)
                 return login, module
+
+    def _logged_in(self, module: Module, token: pkcs11.Token, pin: Pin) -> pkcs11.Session:
+        """A login that nobody closed the sessions before the end of; a person may type for long."""
+        session = log_in(self.config, module, token, pin)
+        try:
+            self._require_usable()
+        except TokenError:
+            with suppress(PKCS11Error):
+                session.close()
+            raise
+        return session
 
     def _end_lost_login(self, module: Module) -> None:
         lost, self._lost = self._lost, None

@@ -20,18 +20,25 @@ from ocsp.responder.crl_issuing import (
 )
 from ocsp.responder.presigning import refresh_due
 from ocsp.responder.statuses import IssuedRevoked, IssuedSuspended
+from signer.rotation import Rotated
 from webapi.ocsp_service import status_of
+from webapi.published_lists import CrlSource
 from webapi.storage.certificates import CertificateRecord, SqlCertificateStore
 from webapi.storage.crls import CrlTurn, PublishedCrl, SqlCrlStore
+
+SUCCESSION_REST = timedelta(minutes=5)
+"""A list of another key is replaced when it is so old: hosts that differ for a while on which key
+is current, at a reload or by their clocks, make no more lists than that against each other."""
 
 
 class CrlPublisher:
     """Makes the lists of one CA.
 
     Args:
-        issuer: signs.
+        issuers: sign, one after the other.
         ca: the CA's name.
-        crls: what is published.
+        source: gives what is published.
+        crls: keeps what is published.
         certificates: what the CA issued.
         validity: of a list, from thisUpdate to nextUpdate; ends earlier with the certificate of
             the lists' key.
@@ -42,8 +49,9 @@ class CrlPublisher:
 
     def __init__(
         self,
-        issuer: CrlIssuer,
+        issuers: Rotated[CrlIssuer],
         ca: str,
+        source: CrlSource,
         crls: SqlCrlStore,
         certificates: SqlCertificateStore,
         *,
@@ -52,15 +60,15 @@ class CrlPublisher:
         require_agreement: Callable[[], None],
         clock: Callable[[], datetime],
     ) -> None:
-        self._issuer = issuer
+        self._issuers = issuers
         self._ca = ca
+        self._source = source
         self._crls = crls
         self._certificates = certificates
         self._validity = validity
         self._delta_url = delta_url
         self._require_agreement = require_agreement
         self._clock = clock
-        self._has_begun = False
 
     def run_once(self) -> None:
         """Make and publish the list that is due, if one is.
@@ -71,67 +79,79 @@ class CrlPublisher:
                 published; it stays due.
         """
         at = self._clock().replace(microsecond=0)
-        turn = self._crls.take_turn(at, begins_series=self._is_to_begin())
+        issuer = self._issuers.current(at)
+        turn = self._crls.take_turn(at, replaces=self._list_of_another(issuer, at))
         if turn is None:
             return
         try:
-            self._publish(turn, at)
+            self._publish(turn, issuer, at)
         except Exception:
             # The next try need not wait until the turn is over.
             self._crls.give_back(turn)
             raise
-        self._has_begun = True
 
-    def _is_to_begin(self) -> bool:
-        """Whether the newest list is still another key's.
+    def _list_of_another(self, issuer: CrlIssuer, at: datetime) -> int | None:
+        """The number of the newest list, if it is another key's and has had its time."""
+        newest = self._source.newest()
+        if newest is None or newest.signer == issuer.key_identifier:
+            return None
+        is_old = newest.version.this_update + SUCCESSION_REST <= at
+        return newest.version.number if is_old else None
 
-        Once it is this one's, that is never asked again: two listeners that differ for a while on
-        which key is current make no lists against each other.
-        """
-        if not self._has_begun:
-            newest = self._crls.newest()
-            self._has_begun = newest is None or self._issuer.has_signed(newest.complete)
-        return not self._has_begun
-
-    def _publish(self, turn: CrlTurn, at: datetime) -> None:
-        # What had expired before the last list that the clock asked for was on it, and is on none
-        # any more (RFC 5280 section 3.3). That list may be of a clock that was ahead: what is valid
-        # now is on every list.
-        expired = None if turn.base is None else min(turn.base.this_update, at)
+    def _publish(self, turn: CrlTurn, issuer: CrlIssuer, at: datetime) -> None:
+        # What had expired is on one more list that the clock asked for, and then on none (RFC 5280
+        # section 3.3): within the life of a list there is one. The base may be of a clock that was
+        # ahead: what is valid now is on every list.
+        expired = None if turn.base is None else min(turn.base.this_update - self._validity, at)
         records = self._certificates.listed(self._ca, not_expired_before=expired)
         self._require_agreement()
-        if not self._issuer.can_sign(at):
+        if not issuer.can_sign(at):
             raise ResponderMisconfigured("the CRL certificate is not valid now")
-        crl = self._made(turn, {record.serial: _listed(record) for record in records}, at)
+        crl = self._made(turn, issuer, {record.serial: _listed(record) for record in records}, at)
         begins_series = crl.base_number == crl.number
         refresh_at = refresh_due(crl.this_update, crl.next_update) if begins_series else None
         self._crls.publish(turn, crl, refresh_at=refresh_at)
 
-    def _made(self, turn: CrlTurn, listed: Mapping[int, Listed], at: datetime) -> PublishedCrl:
-        times = CrlTimes(turn.number, at, self._issuer.end_of(at, self._validity))
-        is_of_series = not (turn.is_scheduled or self._delta_url is None)
+    def _made(
+        self, turn: CrlTurn, issuer: CrlIssuer, listed: Mapping[int, Listed], at: datetime
+    ) -> PublishedCrl:
+        times = CrlTimes(turn.number, at, issuer.end_of(at, self._validity))
+        base = self._base_for(turn, issuer)
+        is_of_series = not (turn.is_scheduled or self._delta_url is None or base is None)
         return PublishedCrl(
             number=turn.number,
-            base_number=turn.base.number if is_of_series and turn.base else turn.number,
+            base_number=base.number if is_of_series and base else turn.number,
             this_update=times.this_update,
             next_update=times.next_update,
-            complete=complete_crl(self._issuer, listed, times, delta_url=self._delta_url),
-            delta=self._delta(turn, listed, times),
+            complete=complete_crl(issuer, listed, times, delta_url=self._delta_url),
+            delta=None if self._delta_url is None else _delta(turn, base, issuer, listed, times),
         )
 
-    def _delta(self, turn: CrlTurn, listed: Mapping[int, Listed], times: CrlTimes) -> bytes | None:
-        base, last = turn.base, turn.last
-        if self._delta_url is None:
-            return None
-        if base is None or last is None or not self._issuer.has_signed(base.complete):
-            # The first complete list of a key names the address of deltas, so one is there: it
-            # changes nothing, and bears the number of the list made with it (RFC 5280 section
-            # 5.2.3). It cannot change another key's (section 6.3.3 (c) (3)).
-            return delta_crl(self._issuer, {}, times, base_number=times.number)
-        is_of_series = last.number != base.number and last.delta is not None
-        last_delta = entries_of(last.delta) if is_of_series and last.delta else {}
-        changed = changes_since(entries_of(base.complete), last_delta, listed)
-        return delta_crl(self._issuer, changed, times, base_number=base.number)
+    def _base_for(self, turn: CrlTurn, issuer: CrlIssuer) -> PublishedCrl | None:
+        """What a delta list of this issuer may change: a list by the same key alone.
+
+        RFC 5280 section 5.2.4, which asks that of whoever issues them.
+        """
+        base = turn.base
+        return base if base is not None and issuer.has_signed(base.complete) else None
+
+
+def _delta(
+    turn: CrlTurn,
+    base: PublishedCrl | None,
+    issuer: CrlIssuer,
+    listed: Mapping[int, Listed],
+    times: CrlTimes,
+) -> bytes:
+    last = turn.last
+    if base is None or last is None:
+        # A key's first complete list names the address of deltas, so one is there: it changes
+        # nothing, and bears the number of the list made with it (RFC 5280 section 5.2.3).
+        return delta_crl(issuer, {}, times, base_number=times.number)
+    is_of_series = last.number != base.number and last.delta is not None
+    last_delta = entries_of(last.delta) if is_of_series and last.delta else {}
+    changed = changes_since(entries_of(base.complete), last_delta, listed)
+    return delta_crl(issuer, changed, times, base_number=base.number)
 
 
 def _listed(record: CertificateRecord) -> Listed:

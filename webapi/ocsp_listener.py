@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
 from flask import Flask
 from sqlalchemy import Engine
 
@@ -17,6 +16,7 @@ from pkcs11_bridge.signing_keys import ec_signing_key, rsa_signing_key
 from signer.backend import PayloadSigner
 from signer.errors import AuditBehind, NoKeyForPurpose, PermitExpired, RangeUsedUp
 from signer.payload import Payload, Purpose, crl_payload, ocsp_response_payload
+from signer.rotation import Rotated
 from webapi import clock
 from webapi.crl_publishing import CrlPublisher
 from webapi.limits import RateLimit, SourceLimiter
@@ -54,139 +54,160 @@ PURGE_SECONDS = 60.0
 CRL_SECONDS = 1.0
 
 
+Job = tuple[str, JobAction, float]
+"""In the background: name, action (True: more is left), seconds between two runs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listener:
     """What the listener's process runs.
 
     Attributes:
         application: answers.
-        jobs: in the background: name, action (True: more is left), seconds between two runs.
+        jobs: in the background.
     """
 
     application: Flask
-    jobs: Sequence[tuple[str, JobAction, float]]
+    jobs: Sequence[Job]
 
 
-SignerFor = Callable[[Purpose], PayloadSigner]
-"""Gives what signs for a purpose, on behalf of the CA."""
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What every part of a listener stands on.
 
-
-def make_listener(
-    listener: OcspListenerSettings,
-    *,
-    signer_for: SignerFor,
-    engine: Engine,
-    compare: Callable[[], None],
-    metrics: Metrics,
-) -> Listener:
-    """What answers for one CA, and publishes its lists.
-
-    Args:
+    Attributes:
         listener: its settings.
-        signer_for: has its delegate's key, and that of its lists.
         engine: of the realm that knows what the CA issued.
         compare: that realm with its audit folder, as `webapi.put_back.compare_audit_log`.
         metrics: of this process.
+    """
+
+    listener: OcspListenerSettings
+    engine: Engine
+    compare: Callable[[], None]
+    metrics: Metrics
+
+    def watched(self, *jobs: Job) -> Sequence[Job]:
+        """The same jobs, measured."""
+        return [(name, self.metrics.watched_job(name, act), pause) for name, act, pause in jobs]
+
+    def require_agreement(self) -> Callable[[], None]:
+        """What raises where the records are not today's."""
+        watch = RecordsWatch(self.compare)
+        watch_connections(self.engine, watch.expire)
+        return watch.require_agreement
+
+
+def make_responder(
+    ground: Ground, delegate: Path, signer: PayloadSigner, lists: CrlSource | None
+) -> Listener:
+    """What answers for one CA by one delegate's key, and gives its lists out.
+
+    Args:
+        ground: settings, database and the like.
+        delegate: the file with the delegate's certificate.
+        signer: has its key.
+        lists: where the CA's lists are; None where none are made.
 
     Raises:
         NoKeyForPurpose, ocsp.errors.ResponderMisconfigured: certificates and keys do not belong
             together.
     """
-    watch = RecordsWatch(compare)
-    watch_connections(engine, watch.expire)
-    parts = _Parts(listener, signer_for, engine, watch.require_agreement)
-    authority = parts.authority()
-    lane = parts.lane(authority)
-    jobs: list[tuple[str, JobAction, float]] = [
-        ("presigned-answers", lane.run_once, PRESIGN_SECONDS),
-        ("presigned-purge", lane.purge, PURGE_SECONDS),
-    ]
-    lists = {}
-    if listener.crl_certificate is not None:
-        issuer = parts.crl_issuer(authority, read_certificate_file(listener.crl_certificate))
-        publisher = parts.crl_publisher(issuer)
-        certificate = issuer.certificate.public_bytes(Encoding.DER)
-        lists[listener.ca] = CrlSource(certificate, SqlCrlStore(engine, listener.ca))
-        jobs.append(("revocation-lists", publisher.run_once, CRL_SECONDS))
+    listener = ground.listener
+    require_agreement = ground.require_agreement()
+    key = _signing_key(signer, Purpose.OCSP_CITIZEN_CA, listener.ca, ocsp_response_payload)
+    authority = ResponderCa(
+        name=listener.ca,
+        certificate=read_certificate_file(listener.ca_certificate),
+        delegate=read_certificate_file(delegate),
+        key=key,
+        validity=listener.answer_life,
+    )
+    named = sha256(authority.delegate_der).digest()
+    lane = PresignedLane(
+        authority,
+        SqlPresignedAnswers(ground.engine, authority.name, named),
+        validity=listener.presigned_life,
+        require_agreement=require_agreement,
+        clock=clock.now,
+    )
     service = OcspService(
         [authority],
-        SqlCertificateStore(engine),
+        SqlCertificateStore(ground.engine),
         clock.now,
         busy=LATER,
-        require_agreement=watch.require_agreement,
+        require_agreement=require_agreement,
         presigned={listener.ca: lane},
-        lists=lists,
+        lists={} if lists is None else {listener.ca: lists},
     )
     rate = RateLimit(
         burst=listener.requests_per_source_burst,
         per_minute=listener.requests_per_source_per_minute,
     )
     application = create_pki_app(
-        WatchedOcspService(service, metrics),
+        WatchedOcspService(service, ground.metrics),
         clock.now,
         limiter=SourceLimiter(rate),
-        observer=metrics,
+        observer=ground.metrics,
     )
-    return Listener(
-        application, [(name, metrics.watched_job(name, act), pause) for name, act, pause in jobs]
+    jobs = ground.watched(
+        ("presigned-answers", lane.run_once, PRESIGN_SECONDS),
+        ("presigned-purge", lane.purge, PURGE_SECONDS),
     )
+    return Listener(application, jobs)
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """Makes the parts of a listener."""
+def make_issuer(
+    listener: OcspListenerSettings, certificate: Path, signer: PayloadSigner
+) -> CrlIssuer:
+    """What signs the CA's lists by one key.
 
-    listener: OcspListenerSettings
-    signer_for: SignerFor
-    engine: Engine
-    require_agreement: Callable[[], None]
+    Args:
+        listener: its settings.
+        certificate: the file with the certificate of the lists' key.
+        signer: has that key.
 
-    def authority(self) -> ResponderCa:
-        return ResponderCa(
-            name=self.listener.ca,
-            certificate=read_certificate_file(self.listener.ca_certificate),
-            delegate=read_certificate_file(self.listener.delegate_certificate),
-            key=self._key(Purpose.OCSP_CITIZEN_CA, ocsp_response_payload),
-            validity=self.listener.answer_life,
-        )
+    Raises:
+        As `make_responder`.
+    """
+    key = _signing_key(signer, Purpose.CRL_CITIZEN_CA, listener.ca, crl_payload)
+    authority = read_certificate_file(listener.ca_certificate)
+    return CrlIssuer(authority, read_certificate_file(certificate), key)
 
-    def lane(self, authority: ResponderCa) -> PresignedLane:
-        delegate = sha256(authority.delegate_der).digest()
-        return PresignedLane(
-            authority,
-            SqlPresignedAnswers(self.engine, authority.name, delegate),
-            validity=self.listener.presigned_life,
-            require_agreement=self.require_agreement,
-            clock=clock.now,
-        )
 
-    def crl_issuer(self, authority: ResponderCa, certificate: x509.Certificate) -> CrlIssuer:
-        key = self._key(Purpose.CRL_CITIZEN_CA, crl_payload)
-        return CrlIssuer(authority.certificate, certificate, key)
+def make_lists(ground: Ground, issuers: Rotated[CrlIssuer]) -> tuple[CrlSource, Sequence[Job]]:
+    """Where a CA's lists are, and the job that makes them."""
+    ca = ground.listener.ca
+    crls = SqlCrlStore(ground.engine, ca)
+    source = CrlSource(issuers, crls, clock.now)
+    publisher = CrlPublisher(
+        issuers,
+        ca,
+        source,
+        crls,
+        SqlCertificateStore(ground.engine),
+        validity=ground.listener.crl_life,
+        delta_url=ground.listener.delta_url,
+        require_agreement=ground.require_agreement(),
+        clock=clock.now,
+    )
+    return source, ground.watched(("revocation-lists", publisher.run_once, CRL_SECONDS))
 
-    def crl_publisher(self, issuer: CrlIssuer) -> CrlPublisher:
-        return CrlPublisher(
-            issuer,
-            self.listener.ca,
-            SqlCrlStore(self.engine, self.listener.ca),
-            SqlCertificateStore(self.engine),
-            validity=self.listener.crl_life,
-            delta_url=self.listener.delta_url,
-            require_agreement=self.require_agreement,
-            clock=clock.now,
-        )
 
-    def _key(self, purpose: Purpose, payload_of: Callable[[Purpose, bytes], Payload]) -> SigningKey:
-        """A key in the shape that certificates' formats are signed with, under permits."""
-        signer = self.signer_for(purpose)
-        public_key = signer.public_key(purpose)
+def _signing_key(
+    signer: PayloadSigner,
+    purpose: Purpose,
+    owner: str,
+    payload_of: Callable[[Purpose, bytes], Payload],
+) -> SigningKey:
+    """A key in the shape that certificates' formats are signed with, under permits."""
+    public_key = signer.public_key(purpose)
 
-        def sign(message: bytes, _hash_name: str) -> bytes:
-            payload = payload_of(purpose, message)
-            return signer.sign(payload, owner=self.listener.ca, at=clock.now()).raw
+    def sign(message: bytes, _hash_name: str) -> bytes:
+        return signer.sign(payload_of(purpose, message), owner=owner, at=clock.now()).raw
 
-        if isinstance(public_key, ec.EllipticCurvePublicKey):
-            return ec_signing_key(public_key, sign)
-        if isinstance(public_key, rsa.RSAPublicKey):
-            return rsa_signing_key(public_key, sign)
-        raise NoKeyForPurpose(f"the key {purpose} is neither P-256 nor RSA")
+    if isinstance(public_key, ec.EllipticCurvePublicKey):
+        return ec_signing_key(public_key, sign)
+    if isinstance(public_key, rsa.RSAPublicKey):
+        return rsa_signing_key(public_key, sign)
+    raise NoKeyForPurpose(f"the key {purpose} is neither P-256 nor RSA")

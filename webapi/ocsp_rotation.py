@@ -1,68 +1,57 @@
 """The responder while one key follows another, its delegate's or its lists': part of the wiring."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from ocsp.responder.crl_issuing import CrlIssuer
 from signer.payload import Purpose
 from signer.range_signer import CRL_RANGE, OCSP_RANGE, RangeSigner, RangeTerms
 from signer.rotation import Rotated
-from webapi.ocsp_listener import Listener, SignerFor
-from webapi.settings_responder import OcspListenerSettings
+from webapi.ocsp_listener import Ground, Job, Listener, make_issuer, make_lists, make_responder
+from webapi.published_lists import CrlSource
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
-class MakeListener(Protocol):
-    """`webapi.ocsp_listener.make_listener`, with its database and the like."""
-
-    def __call__(self, listener: OcspListenerSettings, *, signer_for: SignerFor) -> Listener:
-        """What answers by one delegate's key."""
-
-
 def rotating_listener(
-    listener: OcspListenerSettings,
+    ground: Ground,
     *,
     certificate_file: Callable[[Purpose, str], Path],
     range_signers: Callable[[Purpose, RangeTerms], Rotated[RangeSigner]],
-    make: MakeListener,
     clock: Callable[[], datetime],
 ) -> Listener:
     """A listener whose keys, of its delegate and of its lists, follow one another by the clock.
 
     Args:
-        listener: its settings.
+        ground: its settings, database and the like.
         certificate_file: where the certificate of a purpose's key is.
         range_signers: gives the signers of a purpose, for each of its keys.
-        make: makes a listener for one key of each purpose.
         clock: gives aware UTC.
 
     Raises:
-        As `certificate_file`, `range_signers` and `make`.
+        As `certificate_file`, `range_signers` and `webapi.ocsp_listener.make_responder`.
     """
-    delegates = range_signers(Purpose.OCSP_CITIZEN_CA, OCSP_RANGE)
+    listener = ground.listener
 
-    def listen(own: OcspListenerSettings, signers: Mapping[Purpose, RangeSigner]) -> Listener:
-        def listen_as(key: str, signer: RangeSigner) -> Listener:
-            purpose = Purpose.OCSP_CITIZEN_CA
-            certified = {"delegate_certificate": certificate_file(purpose, key)}
-            signer_for = {**signers, purpose: signer}.__getitem__
-            return make(own.model_copy(update=certified), signer_for=signer_for)
+    def issue(key: str, signer: RangeSigner) -> CrlIssuer:
+        return make_issuer(listener, certificate_file(Purpose.CRL_CITIZEN_CA, key), signer)
 
-        return _following(delegates.map(listen_as), clock)
+    def respond(key: str, signer: RangeSigner) -> Listener:
+        delegate = certificate_file(Purpose.OCSP_CITIZEN_CA, key)
+        return make_responder(ground, delegate, signer, lists)
 
-    if listener.crl_certificate is None:
-        return listen(listener, {})
-
-    def publish_by(key: str, signer: RangeSigner) -> Listener:
-        purpose = Purpose.CRL_CITIZEN_CA
-        certified = {"crl_certificate": certificate_file(purpose, key)}
-        return listen(listener.model_copy(update=certified), {purpose: signer})
-
-    return _following(range_signers(Purpose.CRL_CITIZEN_CA, CRL_RANGE).map(publish_by), clock)
+    lists: CrlSource | None = None
+    list_jobs: Sequence[Job] = ()
+    if listener.crl_certificate is not None:
+        issuers = range_signers(Purpose.CRL_CITIZEN_CA, CRL_RANGE).map(issue)
+        lists, list_jobs = make_lists(ground, issuers)
+    responders = range_signers(Purpose.OCSP_CITIZEN_CA, OCSP_RANGE).map(respond)
+    answering = _following(responders, clock)
+    return Listener(answering.application, [*answering.jobs, *list_jobs])
 
 
 def _following(listeners: Rotated[Listener], clock: Callable[[], datetime]) -> Listener:

@@ -94,7 +94,7 @@ class OcspService:
         self._understood: dict[tuple[bytes, str | None], Question] = {}
         self._certificates = {
             ca.name: ca.certificate.public_bytes(Encoding.DER) for ca in self._cas.values()
-        } | {f"crl-{ca}": source.certificate for ca, source in self._lists.items()}
+        }
 
     def answer(self, unverified_request: bytes, ca: str | None) -> Answer:
         """Answer as the named CA's responder, or as any of ours.
@@ -146,8 +146,20 @@ class OcspService:
         return decline(Declined.MALFORMED_REQUEST)
 
     def certificate(self, ca: str) -> bytes | None:
-        """DER of a CA's certificate, or of its lists' key (`crl-<ca>`); None if it is not ours."""
+        """DER of a CA's certificate; None if it is not ours."""
         return self._certificates.get(ca)
+
+    def list_certificate(self, ca: str) -> bytes | None:
+        """DER of the certificate that verifies a CA's newest list; None if none is made here.
+
+        Raises:
+            CrlUncertain: the records are in doubt, or cannot be read now.
+        """
+        source = self._lists.get(ca)
+        try:
+            return None if source is None else source.certificate()
+        except self._busy as e:
+            raise CrlUncertain from e
 
     def crl(self, name: str) -> Crl | None:
         """The newest complete (`<ca>`) or delta list (`<ca>.delta`); None if none is made here.
@@ -168,8 +180,7 @@ class OcspService:
             raise CrlUncertain from e
         if newest is None:
             raise CrlNotPublished
-        complete, delta = newest
-        return complete if name == ca else delta
+        return newest.complete if name == ca else newest.delta
 
 
 class StoredStatuses:

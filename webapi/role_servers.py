@@ -10,7 +10,6 @@ that granian makes, the background worker loads its own.
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
@@ -20,7 +19,8 @@ from webapi.config import CONFIG_VARIABLE, load_settings
 from webapi.end_with_parent import end_with_parent
 from webapi.logs import GRANIAN_LOGS, configure_logs
 from webapi.operations.metrics_files import prepare_folder
-from webapi.settings_model import Settings
+from webapi.settings_model import ServiceSettings, Settings
+from webapi.settings_responder import OcspListenerSettings
 from webapi.settings_tokens import Zone
 from webapi.start_report import report_to, report_up
 from webapi.supervisor import protect_memory
@@ -34,31 +34,12 @@ WORKER_STOP_SECONDS = 8
 """How long a granian worker may go on answering after it was told to stop: less than the
 supervisor gives the whole role."""
 
-_LIKE_EVERY_LISTENER: Mapping[str, Any] = {  # what granian's parameters are called, and their types
-    "interface": Interfaces.WSGI,
-    "http": HTTPModes.http1,
-    "respawn_failed_workers": True,
-    "workers_kill_timeout": WORKER_STOP_SECONDS,
-    "log_access": False,
-    "log_level": LogLevels.warning,
-    "log_dictconfig": GRANIAN_LOGS,
-    "factory": True,
-}
-
 
 def serve_web(settings: Settings) -> None:
     """Serve the site over HTTPS until told to stop."""
     service = settings.service
-    Server(
-        "webapi.entry:web",
-        address=service.listen_host,
-        port=service.listen_port,
-        workers=service.workers,
-        blocking_threads=WEB_THREADS,
-        ssl_cert=service.tls_certificate,
-        ssl_key=service.tls_key,
-        **_LIKE_EVERY_LISTENER,
-    ).serve()
+    certificate, key = service.tls_certificate, service.tls_key
+    _serve("webapi.entry:web", service, WEB_THREADS, certificate=certificate, key=key)
 
 
 def serve_ocsp(settings: Settings) -> None:
@@ -67,13 +48,33 @@ def serve_ocsp(settings: Settings) -> None:
     if listener is None:
         msg = "there is no section [ocsp_listener] in the configuration"
         raise SystemExit(msg)
+    _serve("webapi.entry:ocsp", listener, OCSP_THREADS)
+
+
+def _serve(
+    target: str,
+    listener: ServiceSettings | OcspListenerSettings,
+    threads: int,
+    *,
+    certificate: Path | None = None,
+    key: Path | None = None,
+) -> None:
     Server(
-        "webapi.entry:ocsp",
+        target,
         address=listener.listen_host,
         port=listener.listen_port,
+        interface=Interfaces.WSGI,
+        http=HTTPModes.http1,
         workers=listener.workers,
-        blocking_threads=OCSP_THREADS,
-        **_LIKE_EVERY_LISTENER,
+        blocking_threads=threads,
+        ssl_cert=certificate,
+        ssl_key=key,
+        respawn_failed_workers=True,
+        workers_kill_timeout=WORKER_STOP_SECONDS,
+        log_access=False,
+        log_level=LogLevels.warning,
+        log_dictconfig=GRANIAN_LOGS,
+        factory=True,
     ).serve()
 
 

@@ -281,6 +281,10 @@ class WatchedOcspService:
         """As the service inside."""
         return self.inner.certificate(ca)
 
+    def list_certificate(self, ca: str) -> bytes | None:
+        """As the service inside."""
+        return self.inner.list_certificate(ca)
+
     def crl(self, name: str) -> Crl | None:
         """As the service inside."""
         return self.inner.crl(name)

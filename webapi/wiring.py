@@ -38,7 +38,7 @@ from webapi.key_watch import watch_keys
 from webapi.limits import RateLimit, SourceLimiter
 from webapi.login.service import LoginService
 from webapi.login.sessions import SessionPolicy
-from webapi.ocsp_listener import Listener, make_listener
+from webapi.ocsp_listener import Ground, Listener
 from webapi.ocsp_rotation import rotating_listener
 from webapi.operations.metrics import JobAction, Metrics
 from webapi.operations.readiness import Check, Readiness
@@ -215,15 +215,14 @@ class Wiring:
         if listener is None:
             raise ZoneNotConfigured("there is no section [ocsp_listener]")
         return rotating_listener(
-            listener,
+            Ground(
+                listener,
+                self.engine(Realm.PKI),
+                partial(self.compare_audit, Realm.PKI),
+                self.metrics,
+            ),
             certificate_file=self.keys.require_certificate_file,
             range_signers=partial(self.range_signers, owner=listener.ca),
-            make=partial(
-                make_listener,
-                engine=self.engine(Realm.PKI),
-                compare=partial(self.compare_audit, Realm.PKI),
-                metrics=self.metrics,
-            ),
             clock=clock.now,
         )
 

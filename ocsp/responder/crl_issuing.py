@@ -64,16 +64,25 @@ class CrlIssuer:
         """Whether the certificate is valid now."""
         return self.certificate.not_valid_before_utc <= at < self.certificate.not_valid_after_utc
 
+    @property
+    def key_identifier(self) -> bytes:
+        """How this issuer's lists name its key (RFC 5280 section 5.2.1)."""
+        extension = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        return extension.value.digest
+
     def has_signed(self, crl: bytes) -> bool:
-        """Whether a list of ours, in DER, names this key as its own (RFC 5280 section 5.2.1)."""
-        extensions = x509.load_der_x509_crl(crl).extensions
-        named = extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
-        own = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        return named.key_identifier == own.digest
+        """Whether a list of ours, DER, names this key."""
+        return signer_of(crl) == self.key_identifier
 
     def end_of(self, this_update: datetime, validity: timedelta) -> datetime:
         """The nextUpdate of a list: with the certificate's end nobody accepts it any more."""
         return min(this_update + validity, self.certificate.not_valid_after_utc)
+
+
+def signer_of(crl: bytes) -> bytes | None:
+    """The identifier of the key that a list of ours, DER, names as its own."""
+    extensions = x509.load_der_x509_crl(crl).extensions
+    return extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from ocsp.responder.answering import ResponderCa
 from ocsp.responder.crl_issuing import CrlIssuer, entries_of
 from ocsp.responder.statuses import IssuedSuspended
+from signer.rotation import Rotated, only_key
 from tests.support.certificates import NOW, development_like_pki, issue, lists_spec
 from webapi.crl_publishing import CrlPublisher
 from webapi.limits import RateLimit, SourceLimiter
@@ -25,6 +26,7 @@ from webapi.storage.errors import StorageError
 PKI = development_like_pki()
 SIGNER = issue(lists_spec(PKI.citizen_ca, PKI.national_ca))
 ISSUER = CrlIssuer(PKI.citizen_ca.certificate, SIGNER.certificate, SIGNER.key)
+ALONE = Rotated(only_key("lists"), {"lists": ISSUER})
 LIFE = timedelta(days=1)
 SECOND = timedelta(seconds=1)
 HELD = IssuedSuspended(NOW)
@@ -37,7 +39,13 @@ class NotToday(StorageError):
 class Office:
     """A CA with its lists, a clock that stands, and the listener that gives them out."""
 
-    def __init__(self, engine: Engine, *, deltas: bool = True) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        deltas: bool = True,
+        issuers: Rotated[CrlIssuer] = ALONE,
+    ) -> None:
         self.at = NOW
         self.is_today = True
         self.certificates = SqlCertificateStore(engine)
@@ -47,7 +55,7 @@ class Office:
                 ca="citizen", serial=serial, subject="CN=x", not_after=NOW + timedelta(days=9)
             )
         self._delta_url = "http://crl.example/crl/citizen.delta.crl" if deltas else None
-        self.publisher = self.publisher_of(ISSUER)
+        self.publisher = self.publisher_of(issuers)
         ca = ResponderCa(
             "citizen", PKI.citizen_ca.certificate, PKI.delegate.certificate, PKI.delegate.key
         )
@@ -57,7 +65,7 @@ class Office:
             lambda: self.at,
             busy=(AnswersOnHold, NotToday),
             require_agreement=self.require_today,
-            lists={"citizen": CrlSource(SIGNER.der, self.crls)},
+            lists={"citizen": self.source_of(issuers)},
         )
         self.client: FlaskClient = create_pki_app(
             service,
@@ -66,11 +74,12 @@ class Office:
             observer=Metrics(CollectorRegistry()),
         ).test_client()
 
-    def publisher_of(self, issuer: CrlIssuer) -> CrlPublisher:
-        """What signs by another key than the first, or for another listener."""
+    def publisher_of(self, issuers: Rotated[CrlIssuer]) -> CrlPublisher:
+        """Another listener's."""
         return CrlPublisher(
-            issuer,
+            issuers,
             "citizen",
+            self.source_of(issuers),
             self.crls,
             self.certificates,
             validity=LIFE,
@@ -78,6 +87,9 @@ class Office:
             require_agreement=self.require_today,
             clock=lambda: self.at,
         )
+
+    def source_of(self, issuers: Rotated[CrlIssuer]) -> CrlSource:
+        return CrlSource(issuers, self.crls, lambda: self.at)
 
     def require_today(self) -> None:
         if not self.is_today:

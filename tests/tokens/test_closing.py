@@ -3,13 +3,18 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+import pkcs11
 import pytest
 
+from pkcs11_bridge import session as session_module
 from pkcs11_bridge.config import TokenConfig
 from pkcs11_bridge.errors import SessionsClosed
+from pkcs11_bridge.login import log_in
 from pkcs11_bridge.pin import Pin, PinSource
 from pkcs11_bridge.session import TokenSessions
+from tests.support.faults import await_fact
 
 LONG = 60
 
@@ -42,13 +47,43 @@ def test_whoever_logs_in_while_the_sessions_are_closed_does_not(
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(sessions.open)
         assert source.asked.acquire(timeout=LONG)
-        behind = threads.submit(sessions.open)
+        behind = threads.submit(sessions.describe)
         sessions.close()
         source.go_on.set()
         for opening in (first, behind):
             with pytest.raises(SessionsClosed):
                 opening.result(LONG)
-    # Only the first one got so far as to ask; neither is logged in, else this would be refused.
+    # Only the first one got so far as to ask.
     assert source.count == 1
+    assert_nothing_is_left(token)
+
+
+def test_a_login_that_closing_did_not_wait_for_is_ended(
+    token: TokenConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def log_in_slowly(*arguments: Any) -> pkcs11.Session:
+        inside.set()
+        assert go_on.wait(LONG)
+        return log_in(*arguments)
+
+    sessions = TokenSessions(token)
+    with monkeypatch.context() as context, ThreadPoolExecutor(1) as threads:
+        context.setattr(session_module, "log_in", log_in_slowly)
+        context.setattr(session_module, "START_WAIT_SECONDS", 0.1)
+        opening = threads.submit(sessions.describe)
+        assert inside.wait(LONG)
+        sessions.close()
+        go_on.set()
+        with pytest.raises(SessionsClosed):
+            opening.result(LONG)
+    assert_nothing_is_left(token)
+
+
+def assert_nothing_is_left(token: TokenConfig) -> None:
+    """No thread of a pool; and no login, else another one in this process is refused."""
+    name = f"token-{token.uri.token}"
+    await_fact(lambda: not [one for one in threading.enumerate() if one.name == name])
     with TokenSessions(token) as others:
         assert others.is_ready

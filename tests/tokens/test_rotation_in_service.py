@@ -169,63 +169,64 @@ LISTS = "crl-citizen-ca"
 LIST_SPEC = lists_spec(PKI.citizen_ca, PKI.national_ca)
 
 
-def two_list_keys(desk: DeskService) -> list[x509.Certificate]:
-    """The delegate has its key; the lists have one, and another an hour from now."""
-    made = desk.run("key", "create", PURPOSE)
-    desk.certified(desk.public_key(made.stdout.partition("Next,")[0])).rename(desk.delegate)
+def two_keys_each(desk: DeskService) -> dict[str, list[bytes]]:
+    """Delegate and lists have a key, and another an hour from now; their certificates, in DER."""
     desk.config.write_text(desk.config.read_text() + 'crl_certificate = "lists.cer"\n')
-    certificates = []
-    for label, file in ((LISTS, "lists.cer"), (f"{LISTS}-2027", "next.cer")):
-        made = desk.run("key", "create", LISTS, "--label", label)
-        public_key = desk.public_key(made.stdout.partition("Next,")[0])
-        path = desk.certified_as(LIST_SPEC, public_key).rename(desk.folder / file)
-        certificates.append(x509.load_der_x509_certificate(path.read_bytes()))
-    desk.declare(
-        f'key = "pkcs11:object={LISTS}"\nstate = "current"\naccepted_until = 2026-11-16T12:00:00Z',
-        f'key = "pkcs11:object={LISTS}-2027"\nstate = "next"\n{TIMES}\ncertificate = "next.cer"',
-        purpose=LISTS,
-    )
+    certificates: dict[str, list[bytes]] = {PURPOSE: [], LISTS: []}
+    for purpose, spec, file in (
+        (PURPOSE, PKI.delegate_spec, "delegate.cer"),
+        (LISTS, LIST_SPEC, "lists.cer"),
+    ):
+        for label, name in ((purpose, file), (f"{purpose}-2027", f"next-{file}")):
+            made = desk.run("key", "create", purpose, "--label", label)
+            public_key = desk.public_key(made.stdout.partition("Next,")[0])
+            path = desk.certified_as(spec, public_key).rename(desk.folder / name)
+            certificates[purpose].append(path.read_bytes())
+        tables = (
+            f'[[keys.{purpose}]]\nkey = "pkcs11:object={purpose}"\nstate = "current"\n'
+            "accepted_until = 2026-11-16T12:00:00Z\n"
+            f'[[keys.{purpose}]]\nkey = "pkcs11:object={purpose}-2027"\nstate = "next"\n{TIMES}\n'
+            f'certificate = "next-{file}"\n'
+        )
+        desk.config.write_text(desk.config.read_text() + tables)
     return certificates
 
 
-def test_a_lists_key_follows_another_at_its_time_and_signs_at_once(
+def test_keys_of_lists_and_of_answers_follow_others_at_one_instant(
     desk: DeskService, set_clock: SetClock
 ) -> None:
-    certificates = two_list_keys(desk)
+    certificates = two_keys_each(desk)
     wiring = Wiring(desk.settings())
     try:
         client = wiring.ocsp_application().test_client()
-        (publish,) = (
-            action for name, action, _ in wiring._ocsp_listener.jobs if name == "revocation-lists"
-        )
+        jobs = {name: action for name, action, _ in wiring._ocsp_listener.jobs}
+        assert len(jobs) == len(wiring._ocsp_listener.jobs)
         numbers = []
-        for at, certificate in (
-            (NOW, certificates[0]),
-            (NOW + HOUR - INSTANT, certificates[0]),
-            (NOW + HOUR, certificates[1]),
-        ):
+        for at, which in ((NOW, 0), (NOW + HOUR - INSTANT, 0), (NOW + HOUR, 1)):
             set_clock.at = at
-            publish()
+            jobs["revocation-lists"]()
             crl = x509.load_der_x509_crl(client.get("/crl/citizen-ca.crl").data)
-            public_key = certificate.public_key()
+            told = client.get("/certs/crl-citizen-ca.cer").data
+            assert told == certificates[LISTS][which]
+            public_key = x509.load_der_x509_certificate(told).public_key()
             assert isinstance(public_key, ec.EllipticCurvePublicKey)
             assert crl.is_signature_valid(public_key)
-            told = client.get("/certs/crl-citizen-ca.cer").data
-            assert told == certificate.public_bytes(Encoding.DER)
             number = crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
             numbers.append(number)
             answer = client.post(
                 "/ocsp/citizen-ca", data=ask(7), content_type="application/ocsp-request"
             )
-            verified(x509_ocsp.load_der_ocsp_response(answer.data))
+            delegate = verified(x509_ocsp.load_der_ocsp_response(answer.data))
+            assert delegate == certificates[PURPOSE][which]
     finally:
         wiring.close()
     assert numbers[0] == numbers[1] < numbers[2]
 
 
 def test_a_next_key_of_lists_without_its_certificate_does_not_start(desk: DeskService) -> None:
-    two_list_keys(desk)
-    desk.config.write_text(desk.config.read_text().replace('certificate = "next.cer"\n', ""))
+    two_keys_each(desk)
+    text = desk.config.read_text()
+    desk.config.write_text(text.replace('certificate = "next-lists.cer"\n', ""))
     wiring = Wiring(desk.settings())
     try:
         with pytest.raises(CertificateNotConfigured, match="2027"):

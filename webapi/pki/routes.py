@@ -36,7 +36,7 @@ CERTIFICATE_LIFE = timedelta(days=1)
 """For how long a CA certificate may be kept by caches."""
 
 CRL_LIFE = timedelta(minutes=5)
-"""For how long a list may be kept by caches: then they ask whether there is a newer one."""
+"""For how long caches may keep a list, or what verifies it: then they ask for a newer one."""
 
 PROBLEMS: ProblemTable = {
     CrlNotPublished: Problem(
@@ -98,12 +98,15 @@ def _add_publications(blueprint: Blueprint, service: PkiService, clock: Clock) -
     @blueprint.get("/certs/<ca>.cer")
     @operation("Certificate of this CA, DER")
     def certificate(ca: str) -> Response:
-        response = Response(_require_ca(service, ca), content_type=CERTIFICATE_TYPE)
-        seconds = int(CERTIFICATE_LIFE.total_seconds())
-        response.headers["Cache-Control"] = f"max-age={seconds}, public"
-        response.add_etag()
-        response.make_conditional(request)
-        return response
+        return _certificate_response(_require_ca(service, ca), CERTIFICATE_LIFE)
+
+    @blueprint.get("/certs/crl-<ca>.cer")
+    @operation("Certificate of the key that signed this CA's newest revocation list, DER")
+    def list_certificate(ca: str) -> Response:
+        der = service.list_certificate(ca)
+        if der is None:
+            abort(404)
+        return _certificate_response(der, CRL_LIFE)
 
     @blueprint.get("/crl/<name>.crl")
     @operation("Revocation list of this CA, DER; <ca>.delta for the delta list (RFC 5280)")
@@ -154,6 +157,14 @@ def _require_ca(service: PkiService, ca: str) -> bytes:
     if certificate is None:
         abort(404)
     return certificate
+
+
+def _certificate_response(der: bytes, life: timedelta) -> Response:
+    response = Response(der, content_type=CERTIFICATE_TYPE)
+    response.headers["Cache-Control"] = f"max-age={int(life.total_seconds())}, public"
+    response.add_etag()
+    response.make_conditional(request)
+    return response
 
 
 def _answer_condition(response: Response) -> None:

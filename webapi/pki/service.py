@@ -90,9 +90,14 @@ class PkiService(Protocol):
         ...
 
     def certificate(self, ca: str) -> bytes | None:
-        """DER of the certificate of this name, None if there is none here.
+        """DER of a CA's certificate, None if it is none of ours."""
+        ...
 
-        A CA's own, and that of the key of its revocation lists, `crl-<ca>`.
+    def list_certificate(self, ca: str) -> bytes | None:
+        """DER of the certificate of the key that signed a CA's newest list; None if none is made.
+
+        Raises:
+            CrlUncertain: the records of certificates are in doubt.
         """
         ...
 

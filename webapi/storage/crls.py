@@ -115,7 +115,7 @@ class CrlTurn:
         number: its number.
         changes: how many it will know at least.
         is_scheduled: it is due by the clock, and not by a change alone; or the clock was ahead when
-            the last one was made; or a series is to begin.
+            the last one was made; or it replaces that one.
         last: the newest that is published; None before the first.
         base: the complete list that `last`'s series changes; None before the first.
     """
@@ -152,12 +152,12 @@ class SqlCrlStore:
         self._ca = ca
         self._naming = QuickLook(engine, _NAMING)
 
-    def take_turn(self, at: datetime, *, begins_series: bool = False) -> CrlTurn | None:
+    def take_turn(self, at: datetime, *, replaces: int | None = None) -> CrlTurn | None:
         """The right to make the list that is due; None where none is, or another makes it.
 
         Args:
             at: now, whole seconds.
-            begins_series: one is due that changes nothing before it, whatever the clock says.
+            replaces: if the newest list still has this number, another one is due.
 
         Raises:
             AnswersOnHold: nothing is to be said of any certificate.
@@ -171,7 +171,9 @@ class SqlCrlStore:
             taken_until = to_unix(at + TURN_LIFE)
             # No list, and no turn, is of later than that: the clock was set back.
             is_scheduled = (
-                begins_series or state.refresh_at <= now or self._has_later(connection, taken_until)
+                state.refresh_at <= now
+                or self._has_later(connection, taken_until)
+                or (replaces is not None and self._newest_number(connection) == replaces)
             )
             is_due = is_scheduled or state.changes > state.listed_changes
             is_taken = now < state.taken_until <= taken_until
@@ -260,6 +262,10 @@ class SqlCrlStore:
         query = select(crls).where(_lists.ca == self._ca).order_by(_lists.number.desc()).limit(1)
         row = connection.execute(query).one_or_none()
         return None if row is None else _published(row)
+
+    def _newest_number(self, connection: Connection) -> int | None:
+        query = select(_lists.number).where(_lists.ca == self._ca).order_by(_lists.number.desc())
+        return connection.execute(query.limit(1)).scalar()
 
     def _has_later(self, connection: Connection, instant: int) -> bool:
         """Whether there is a list of later; clocks of two listeners differ by seconds at most."""

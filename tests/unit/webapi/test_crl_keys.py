@@ -1,18 +1,46 @@
 """One key of a CA's revocation lists follows another."""
 
+from datetime import timedelta
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import Engine
 
-from ocsp.responder.crl_issuing import CrlIssuer, entries_of
-from tests.support.certificates import issue, lists_spec
-from tests.support.crl_office import HELD, ISSUER, PKI, Office, base_in, delta_of
+from ocsp.responder.crl_issuing import CrlIssuer, Removed, entries_of
+from signer.rotation import KeyState, KeyTerm, Rotated, Rotation, only_key
+from tests.support.certificates import NOW, issue, lists_spec
+from tests.support.crl_office import (
+    ALONE,
+    HELD,
+    ISSUER,
+    LIFE,
+    PKI,
+    SECOND,
+    SIGNER,
+    NotToday,
+    Office,
+    base_in,
+    delta_of,
+)
 from tests.support.databases import Database
+from webapi.crl_publishing import SUCCESSION_REST
+from webapi.storage.answer_holds import AnswerHoldReason, AnswersOnHold, SqlAnswerHolds
 from webapi.storage.realm import Realm
 
 SUCCESSOR = issue(lists_spec(PKI.citizen_ca, PKI.national_ca, "next lists"))
 NEXT = CrlIssuer(PKI.citizen_ca.certificate, SUCCESSOR.certificate, SUCCESSOR.key)
+TAKES_OVER = timedelta(hours=1)
+BY_THE_CLOCK = Rotated(
+    Rotation(
+        (
+            KeyTerm("lists", KeyState.CURRENT, accepted_until=NOW + 9 * LIFE),
+            KeyTerm("next", KeyState.NEXT, takes_over_at=NOW + TAKES_OVER),
+        )
+    ),
+    {"lists": ISSUER, "next": NEXT},
+)
+NEXT_ALONE = Rotated(only_key("next"), {"next": NEXT})
 
 
 @pytest.fixture
@@ -27,13 +55,15 @@ def is_signed_by(issuer: CrlIssuer, der: bytes | None) -> bool:
     return x509.load_der_x509_crl(der).is_signature_valid(key)
 
 
-def test_a_key_that_begins_to_sign_begins_a_series_at_once(engine: Engine) -> None:
-    office = Office(engine)
+def test_a_key_that_takes_over_begins_a_series_at_once(engine: Engine) -> None:
+    office = Office(engine, issuers=BY_THE_CLOCK)
     office.publish()
     office.suspend(7)
     before = office.publish()
-    office.publisher = office.publisher_of(NEXT)
-    first = office.publish()
+    office.at = NOW + TAKES_OVER - SECOND
+    assert office.publish(timedelta(microseconds=999_999)) == before
+    first = office.publish(timedelta(microseconds=1))
+    assert first.this_update == NOW + TAKES_OVER
     assert first.number > before.number
     assert entries_of(first.complete) == {7: HELD}
     # Nobody may apply a delta list to another key's list.
@@ -51,32 +81,129 @@ def test_a_key_that_begins_to_sign_begins_a_series_at_once(engine: Engine) -> No
 
 
 def test_where_no_delta_lists_are_made_a_new_key_begins_at_once_too(engine: Engine) -> None:
-    office = Office(engine, deltas=False)
+    office = Office(engine, deltas=False, issuers=BY_THE_CLOCK)
     office.suspend(7)
     before = office.publish()
-    office.publisher = office.publisher_of(NEXT)
-    first = office.publish()
+    first = office.publish(TAKES_OVER)
     assert first.number > before.number
     assert first.delta is None
     assert entries_of(first.complete) == {7: HELD}
     assert is_signed_by(NEXT, first.complete)
 
 
-def test_listeners_of_two_keys_make_no_lists_against_each_other(engine: Engine) -> None:
+def test_a_process_that_starts_makes_no_list_while_its_key_signed_the_newest(
+    engine: Engine,
+) -> None:
     office = Office(engine)
-    early, late = office.publisher_of(NEXT), office.publisher
+    first = office.publish()
+    office.publisher = office.publisher_of(ALONE)
+    assert office.publish(SUCCESSION_REST) == first
+
+
+def test_what_keeps_a_key_from_its_first_list_keeps_it_due(engine: Engine) -> None:
+    office = Office(engine, issuers=BY_THE_CLOCK)
+    before = office.publish()
+    office.is_today = False
+    with pytest.raises(NotToday):
+        office.publish(TAKES_OVER)
+    office.is_today = True
+    holds = SqlAnswerHolds(engine)
+    holds.place(reason=AnswerHoldReason.BEHIND, at=NOW)
+    with pytest.raises(AnswersOnHold):
+        office.publish()
+    holds.release(statement="compared", at=NOW)
+    first = office.publish()
+    assert first.number > before.number
+    assert is_signed_by(NEXT, first.complete)
+
+
+def test_listeners_of_two_keys_make_few_lists_against_each_other(engine: Engine) -> None:
+    office = Office(engine)
+    late, early = office.publisher, office.publisher_of(NEXT_ALONE)
     office.publish()
     office.publisher = early
-    taken_over = office.publish()
+    taken_over = office.publish(SUCCESSION_REST)
+    assert is_signed_by(NEXT, taken_over.complete)
     office.publisher = late
-    assert office.publish() == taken_over
+    assert office.publish(SUCCESSION_REST - 2 * SECOND) == taken_over
+    # What the last process of the old key still made is replaced soon, not with the clock.
     office.suspend(7)
     changed = office.publish()
     assert is_signed_by(ISSUER, changed.complete)
-    assert entries_of(changed.complete) == {7: HELD}
-    assert delta_of(changed) == {}
     office.publisher = early
-    assert office.publish() == changed
-    # The listener that comes to the new key at last begins with it, as the first one did.
-    office.publisher = office.publisher_of(NEXT)
+    assert office.publish(SUCCESSION_REST - SECOND) == changed
     assert is_signed_by(NEXT, office.publish().complete)
+
+
+def test_of_two_that_would_begin_one_does(engine: Engine) -> None:
+    office = Office(engine, issuers=BY_THE_CLOCK)
+    before = office.publish()
+    first = office.publish(TAKES_OVER)
+    # The other one looked before this list was there.
+    assert office.crls.take_turn(office.at + SECOND, replaces=before.number) is None
+    turn = office.crls.take_turn(office.at + SECOND, replaces=first.number)
+    assert turn is not None
+    assert turn.is_scheduled
+
+
+def test_no_delta_list_changes_another_keys_list_however_they_interleave(engine: Engine) -> None:
+    office = Office(engine)
+    late, early = office.publisher, office.publisher_of(NEXT_ALONE)
+    office.publish()
+    office.publisher = early
+    office.publish(SUCCESSION_REST)
+    office.suspend(8)
+    assert delta_of(office.publish()) == {8: HELD}
+    office.publisher = late
+    office.suspend(9)
+    between = office.publish()
+    assert entries_of(between.complete) == {8: HELD, 9: HELD}
+    assert base_in(between) == between.base_number == between.number
+    office.publisher = early
+    office.restore(8)
+    after = office.publish()
+    assert entries_of(after.complete) == {9: HELD}
+    assert base_in(after) == after.base_number == after.number
+    assert delta_of(after) == {}
+    # From here on its delta lists are told to its own list again.
+    office.restore(9)
+    last = office.publish()
+    assert base_in(last) == after.number
+    assert delta_of(last) == {9: Removed(NOW)}
+
+
+def test_what_has_expired_when_a_key_takes_over_stays_for_the_life_of_a_list(
+    engine: Engine,
+) -> None:
+    office = Office(engine, issuers=BY_THE_CLOCK)
+    office.certificates.register(
+        ca="citizen", serial=6, subject="CN=x", not_after=NOW + timedelta(minutes=30)
+    )
+    office.suspend(6)
+    office.publish()
+    assert entries_of(office.publish(TAKES_OVER).complete) == {6: HELD}
+    office.suspend(7)
+    assert entries_of(office.publish().complete) == {6: HELD, 7: HELD}
+    assert entries_of(office.publish(LIFE).complete) == {6: HELD, 7: HELD}
+    assert entries_of(office.publish(LIFE).complete) == {7: HELD}
+
+
+def test_the_certificate_is_that_of_the_list_beside_it(engine: Engine) -> None:
+    office = Office(engine, issuers=BY_THE_CLOCK)
+
+    def told() -> bytes:
+        answer = office.client.get("/certs/crl-citizen.cer")
+        assert answer.status_code == 200
+        assert answer.headers["Cache-Control"] == "max-age=300, public"
+        return bytes(answer.data)
+
+    assert told() == SIGNER.der
+    office.publish()
+    assert told() == SIGNER.der
+    office.at = NOW + TAKES_OVER
+    assert told() == SIGNER.der, "its successor has made no list yet"
+    office.publish()
+    assert told() == SUCCESSOR.der
+    assert office.client.get("/certs/crl-citizen.delta.cer").status_code == 404
+    SqlAnswerHolds(engine).place(reason=AnswerHoldReason.BEHIND, at=NOW)
+    assert office.client.get("/certs/crl-citizen.cer").status_code == 503

@@ -41,6 +41,9 @@ class Service:
     def certificate(self, ca: str) -> bytes | None:
         return b"" if ca == "citizen-ca" else None
 
+    def list_certificate(self, ca: str) -> None:
+        raise NotImplementedError
+
     def crl(self, name: str) -> None:
         raise NotImplementedError
 
