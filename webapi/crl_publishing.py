@@ -5,6 +5,7 @@ last one ends, and when another key begins to sign. All but the first begin a se
 lists after it tell what changed since.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
@@ -17,6 +18,7 @@ from ocsp.responder.crl_issuing import (
     complete_crl,
     delta_crl,
     entries_of,
+    key_identifier,
 )
 from ocsp.responder.presigning import refresh_due
 from ocsp.responder.statuses import IssuedRevoked, IssuedSuspended
@@ -45,6 +47,7 @@ class CrlPublisher:
         delta_url: where delta lists are published; None: none are made.
         require_agreement: raises where the records are not today's.
         clock: gives aware UTC.
+        stopwatch: monotonic seconds.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class CrlPublisher:
         delta_url: str | None,
         require_agreement: Callable[[], None],
         clock: Callable[[], datetime],
+        stopwatch: Callable[[], float] = time.monotonic,
     ) -> None:
         self._issuers = issuers
         self._ca = ca
@@ -69,6 +73,8 @@ class CrlPublisher:
         self._delta_url = delta_url
         self._require_agreement = require_agreement
         self._clock = clock
+        self._stopwatch = stopwatch
+        self._rests_until = 0.0
 
     def run_once(self) -> None:
         """Make and publish the list that is due, if one is.
@@ -80,7 +86,8 @@ class CrlPublisher:
         """
         at = self._clock().replace(microsecond=0)
         issuer = self._issuers.current(at)
-        turn = self._crls.take_turn(at, replaces=self._list_of_another(issuer, at))
+        replaces = self._list_of_another(issuer, at)
+        turn = self._crls.take_turn(at, replaces=replaces)
         if turn is None:
             return
         try:
@@ -89,21 +96,20 @@ class CrlPublisher:
             # The next try need not wait until the turn is over.
             self._crls.give_back(turn)
             raise
+        if replaces is not None:
+            self._rests_until = self._stopwatch() + SUCCESSION_REST.total_seconds()
 
     def _list_of_another(self, issuer: CrlIssuer, at: datetime) -> int | None:
         """The number of the newest list, if it is another key's and has had its time."""
         newest = self._source.newest()
-        if newest is None or newest.signer == issuer.key_identifier:
+        if newest is None or newest.signer == key_identifier(issuer.certificate):
             return None
+        # How old it is, two hosts whose clocks are far apart do not agree on: this one rests, too.
         is_old = newest.version.this_update + SUCCESSION_REST <= at
-        return newest.version.number if is_old else None
+        return newest.version.number if is_old and self._stopwatch() >= self._rests_until else None
 
     def _publish(self, turn: CrlTurn, issuer: CrlIssuer, at: datetime) -> None:
-        # What had expired is on one more list that the clock asked for, and then on none (RFC 5280
-        # section 3.3): within the life of a list there is one. The base may be of a clock that was
-        # ahead: what is valid now is on every list.
-        expired = None if turn.base is None else min(turn.base.this_update - self._validity, at)
-        records = self._certificates.listed(self._ca, not_expired_before=expired)
+        records = self._certificates.listed(self._ca, not_expired_before=self._expired(turn, at))
         self._require_agreement()
         if not issuer.can_sign(at):
             raise ResponderMisconfigured("the CRL certificate is not valid now")
@@ -111,6 +117,17 @@ class CrlPublisher:
         begins_series = crl.base_number == crl.number
         refresh_at = refresh_due(crl.this_update, crl.next_update) if begins_series else None
         self._crls.publish(turn, crl, refresh_at=refresh_at)
+
+    def _expired(self, turn: CrlTurn, at: datetime) -> datetime | None:
+        """What had expired by then is on no list any more (RFC 5280 section 3.3).
+
+        It was on lists for the life of one since. The base may be of a clock that was ahead: what
+        is valid now is on every list.
+        """
+        if turn.base is None:
+            return None
+        life = max(self._validity, turn.base.next_update - turn.base.this_update)
+        return min(turn.base.this_update - life, at)
 
     def _made(
         self, turn: CrlTurn, issuer: CrlIssuer, listed: Mapping[int, Listed], at: datetime

@@ -1,6 +1,6 @@
 """The responder's plain-HTTP listener, put together: part of the wiring."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -175,11 +175,22 @@ def make_issuer(
     return CrlIssuer(authority, read_certificate_file(certificate), key)
 
 
-def make_lists(ground: Ground, issuers: Rotated[CrlIssuer]) -> tuple[CrlSource, Sequence[Job]]:
-    """Where a CA's lists are, and the job that makes them."""
+def make_lists(
+    ground: Ground, issuers: Rotated[CrlIssuer], certificates: Iterable[Path]
+) -> tuple[CrlSource, Sequence[Job]]:
+    """Where a CA's lists are, and the job that makes them.
+
+    Args:
+        ground: settings, database and the like.
+        issuers: sign, one after the other.
+        certificates: the files with theirs, and with those of keys that signed before.
+
+    Raises:
+        ocsp.errors.ResponderMisconfigured: the certificates cannot be told apart.
+    """
     ca = ground.listener.ca
     crls = SqlCrlStore(ground.engine, ca)
-    source = CrlSource(issuers, crls, clock.now)
+    source = CrlSource(crls, map(read_certificate_file, certificates))
     publisher = CrlPublisher(
         issuers,
         ca,

@@ -21,6 +21,7 @@ def rotating_listener(
     ground: Ground,
     *,
     certificate_file: Callable[[Purpose, str], Path],
+    certificate_files: Callable[[Purpose], Iterable[Path]],
     range_signers: Callable[[Purpose, RangeTerms], Rotated[RangeSigner]],
     clock: Callable[[], datetime],
 ) -> Listener:
@@ -29,6 +30,7 @@ def rotating_listener(
     Args:
         ground: its settings, database and the like.
         certificate_file: where the certificate of a purpose's key is.
+        certificate_files: where those of all its keys are, retired ones included.
         range_signers: gives the signers of a purpose, for each of its keys.
         clock: gives aware UTC.
 
@@ -48,7 +50,7 @@ def rotating_listener(
     list_jobs: Sequence[Job] = ()
     if listener.crl_certificate is not None:
         issuers = range_signers(Purpose.CRL_CITIZEN_CA, CRL_RANGE).map(issue)
-        lists, list_jobs = make_lists(ground, issuers)
+        lists, list_jobs = make_lists(ground, issuers, certificate_files(Purpose.CRL_CITIZEN_CA))
     responders = range_signers(Purpose.OCSP_CITIZEN_CA, OCSP_RANGE).map(respond)
     answering = _following(responders, clock)
     return Listener(answering.application, [*answering.jobs, *list_jobs])

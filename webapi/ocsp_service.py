@@ -150,16 +150,19 @@ class OcspService:
         return self._certificates.get(ca)
 
     def list_certificate(self, ca: str) -> bytes | None:
-        """DER of the certificate that verifies a CA's newest list; None if none is made here.
+        """DER of the certificate that verifies a CA's newest list; None if there is none here.
 
         Raises:
             CrlUncertain: the records are in doubt, or cannot be read now.
         """
         source = self._lists.get(ca)
         try:
-            return None if source is None else source.certificate()
+            found = None if source is None else source.certificate()
+            # In this order: what was read is of the database that is compared.
+            self._require_agreement()
         except self._busy as e:
             raise CrlUncertain from e
+        return found
 
     def crl(self, name: str) -> Crl | None:
         """The newest complete (`<ca>`) or delta list (`<ca>.delta`); None if none is made here.

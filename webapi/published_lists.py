@@ -5,15 +5,16 @@ which list is the newest; its bytes, and the hash that names them, are read once
 and process.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ocsp.responder.crl_issuing import CrlIssuer, signer_of
-from signer.rotation import Rotated
+from ocsp.errors import ResponderMisconfigured
+from ocsp.responder.crl_issuing import key_identifier, signer_of
 from webapi.storage.crls import CrlVersion, SqlCrlStore
 
 
@@ -40,7 +41,7 @@ class NewestLists:
 
     Attributes:
         version: of both.
-        signer: the identifier of the key that signed both.
+        signer: the identifier of the key that signed both; None if they name none.
         complete: the complete list.
         delta: the delta list; None where none are made.
     """
@@ -55,18 +56,21 @@ class CrlSource:
     """Where a CA's lists are, and the certificates of their keys; safe for threads.
 
     Args:
-        issuers: whose keys sign, one after the other.
         crls: what is published.
-        clock: gives aware UTC.
+        certificates: of the keys of the lists: those that sign, and those that did before.
+
+    Raises:
+        ResponderMisconfigured: two keys have one identifier, or one has none.
     """
 
-    def __init__(
-        self, issuers: Rotated[CrlIssuer], crls: SqlCrlStore, clock: Callable[[], datetime]
-    ) -> None:
-        self._issuers = issuers
+    def __init__(self, crls: SqlCrlStore, certificates: Iterable[x509.Certificate]) -> None:
         self._crls = crls
-        self._clock = clock
         self._kept: NewestLists | None = None
+        self._certificates: dict[bytes, x509.Certificate] = {}
+        for certificate in certificates:
+            known = self._certificates.setdefault(key_identifier(certificate), certificate)
+            if known.public_key() != certificate.public_key():
+                raise ResponderMisconfigured("two keys of lists have the same identifier")
 
     def newest(self) -> NewestLists | None:
         """The lists; None before the first.
@@ -85,18 +89,17 @@ class CrlSource:
             kept = self._kept = self._read()
         return kept
 
-    def certificate(self) -> bytes:
-        """DER of the certificate that verifies the newest list; before the first, the next one's.
+    def certificate(self) -> bytes | None:
+        """DER of the certificate that verifies the newest list; None if there is none here.
 
         Raises:
             AnswersOnHold, StorageError: as `newest`.
         """
         newest = self.newest()
-        issuer = self._issuers.current(self._clock())
-        for known in self._issuers.items.values():
-            if newest is not None and newest.signer == known.key_identifier:
-                issuer = known
-        return issuer.certificate.public_bytes(Encoding.DER)
+        if newest is None or newest.signer is None:
+            return None
+        found = self._certificates.get(newest.signer)
+        return None if found is None else found.public_bytes(Encoding.DER)
 
     def _read(self) -> NewestLists | None:
         read = self._crls.newest()

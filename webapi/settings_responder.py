@@ -61,6 +61,12 @@ class OcspListenerSettings(Section):
     )
 
     @model_validator(mode="after")
+    def _name_is_no_lists(self) -> Self:
+        if self.ca.startswith("crl-"):
+            raise ValueError("ca begins with crl-: certificates of lists' keys are called so")
+        return self
+
+    @model_validator(mode="after")
     def _deltas_have_an_address(self) -> Self:
         if self.crl_deltas and not self.public_url:
             raise ValueError("crl_deltas needs public_url: complete lists say where deltas are")

@@ -276,6 +276,11 @@ class TokenKeys:
             Purpose.CRL_CITIZEN_CA: listener.crl_certificate,
         }.get(purpose)
 
+    def certificate_files(self, purpose: Purpose) -> list[Path]:
+        """Where the certificates of a purpose's keys are, as far as the settings name places."""
+        files = (self.certificate_file(purpose, term.key) for term in self.rotation(purpose).terms)
+        return [path for path in files if path is not None]
+
     def require_certificate_file(self, purpose: Purpose, uri: str) -> Path:
         """The same for a key that cannot sign without; raises CertificateNotConfigured."""
         path = self.certificate_file(purpose, uri)

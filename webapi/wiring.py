@@ -222,6 +222,7 @@ class Wiring:
                 self.metrics,
             ),
             certificate_file=self.keys.require_certificate_file,
+            certificate_files=self.keys.certificate_files,
             range_signers=partial(self.range_signers, owner=listener.ca),
             clock=clock.now,
         )

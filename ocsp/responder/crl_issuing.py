@@ -64,25 +64,36 @@ class CrlIssuer:
         """Whether the certificate is valid now."""
         return self.certificate.not_valid_before_utc <= at < self.certificate.not_valid_after_utc
 
-    @property
-    def key_identifier(self) -> bytes:
-        """How this issuer's lists name its key (RFC 5280 section 5.2.1)."""
-        extension = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
-        return extension.value.digest
-
     def has_signed(self, crl: bytes) -> bool:
-        """Whether a list of ours, DER, names this key."""
-        return signer_of(crl) == self.key_identifier
+        """Whether a list of ours, DER, names this key (RFC 5280 section 5.2.1)."""
+        return signer_of(crl) == key_identifier(self.certificate)
 
     def end_of(self, this_update: datetime, validity: timedelta) -> datetime:
         """The nextUpdate of a list: with the certificate's end nobody accepts it any more."""
         return min(this_update + validity, self.certificate.not_valid_after_utc)
 
 
+def key_identifier(certificate: x509.Certificate) -> bytes:
+    """How lists name the key of this certificate (RFC 5280 section 4.2.1.2).
+
+    Raises:
+        ResponderMisconfigured: the certificate does not say.
+    """
+    try:
+        extensions = certificate.extensions
+        return extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except (x509.ExtensionNotFound, ValueError) as e:
+        raise ResponderMisconfigured("the CRL certificate has no key identifier") from e
+
+
 def signer_of(crl: bytes) -> bytes | None:
-    """The identifier of the key that a list of ours, DER, names as its own."""
-    extensions = x509.load_der_x509_crl(crl).extensions
-    return extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    """The identifier of the key that a list, DER, names as its own; None if it does not."""
+    try:
+        extensions = x509.load_der_x509_crl(crl).extensions
+        named = extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except (x509.ExtensionNotFound, ValueError):
+        return None
+    return named.key_identifier
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,14 +100,18 @@ class CertificateSpec:
     extended_key_usage: tuple[x509.ObjectIdentifier, ...] = ()
     policies: tuple[str, ...] = ()
     ocsp_no_check: bool = False
+    subject_key_identifier: bytes | None = None  # None: of the key, by RFC 5280's first method
     more_extensions: tuple[tuple[x509.ExtensionType, bool], ...] = field(default=())
     hash_algorithm: hashes.SHA256 | hashes.SHA384 = field(default_factory=hashes.SHA256)
 
 
 def _extensions(spec: CertificateSpec) -> list[tuple[x509.ExtensionType, bool]]:
     signer = spec.key if spec.issuer is None else spec.issuer.key
+    named = x509.SubjectKeyIdentifier.from_public_key(spec.key.public_key())
+    if spec.subject_key_identifier is not None:
+        named = x509.SubjectKeyIdentifier(spec.subject_key_identifier)
     found: list[tuple[x509.ExtensionType, bool]] = [
-        (x509.SubjectKeyIdentifier.from_public_key(spec.key.public_key()), False),
+        (named, False),
         (x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False),
     ]
     if spec.basic_constraints is not None:

@@ -74,8 +74,10 @@ class Office:
             observer=Metrics(CollectorRegistry()),
         ).test_client()
 
-    def publisher_of(self, issuers: Rotated[CrlIssuer]) -> CrlPublisher:
-        """Another listener's."""
+    def publisher_of(
+        self, issuers: Rotated[CrlIssuer], ahead: timedelta = timedelta(0)
+    ) -> CrlPublisher:
+        """Another listener's; its clock may be ahead."""
         return CrlPublisher(
             issuers,
             "citizen",
@@ -85,11 +87,16 @@ class Office:
             validity=LIFE,
             delta_url=self._delta_url,
             require_agreement=self.require_today,
-            clock=lambda: self.at,
+            clock=lambda: self.at + ahead,
+            stopwatch=self.seconds,
         )
 
+    def seconds(self) -> float:
+        return self.at.timestamp()
+
     def source_of(self, issuers: Rotated[CrlIssuer]) -> CrlSource:
-        return CrlSource(issuers, self.crls, lambda: self.at)
+        certificates = [issuer.certificate for issuer in issuers.items.values()]
+        return CrlSource(self.crls, certificates)
 
     def require_today(self) -> None:
         if not self.is_today:

@@ -41,20 +41,23 @@ def source(token: TokenConfig) -> SlowPinSource:
 
 
 def test_whoever_logs_in_while_the_sessions_are_closed_does_not(
-    token: TokenConfig, source: SlowPinSource
+    token: TokenConfig, source: SlowPinSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sessions = TokenSessions(replace(token, pin_source=source))
-    with ThreadPoolExecutor(2) as threads:
+    tried = list[str]()
+    with monkeypatch.context() as context, ThreadPoolExecutor(2) as threads:
+        context.setattr(session_module, "log_in", lambda *_: tried.append("C_Login"))
         first = threads.submit(sessions.open)
         assert source.asked.acquire(timeout=LONG)
         behind = threads.submit(sessions.describe)
+        await_fact(lambda: threads_of(token))
         sessions.close()
         source.go_on.set()
         for opening in (first, behind):
             with pytest.raises(SessionsClosed):
                 opening.result(LONG)
-    # Only the first one got so far as to ask.
-    assert source.count == 1
+    assert source.count == 1, "only the first one got so far as to ask"
+    assert not tried
     assert_nothing_is_left(token)
 
 
@@ -81,9 +84,12 @@ def test_a_login_that_closing_did_not_wait_for_is_ended(
     assert_nothing_is_left(token)
 
 
+def threads_of(token: TokenConfig) -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == f"token-{token.uri.token}"]
+
+
 def assert_nothing_is_left(token: TokenConfig) -> None:
     """No thread of a pool; and no login, else another one in this process is refused."""
-    name = f"token-{token.uri.token}"
-    await_fact(lambda: not [one for one in threading.enumerate() if one.name == name])
+    await_fact(lambda: not threads_of(token))
     with TokenSessions(token) as others:
         assert others.is_ready

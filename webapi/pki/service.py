@@ -94,7 +94,7 @@ class PkiService(Protocol):
         ...
 
     def list_certificate(self, ca: str) -> bytes | None:
-        """DER of the certificate of the key that signed a CA's newest list; None if none is made.
+        """DER of the certificate that verifies a CA's newest list; None if there is none here.
 
         Raises:
             CrlUncertain: the records of certificates are in doubt.

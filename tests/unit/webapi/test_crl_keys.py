@@ -1,5 +1,6 @@
 """One key of a CA's revocation lists follows another."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -7,6 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import Engine
 
+from ocsp.errors import ResponderMisconfigured
 from ocsp.responder.crl_issuing import CrlIssuer, Removed, entries_of
 from signer.rotation import KeyState, KeyTerm, Rotated, Rotation, only_key
 from tests.support.certificates import NOW, issue, lists_spec
@@ -25,7 +27,9 @@ from tests.support.crl_office import (
 )
 from tests.support.databases import Database
 from webapi.crl_publishing import SUCCESSION_REST
+from webapi.published_lists import CrlSource
 from webapi.storage.answer_holds import AnswerHoldReason, AnswersOnHold, SqlAnswerHolds
+from webapi.storage.crls import SqlCrlStore
 from webapi.storage.realm import Realm
 
 SUCCESSOR = issue(lists_spec(PKI.citizen_ca, PKI.national_ca, "next lists"))
@@ -135,6 +139,19 @@ def test_listeners_of_two_keys_make_few_lists_against_each_other(engine: Engine)
     assert is_signed_by(NEXT, office.publish().complete)
 
 
+@pytest.mark.parametrize("ahead", [timedelta(minutes=4), timedelta(minutes=10)])
+def test_nor_do_listeners_whose_clocks_are_far_apart(engine: Engine, ahead: timedelta) -> None:
+    office = Office(engine)
+    late, early = office.publisher, office.publisher_of(NEXT_ALONE, ahead)
+    office.publish()
+    numbers = set()
+    for _ in range(60):
+        for publisher in (early, late):
+            office.publisher = publisher
+            numbers.add(office.publish(timedelta(seconds=0.5)).number)
+    assert len(numbers) <= 3
+
+
 def test_of_two_that_would_begin_one_does(engine: Engine) -> None:
     office = Office(engine, issuers=BY_THE_CLOCK)
     before = office.publish()
@@ -191,19 +208,57 @@ def test_what_has_expired_when_a_key_takes_over_stays_for_the_life_of_a_list(
 def test_the_certificate_is_that_of_the_list_beside_it(engine: Engine) -> None:
     office = Office(engine, issuers=BY_THE_CLOCK)
 
-    def told() -> bytes:
+    def told(status: int = 200) -> bytes:
         answer = office.client.get("/certs/crl-citizen.cer")
-        assert answer.status_code == 200
-        assert answer.headers["Cache-Control"] == "max-age=300, public"
+        assert answer.status_code == status
         return bytes(answer.data)
 
-    assert told() == SIGNER.der
+    told(404)
     office.publish()
     assert told() == SIGNER.der
+    life = office.client.get("/certs/crl-citizen.cer").headers["Cache-Control"]
+    assert life == "max-age=300, public"
     office.at = NOW + TAKES_OVER
     assert told() == SIGNER.der, "its successor has made no list yet"
     office.publish()
     assert told() == SUCCESSOR.der
     assert office.client.get("/certs/crl-citizen.delta.cer").status_code == 404
+    office.is_today = False
+    assert b"certificate_records_in_doubt" in told(503)
+    office.is_today = True
     SqlAnswerHolds(engine).place(reason=AnswerHoldReason.BEHIND, at=NOW)
-    assert office.client.get("/certs/crl-citizen.cer").status_code == 503
+    assert b"certificate_records_in_doubt" in told(503)
+
+
+def test_no_certificate_is_told_that_does_not_verify_the_list_beside_it(engine: Engine) -> None:
+    office = Office(engine, issuers=NEXT_ALONE)
+    office.publisher = office.publisher_of(ALONE)
+    office.publish()
+    assert office.client.get("/certs/crl-citizen.cer").status_code == 404
+
+
+def test_two_keys_of_one_identifier_are_refused(engine: Engine) -> None:
+    digest = x509.SubjectKeyIdentifier.from_public_key(SIGNER.certificate.public_key()).digest
+    other = issue(
+        replace(
+            lists_spec(PKI.citizen_ca, PKI.national_ca, "copied"), subject_key_identifier=digest
+        )
+    )
+    with pytest.raises(ResponderMisconfigured, match="same identifier"):
+        CrlSource(SqlCrlStore(engine, "citizen"), [SIGNER.certificate, other.certificate])
+
+
+def test_a_list_that_cannot_be_read_is_replaced(engine: Engine) -> None:
+    office = Office(engine)
+    first = office.publish()
+    office.suspend(7)
+    turn = office.crls.take_turn(office.at)
+    assert turn is not None
+    spoilt = replace(first, number=turn.number, complete=b"no list", delta=None)
+    office.crls.publish(turn, spoilt, refresh_at=None)
+    healed = office.publish(SUCCESSION_REST)
+    assert healed.number > turn.number
+    assert entries_of(healed.complete) == {7: HELD}
+    assert is_signed_by(ISSUER, healed.complete)
+    assert base_in(healed) == first.number
+    assert delta_of(healed) == {7: HELD}
