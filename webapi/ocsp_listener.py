@@ -91,8 +91,8 @@ class Ground:
         """The same jobs, measured."""
         return [(name, self.metrics.watched_job(name, act), pause) for name, act, pause in jobs]
 
-    def require_agreement(self) -> Callable[[], None]:
-        """What raises where the records are not today's."""
+    def agreement(self) -> Callable[[], None]:
+        """What raises where the records are not today's: part of each that reads them."""
         watch = RecordsWatch(self.compare)
         watch_connections(self.engine, watch.expire)
         return watch.require_agreement
@@ -114,7 +114,7 @@ def make_responder(
             together.
     """
     listener = ground.listener
-    require_agreement = ground.require_agreement()
+    require_agreement = ground.agreement()
     key = _signing_key(signer, Purpose.OCSP_CITIZEN_CA, listener.ca, ocsp_response_payload)
     authority = ResponderCa(
         name=listener.ca,
@@ -199,7 +199,7 @@ def make_lists(
         SqlCertificateStore(ground.engine),
         validity=ground.listener.crl_life,
         delta_url=ground.listener.delta_url,
-        require_agreement=ground.require_agreement(),
+        require_agreement=ground.agreement(),
         clock=clock.now,
     )
     return source, ground.watched(("revocation-lists", publisher.run_once, CRL_SECONDS))

@@ -41,6 +41,7 @@ _FOREIGN = (
     UnsupportedAlgorithm,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
+    UserWarning,  # a name of no country's length: where warnings are errors
 )
 """What parsing hostile DER raises in `cryptography`."""
 

@@ -109,3 +109,13 @@ def test_a_damaged_list_is_read_or_refused_by_type(data: st.DataObject) -> None:
         read_crl(bytes(der))
     except CrlRefused:
         return
+
+
+def test_a_name_that_the_library_warns_of_is_refused_where_warnings_are_errors() -> None:
+    der = bytearray(SCOPED)
+    at = der.index(b"MN")
+    # The country as a BMPString: one letter of two octets.
+    assert der[at - 2 : at] == b"\x13\x02"
+    der[at - 2] = 0x1E
+    with pytest.raises(CrlRefused):
+        read_crl(bytes(der))
