@@ -76,6 +76,8 @@ def configure_logs() -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    # What `warnings` shows is text of its own, which a certificate's name can bring about.
+    logging.captureWarnings(capture=True)
 
 
 def _only_what_a_library_may_say(

@@ -154,6 +154,12 @@ def test_a_library_says_where_it_warned_and_not_what() -> None:
     assert line.keys() == {"event", "library", "level", "timestamp", "line"}
 
 
+def test_a_warning_says_where_it_came_up_and_not_what() -> None:
+    (line,) = run("import warnings\nwarnings.warn('a name: УБ99112233', stacklevel=1)")
+    assert (line["event"], line["library"]) == ("library_warning", "py.warnings")
+    assert line.keys() == {"event", "library", "level", "timestamp", "line"}
+
+
 @pytest.mark.parametrize(
     "script",
     [
