@@ -311,7 +311,7 @@ class TokenSessions:
                     # Who closes meanwhile sees the module, or is seen here.
                     self._require_usable()
                     token = self._finder.find(module)
-                    session = self._logged_in(module, token, pin)
+                    session = self._log_in(module, token, pin)
                 except BaseException:
                     # Whoever has no login holds nobody back from C_Finalize, whose own failure
                     # must not hide why there is none.
@@ -323,7 +323,7 @@ class TokenSessions:
                 self._observer.logged_in(lost_by)
                 return login, module
 
-    def _logged_in(self, module: Module, token: pkcs11.Token, pin: Pin) -> pkcs11.Session:
+    def _log_in(self, module: Module, token: pkcs11.Token, pin: Pin) -> pkcs11.Session:
         """A login that nobody closed the sessions before the end of; a person may type for long."""
         session = log_in(self.config, module, token, pin)
         try:

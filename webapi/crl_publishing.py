@@ -102,7 +102,7 @@ class CrlPublisher:
     def _list_of_another(self, issuer: CrlIssuer, at: datetime) -> int | None:
         """The number of the newest list, if it is another key's and has had its time."""
         newest = self._source.newest()
-        if newest is None or newest.signer == key_identifier(issuer.certificate):
+        if newest is None or newest.key_identifier == key_identifier(issuer.certificate):
             return None
         # How old it is, two hosts whose clocks are far apart do not agree on: this one rests, too.
         is_old = newest.version.this_update + SUCCESSION_REST <= at
@@ -150,7 +150,7 @@ class CrlPublisher:
         RFC 5280 section 5.2.4, which asks that of whoever issues them.
         """
         base = turn.base
-        return base if base is not None and issuer.has_signed(base.complete) else None
+        return base if base is not None and issuer.is_named_in(base.complete) else None
 
 
 def _delta(

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ocsp.errors import ResponderMisconfigured
-from ocsp.responder.crl_issuing import key_identifier, signer_of
+from ocsp.responder.crl_issuing import key_identifier, key_named_in
 from webapi.storage.crls import CrlVersion, SqlCrlStore
 
 
@@ -41,13 +41,13 @@ class NewestLists:
 
     Attributes:
         version: of both.
-        signer: the identifier of the key that signed both; None if they name none.
+        key_identifier: of the key that both name as their own; None if they name none.
         complete: the complete list.
         delta: the delta list; None where none are made.
     """
 
     version: CrlVersion
-    signer: bytes | None
+    key_identifier: bytes | None
     complete: Crl
     delta: Crl | None
 
@@ -70,7 +70,9 @@ class CrlSource:
         for certificate in certificates:
             known = self._certificates.setdefault(key_identifier(certificate), certificate)
             if known.public_key() != certificate.public_key():
-                raise ResponderMisconfigured("two keys of lists have the same identifier")
+                raise ResponderMisconfigured(
+                    "two keys of lists have the same identifier: have the CA certify one anew"
+                )
 
     def newest(self) -> NewestLists | None:
         """The lists; None before the first.
@@ -96,9 +98,9 @@ class CrlSource:
             AnswersOnHold, StorageError: as `newest`.
         """
         newest = self.newest()
-        if newest is None or newest.signer is None:
+        if newest is None or newest.key_identifier is None:
             return None
-        found = self._certificates.get(newest.signer)
+        found = self._certificates.get(newest.key_identifier)
         return None if found is None else found.public_bytes(Encoding.DER)
 
     def _read(self) -> NewestLists | None:
@@ -107,7 +109,9 @@ class CrlSource:
             return None
         version = CrlVersion(read.number, read.this_update, read.next_update)
         delta = None if read.delta is None else _crl(read.delta, version)
-        return NewestLists(version, signer_of(read.complete), _crl(read.complete, version), delta)
+        return NewestLists(
+            version, key_named_in(read.complete), _crl(read.complete, version), delta
+        )
 
 
 def _crl(der: bytes, version: CrlVersion) -> Crl:

@@ -63,7 +63,7 @@ class OcspListenerSettings(Section):
     @model_validator(mode="after")
     def _name_is_no_lists(self) -> Self:
         if self.ca.startswith("crl-"):
-            raise ValueError("ca begins with crl-: certificates of lists' keys are called so")
+            raise ValueError("lists' keys are called crl-...: choose another name for ca")
         return self
 
     @model_validator(mode="after")

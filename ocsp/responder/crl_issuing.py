@@ -54,19 +54,19 @@ class CrlIssuer:
         try:
             extensions = self.certificate.extensions
             usage = extensions.get_extension_for_class(x509.KeyUsage).value
-            extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
         except (x509.ExtensionNotFound, ValueError) as e:
             raise ResponderMisconfigured("the CRL certificate lacks an extension") from e
         if not usage.crl_sign:
             raise ResponderMisconfigured("the CRL certificate may not sign lists")
+        key_identifier(self.certificate)
 
     def can_sign(self, at: datetime) -> bool:
         """Whether the certificate is valid now."""
         return self.certificate.not_valid_before_utc <= at < self.certificate.not_valid_after_utc
 
-    def has_signed(self, crl: bytes) -> bool:
-        """Whether a list of ours, DER, names this key (RFC 5280 section 5.2.1)."""
-        return signer_of(crl) == key_identifier(self.certificate)
+    def is_named_in(self, own_crl: bytes) -> bool:
+        """Whether a list of ours, DER, names this key as its own; no signature is verified."""
+        return key_named_in(own_crl) == key_identifier(self.certificate)
 
     def end_of(self, this_update: datetime, validity: timedelta) -> datetime:
         """The nextUpdate of a list: with the certificate's end nobody accepts it any more."""
@@ -86,10 +86,16 @@ def key_identifier(certificate: x509.Certificate) -> bytes:
         raise ResponderMisconfigured("the CRL certificate has no key identifier") from e
 
 
-def signer_of(crl: bytes) -> bytes | None:
-    """The identifier of the key that a list, DER, names as its own; None if it does not."""
+def key_named_in(own_crl: bytes) -> bytes | None:
+    """The identifier of the key that a list of ours names as its own; None if it names none.
+
+    Args:
+        own_crl: DER, out of our own records: its signature is not verified.
+
+    Source: RFC 5280 section 5.2.1.
+    """
     try:
-        extensions = x509.load_der_x509_crl(crl).extensions
+        extensions = x509.load_der_x509_crl(own_crl).extensions
         named = extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
     except (x509.ExtensionNotFound, ValueError):
         return None

@@ -97,15 +97,19 @@ def verified(answer: x509_ocsp.OCSPResponse) -> bytes:
     return certificate.public_bytes(Encoding.DER)
 
 
-def test_a_next_delegate_without_its_certificate_does_not_start(desk: DeskService) -> None:
-    two_delegates(desk)
-    declare_succession(desk, "")
+def assert_does_not_start(desk: DeskService) -> None:
     wiring = Wiring(desk.settings())
     try:
         with pytest.raises(CertificateNotConfigured, match="2027"):
             wiring.ocsp_application()
     finally:
         wiring.close()
+
+
+def test_a_next_delegate_without_its_certificate_does_not_start(desk: DeskService) -> None:
+    two_delegates(desk)
+    declare_succession(desk, "")
+    assert_does_not_start(desk)
 
 
 def test_an_ocsp_key_follows_another_under_load_and_no_answer_is_refused(
@@ -227,12 +231,7 @@ def test_a_next_key_of_lists_without_its_certificate_does_not_start(desk: DeskSe
     two_keys_each(desk)
     text = desk.config.read_text()
     desk.config.write_text(text.replace('certificate = "next-lists.cer"\n', ""))
-    wiring = Wiring(desk.settings())
-    try:
-        with pytest.raises(CertificateNotConfigured, match="2027"):
-            wiring.ocsp_application()
-    finally:
-        wiring.close()
+    assert_does_not_start(desk)
 
 
 CHALLENGE = "login-challenge"

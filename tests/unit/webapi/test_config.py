@@ -361,3 +361,23 @@ def test_keys_are_declared_with_their_times(file: Path) -> None:
     current, following = load_settings(file, {}).keys[Purpose.LOGIN_CHALLENGE]
     assert current.term.accepted_until == datetime(2026, 12, 24, tzinfo=UTC)
     assert following.term.takes_over_at == datetime(2026, 12, 22, 16, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"TAMGA_OCSP_LISTENER__CA": "crl-citizen"}, "choose another name"),
+        ({"TAMGA_OCSP_LISTENER__CRL_DELTAS": "true"}, "crl_deltas needs public_url"),
+    ],
+)
+def test_a_responder_that_cannot_serve_its_lists_is_refused(
+    file: Path, changed: dict[str, str], told: str
+) -> None:
+    environ = {
+        "TAMGA_OCSP_LISTENER__CA": "citizen-ca",
+        "TAMGA_OCSP_LISTENER__CA_CERTIFICATE": "pki/citizen-ca.cer",
+        "TAMGA_OCSP_LISTENER__DELEGATE_CERTIFICATE": "pki/delegate.cer",
+    }
+    assert load_settings(file, environ).ocsp_listener is not None
+    with pytest.raises(ConfigurationWrong, match=told):
+        load_settings(file, environ | changed)
