@@ -93,6 +93,7 @@ class _Slot:
     Attributes:
         is_starting: it is of the first plan and has never come up. Only then does a failure end
             the whole service: later that would stop what others are using.
+        told_up: the process that the log has said is up.
         due: when a process is started again, and `gone_by` when a leaving one is ended by force.
     """
 
@@ -101,6 +102,7 @@ class _Slot:
     current: RoleProcess | None = None
     successor: RoleProcess | None = None
     leaving: RoleProcess | None = None
+    told_up: RoleProcess | None = None
     due: float = 0.0
     gone_by: float = 0.0
     failures: int = 0
@@ -242,8 +244,9 @@ class Supervisor:
             if at >= slot.due:
                 self._fill(slot)
             return
-        if current.is_up():
-            slot.is_starting = False
+        if current.is_up() and current is not slot.told_up:
+            slot.is_starting, slot.told_up = False, current
+            _log.info("role_up", role=slot.role.name, process_id=current.process.pid)
         if current.has_ended():
             slot.current = None
             self._note_failure(slot, {"exit_code": current.finish()})

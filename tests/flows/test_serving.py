@@ -67,7 +67,7 @@ def shared(home: Installation) -> Iterator[Serving]:
 @pytest.fixture
 def running(home: Installation, shared: Serving) -> Serving:
     shared.await_fact(home.is_ready)
-    shared.await_fact(lambda: all(home.leader(role) for role in ROLES))
+    shared.await_fact(shared.has_come_up)
     shared.await_fact(shared.has_active_worker)
     shared.forget()
     return shared

@@ -98,27 +98,37 @@ class Serving:
 
     def events(self) -> list[dict[str, Any]]:
         """What stands in the log as JSON since the last `forget`."""
-        lines = self.log.read_text(errors="replace").splitlines()[self._seen :]
-        return [json.loads(line) for line in lines if line.startswith("{")]
+        return self._logged()[self._seen :]
 
     def forget(self) -> None:
         """Look at what is logged from now on."""
-        self._seen = len(self.log.read_text(errors="replace").splitlines())
+        self._seen = len(self._logged())
 
     def named(self, event: str) -> list[dict[str, Any]]:
         return [entry for entry in self.events() if entry.get("event") == event]
 
+    def has_come_up(self) -> bool:
+        """Whether the last process that the supervisor started of each role has come up."""
+        told = {
+            entry["role"]: entry["event"]
+            for entry in self._logged()
+            if entry["event"] in ("role_started", "role_up", "role_ended")
+        }
+        return set(told.values()) == {"role_up"}
+
     def has_active_worker(self) -> bool:
         """Whether the last worker that the supervisor started became active since, ever."""
-        lines = self.log.read_text(errors="replace").splitlines()
-        entries = [json.loads(line) for line in lines if line.startswith("{")]
         told = [
             entry["event"]
-            for entry in entries
+            for entry in self._logged()
             if entry["event"] == "worker_active"
             or (entry["event"] == "role_started" and entry["role"] == "worker")
         ]
         return told[-1:] == ["worker_active"]
+
+    def _logged(self) -> list[dict[str, Any]]:
+        lines = self.log.read_text(errors="replace").splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
 
     def await_fact(self, fact: Callable[[], object], seconds: float = READY_SECONDS) -> None:
         deadline = time.monotonic() + seconds
@@ -150,6 +160,7 @@ def serving(
                 running.await_fact(lambda: running.named("worker_active"))
                 time.sleep(0.5)
                 running.await_fact(home.is_ready)
+                running.await_fact(running.has_come_up)
             yield running
         finally:
             process.terminate()

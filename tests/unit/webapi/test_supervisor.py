@@ -43,6 +43,23 @@ def test_what_ends_by_itself_is_started_again_and_its_exit_code_is_logged(
     assert len(numbers(a)) == 1
 
 
+def test_the_log_says_once_of_each_process_that_it_came_up(
+    tmp_path: Path, started: Callable[[Planned], Supervisor]
+) -> None:
+    slow, quick = tmp_path / "slow", tmp_path / "quick"
+    with capture_logs() as logs:
+        watched = started(Planned(role(slow, WAIT), role(quick, UP + WAIT)))
+        await_fact(lambda: numbers(slow) and numbers(quick), watched)
+        await_fact(lambda: any(entry["event"] == "role_up" for entry in logs), watched)
+        os.kill(numbers(quick)[0], signal.SIGKILL)
+        await_fact(lambda: len(numbers(quick)) == 2, watched)
+        await_fact(lambda: sum(entry["event"] == "role_up" for entry in logs) == 2, watched)
+        for _ in range(3):
+            watched.look_after_all()
+    ups = [(entry["role"], entry["process_id"]) for entry in logs if entry["event"] == "role_up"]
+    assert ups == [("quick", number) for number in numbers(quick)]
+
+
 def test_pauses_have_a_limit_and_begin_anew_after_a_steady_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: Callable[[Planned], Supervisor]
 ) -> None:
@@ -78,7 +95,8 @@ def test_a_refused_reload_changes_nothing(
     mark = tmp_path / "a"
     plan = Planned(role(mark))
     watched = started(plan)
-    await_fact(lambda: numbers(mark), watched)
+    with capture_logs() as logs:
+        await_fact(lambda: any(entry["event"] == "role_up" for entry in logs), watched)
     plan.findings = ("service.origin: is missing",)
     with capture_logs() as logs:
         watched.reload()
