@@ -1,6 +1,5 @@
 """A device of 14 signatures a second: receipts do not wait until the challenges are signed."""
 
-import time
 from datetime import UTC, datetime
 
 from sqlalchemy import func, select
@@ -18,6 +17,7 @@ from webapi.storage.realm import Realm
 LOG = "log-a"
 MILLISECONDS = 71
 STOCK = 200
+IN_A_SECOND = 1000 // MILLISECONDS
 BATCHES = 3
 
 
@@ -27,16 +27,16 @@ def stock_of(home: Home) -> int:
         return connection.execute(select(func.count()).select_from(challenge_stock)).scalar_one()
 
 
-def seconds_until_receipts(stage: Scene, count: int) -> float:
-    """Register ballots; from the last one on, how long until all have their receipts."""
+def challenges_until_receipts(stage: Scene, count: int) -> int:
+    """Register ballots; from the last one on, how many challenges come before their receipts."""
     stage.at = datetime.now(tz=UTC)
     stage.register_all(LOG, count)
-    registered = time.monotonic()
+    before = stock_of(stage.home)
     last = stage.registered[LOG][-1]
     await_fact(lambda: stage.fetch(LOG, last) is not None)
-    took = time.monotonic() - registered
+    came = stock_of(stage.home) - before
     assert all(stage.fetch(LOG, number) is not None for number in stage.registered[LOG])
-    return took
+    return came
 
 
 # The repeat on PostgreSQL is of `make test-long`: what is slow here is not the database.
@@ -52,10 +52,11 @@ def test_receipts_come_between_the_challenges_of_an_empty_stock(home: Home) -> N
         stage.create(LOG)
         with real_worker(home, "worker", **slow):
             await_fact(lambda: stock_of(home) > 0)
-            took = [seconds_until_receipts(stage, 50) for _ in range(BATCHES)]
+            came = [challenges_until_receipts(stage, 50) for _ in range(BATCHES)]
             level = stock_of(home)
         audit_log(stage, LOG)
-    print(f"50 receipts within {', '.join(f'{s:.2f}' for s in took)} s, stock {level} of {STOCK}")
-    # The best of them: other programs of this machine may hold up any one.
-    assert min(took) < 1.0
+    print(f"{', '.join(map(str, came))} challenges before 50 receipts, stock {level} of {STOCK}")
+    # Told by what the device signs, as a machine that is busy with others has longer seconds. The
+    # best of them: what looks here may be held up as well.
+    assert min(came) < IN_A_SECOND
     assert 0 < level < STOCK
