@@ -37,7 +37,7 @@ def assert_none_left(text: str, seconds: float = 30.0) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on now.
+    """Loopback ports that nobody listens on now, and that no other process of tests is given.
 
     They are below those that the kernel gives away: one of these could be a client's by the time
     that it is listened on.
@@ -49,10 +49,28 @@ def free_ports(count: int) -> list[int]:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        found.append(port)
+        if _keep(port):
+            found.append(port)
         if len(found) == count:
             return found
     raise AssertionError("no port is free")
+
+
+def _keep(port: int) -> bool:
+    """Keep a port for this process until it ends; False if it was given to somebody already.
+
+    Parts of the suite run side by side, and a minute may pass until a port is listened on: without
+    a word two services would share one (SO_REUSEPORT), and each get half of the other's requests.
+    The mark is a socket's abstract name, which needs no file and ends with the process.
+    """
+    mark = socket.socket(socket.AF_UNIX)
+    try:
+        mark.bind(f"\0tamga-tests-port-{port}")
+    except OSError:
+        mark.close()
+        return False
+    mark.detach()  # to stay open, whoever forgets it
+    return True
 
 
 def children(process: int) -> list[int]:
