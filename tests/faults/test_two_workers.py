@@ -11,6 +11,7 @@ import pytest
 from tests.support.faults import Point, Scene, Service, await_fact, scene
 from tests.support.home_database import HomeDatabase, PostgresHome, often_on_sqlite
 from tests.support.log_audit import audit_all, audit_log
+from tests.support.processes import standing_still
 from tests.support.real_worker import real_worker
 from webapi.cli.home import Home
 
@@ -89,9 +90,11 @@ def test_whose_lease_was_lost_stands_by_and_opens_nothing(
     home = now_stage.home
     with real_worker(home, "first") as first:
         first.await_event("worker_active")
-        home_database.cut_lease()
         second = now_stage.service
-        await_fact(lambda: second.order("acquire", at=now_stage.at)["active"])
+        # Still until then: it would be as quick to take the lease again as another to take it.
+        with standing_still(first.process):
+            home_database.cut_lease()
+            await_fact(lambda: second.order("acquire", at=now_stage.at)["active"])
         first.await_event("worker_lease_lost")
         first.await_event("worker_stands_by")
         # Its logs are free: another process sequences them now.
@@ -110,7 +113,8 @@ def test_while_the_server_is_gone_the_worker_stands_by(
         await_fact(lambda: {"worker_lease_lost", "worker_shift_failed"} & set(first.events()))
         first.await_event("worker_stands_by")
         home_database.server.start()
-        await_fact(lambda: first.events().count("worker_active") == 2)
+        # More than that where a shift ended once more while the server was starting.
+        await_fact(lambda: first.events().count("worker_active") >= 2)
         now_stage.register_all(LOG, 2)
         await_fact(lambda: all_have_receipts(now_stage))
         audit_log(now_stage, LOG)

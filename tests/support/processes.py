@@ -1,8 +1,13 @@
 """Finds processes by what stands in their command line or environment."""
 
+import os
 import random
+import signal
 import socket
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -26,6 +31,25 @@ def numbered_processes(text: str) -> list[tuple[int, str]]:
             line = command.replace(b"\0", b" ").decode(errors="replace")
             found.append((int(entry.name), line))
     return found
+
+
+def leads_its_group(process: int) -> bool:
+    """Whether a process leads a group of its own; one that has ended meanwhile leads none."""
+    try:
+        return os.getpgid(process) == process
+    except ProcessLookupError:
+        return False
+
+
+@contextmanager
+def standing_still(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """A process that this one started does nothing, in any of its threads, until the block ends."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
 
 
 def assert_none_left(text: str, seconds: float = 30.0) -> None:
