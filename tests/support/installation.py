@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import ssl
 import subprocess
 import sys
@@ -19,7 +20,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support.databases import Database
-from tests.support.processes import assert_none_left, free_ports, numbered_processes
+from tests.support.processes import (
+    assert_none_left,
+    free_ports,
+    leads_its_group,
+    numbered_processes,
+)
 from webapi.cli.home import Home
 from webapi.storage.realm import Realm
 
@@ -58,7 +64,7 @@ class Installation:
             env={**self.environment, **environment},
         )
 
-    def get(self, path: str, *, seconds: float = 5) -> tuple[int, dict[str, object]]:
+    def get(self, path: str, *, seconds: float = 30) -> tuple[int, dict[str, object]]:
         with urllib3.PoolManager(ssl_context=self.tls, retries=False, timeout=seconds) as pool:
             answer = pool.request("GET", f"{self.address}{path}")
             return answer.status, answer.json()
@@ -69,12 +75,17 @@ class Installation:
         except urllib3.exceptions.HTTPError:
             return False
 
+    def responder_listens(self) -> bool:
+        """Whether connections to the responder are taken: a moment after it has come up."""
+        with socket.socket() as plain:
+            return plain.connect_ex(("127.0.0.1", self.ports[1])) == 0
+
     def leader(self, role: str) -> int | None:
         """The process of a role that the supervisor started; None if there is none, or two."""
         found = [
             number
             for number, line in numbered_processes(str(self.directory))
-            if f"webapi.roles {role} " in line and os.getpgid(number) == number
+            if f"webapi.roles {role} " in line and leads_its_group(number)
         ]
         return found[0] if len(found) == 1 else None
 
@@ -127,8 +138,10 @@ class Serving:
         return told[-1:] == ["worker_active"]
 
     def _logged(self) -> list[dict[str, Any]]:
-        lines = self.log.read_text(errors="replace").splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
+        lines = self.log.read_text(errors="replace").splitlines(keepends=True)
+        # The last one may be in the midst of being written.
+        whole = [line for line in lines if line.startswith("{") and line.endswith("\n")]
+        return [json.loads(line) for line in whole]
 
     def await_fact(self, fact: Callable[[], object], seconds: float = READY_SECONDS) -> None:
         deadline = time.monotonic() + seconds
@@ -161,6 +174,7 @@ def serving(
                 time.sleep(0.5)
                 running.await_fact(home.is_ready)
                 running.await_fact(running.has_come_up)
+                running.await_fact(home.responder_listens)
             yield running
         finally:
             process.terminate()
