@@ -155,6 +155,6 @@ def test_whoever_ends_it_leaves_nothing_running(performed: Path, number: signal.
                 break
         time.sleep(1.0)
         process.send_signal(number)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
     assert process.returncode != 0
     assert_none_left(str(performed), seconds=60)

@@ -68,7 +68,7 @@ def make_home(directory: Path) -> Home:
         [sys.executable, "-m", "webapi.cli", "--config", str(home.config), "init"],
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=120,
     )
     return home
 
