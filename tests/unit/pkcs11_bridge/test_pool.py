@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -205,12 +206,20 @@ def test_where_all_hang_nobody_waits(stage: Stage) -> None:
 
 
 def test_those_who_wait_are_told_when_the_last_place_is_given_up() -> None:
-    stage, over = Stage(1), threading.Event()
+    stage, behind_it, over = Stage(1), threading.Event(), threading.Event()
+
+    def hang(place: Place) -> None:
+        # Not given up before somebody waits behind it.
+        assert behind_it.wait(LONG)
+        place.allow(SHORT)
+        assert over.wait(LONG)
+
     try:
         with ThreadPoolExecutor(1) as callers:
-            hanging = callers.submit(stage.perform, over.wait, LONG, 1.0)
+            hanging = callers.submit(stage.pool.perform, hang, LONG, LONG)
             stage.heard.await_count("taken", 1)
             with stage.waiting(1) as waiting:
+                behind_it.set()
                 assert isinstance(waiting[0].exception(LONG), TokenHung)
             assert isinstance(hanging.exception(LONG), TokenHung)
     finally:
@@ -325,13 +334,30 @@ def test_a_call_may_get_less_time_than_it_was_given(stage: Stage) -> None:
         over.set()
 
 
-def test_a_call_may_get_more_time_than_it_was_given(stage: Stage) -> None:
+def test_a_call_may_get_more_time_than_it_was_given(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, looks = [100.0], list[None]()
+    look_after = stage.pool._look_after
+
+    def noting(*arguments: Any) -> None:
+        look_after(*arguments)
+        looks.append(None)
+
+    # The time that it was given is over when the test says so, and then it is looked after.
+    monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(pool_module, "_LOOK_SECONDS", SHORT)
+    monkeypatch.setattr(stage.pool, "_look_after", noting)
+
     def stay(place: Place) -> str:
         place.allow(LONG)
-        assert not threading.Event().wait(2 * SHORT)
+        now[0] += 2 * SHORT
+        before = len(looks)
+        await_fact(lambda: len(looks) > before + 1)  # one of them may have begun before
         return "well"
 
     assert stage.pool.perform(stay, LONG, SHORT) == "well"
+    assert stage.pool.given_up == 0
 
 
 def test_a_call_that_was_given_up_goes_no_further(stage: Stage) -> None:
