@@ -13,6 +13,7 @@ from signer.receipts.growth import SilentObserver
 from signer.receipts.registration import sign_receipt_request
 from signer.receipts.tile_store import TileFolder
 from tests.support.databases import Database
+from tests.support.faults import await_fact
 from tests.support.receipt_disk import ReceiptDisk, submission_id
 from tests.support.receipts import AUDIENCE, ELECTION, NOW, PURPOSES
 from webapi.elections.problems import PROBLEMS
@@ -75,6 +76,11 @@ class Site:
 
     def work(self, at: datetime | None = None) -> None:
         self.logs.run_once(at=at or self.at)
+
+    def work_on_pending(self, count: int) -> None:
+        """Run the worker as soon as so many registrations wait for it."""
+        await_fact(lambda: self.disk.registrations.count_pending(ELECTION) == count)
+        self.work()
 
     def post(self, path: str, body: bytes, content_type: str = JOSE) -> TestResponse:
         return self.client.post(path, data=body, content_type=content_type)

@@ -53,5 +53,8 @@ class Planned:
 
 
 def alive(number: int) -> bool:
-    state = Path(f"/proc/{number}/stat")
-    return state.exists() and state.read_text().split()[2] != "Z"
+    try:
+        state = Path(f"/proc/{number}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it may go while it is looked at
+        return False
+    return state.split()[2] != "Z"

@@ -65,21 +65,21 @@ def test_a_check_that_hangs_is_left_behind_with_what_it_told() -> None:
 
     def hanging() -> Iterator[CheckResult]:
         yield FIRST
-        release.wait(30)
+        release.wait(60)
 
     began = time.monotonic()
     try:
-        limit = timedelta(seconds=0.2)
+        limit = timedelta(seconds=2)
         found = results(hanging(), "first", "second", "third", limit=limit)
     finally:
         release.set()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert [(result.name, result.state) for result in found] == [
         ("first", CheckState.OK),
         ("second", CheckState.FAILED),
         ("third", CheckState.SKIPPED),
     ]
-    assert found[1].seen == "no answer within 0.2 s"
+    assert found[1].seen == "no answer within 2 s"
 
 
 def test_what_was_not_reached_is_skipped_and_says_why() -> None:

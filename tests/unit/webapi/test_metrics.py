@@ -1,5 +1,6 @@
 """What is measured, with labels of few values, none of which says who."""
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,7 @@ from webapi.ocsp_service import OcspService
 from webapi.operations.metrics import Metrics
 from webapi.pki.service import PkiService
 from webapi.storage.certificates import SqlCertificateStore
-from webapi.storage.engine import make_engine, watch_transactions
+from webapi.storage.engine import make_engine, watch_pool, watch_transactions
 from webapi.storage.log_holds import SqlLogHolds
 from webapi.storage.migration import upgrade
 from webapi.storage.realm import Realm
@@ -282,10 +283,12 @@ def test_a_transaction_is_timed_with_its_wait_for_the_lock(
     engine, other = (make_engine(url, Realm.LOGIN) for _ in range(2))
     upgrade(engine, Realm.LOGIN)
     watch_transactions(engine, metrics.transaction_ended)
-    stock = WatchedChallenges(engine, metrics)
+    stock, asking = WatchedChallenges(engine, metrics), threading.Event()
+    watch_pool(engine, asking.set, lambda: None)
     with ThreadPoolExecutor(1) as threads:
         with other.begin():
             waiting = threads.submit(stock.count_stock, ORIGIN, usable_until=NOW)
+            assert asking.wait(60)
             time.sleep(0.1)
         assert waiting.result() == 0
     name = "tamga_database_transaction_duration_seconds"

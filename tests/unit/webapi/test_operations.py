@@ -49,19 +49,21 @@ def test_ready_and_live(client: FlaskClient) -> None:
 
 
 def test_a_part_that_hangs_is_late_and_asked_once_until_it_answers() -> None:
-    release = threading.Event()
+    begun, release = threading.Event(), threading.Event()
     asked: list[int] = []
 
     def hang() -> None:
         asked.append(1)
-        release.wait(10)
+        begun.set()
+        release.wait(60)
 
     readiness = Readiness({"token": hang}, answer_within=timedelta(milliseconds=20))
     for minute in range(4):
         assert readiness.ask(NOW + timedelta(minutes=minute)) == {"token": "late"}
+        assert begun.wait(60)
     assert len(asked) == 1
     release.set()
-    patient = Readiness({"token": hang})
+    patient = Readiness({"token": hang}, answer_within=timedelta(seconds=60))
     assert patient.ask(NOW) == {"token": "ready"}
 
 

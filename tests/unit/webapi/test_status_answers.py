@@ -84,7 +84,7 @@ def test_of_many_claims_at_once_one_holds_until_it_ends(store: SqlAnswerStore) -
     begin, won = threading.Barrier(6), []
 
     def claim() -> None:
-        begin.wait(5)
+        begin.wait(60)
         if store.claim(KEY, until=NOW + SECOND, at=NOW):
             won.append(1)
 
@@ -92,7 +92,7 @@ def test_of_many_claims_at_once_one_holds_until_it_ends(store: SqlAnswerStore) -
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert won == [1]
     assert store.claim(KEY, until=NOW + 2 * SECOND, at=NOW + SECOND)
     assert not store.claim(KEY, until=NOW + 2 * SECOND, at=NOW + SECOND)

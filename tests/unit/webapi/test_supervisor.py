@@ -14,7 +14,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.support.processes import assert_none_left
-from tests.support.supervised import UP, WAIT, Planned, alive, await_fact, numbers, role
+from tests.support.supervised import (
+    UP,
+    WAIT,
+    Planned,
+    alive,
+    await_fact,
+    await_number,
+    numbers,
+    role,
+)
 from webapi import role_servers, supervisor
 from webapi.supervisor import PlanRefused, Supervisor, role_command
 
@@ -86,7 +95,7 @@ def test_what_is_left_of_a_killed_roles_group_is_ended_too(
     await_fact(lambda: numbers(child), watched)
     os.kill(numbers(mark)[0], signal.SIGKILL)
     await_fact(lambda: len(numbers(child)) == 2, watched)
-    assert not alive(numbers(child)[0])
+    await_fact(lambda: not alive(numbers(child)[0]), watched)
 
 
 def test_a_refused_reload_changes_nothing(
@@ -181,10 +190,10 @@ def test_what_shares_nothing_is_ended_before_its_successor_starts(
     tmp_path: Path, started: Callable[[Planned], Supervisor]
 ) -> None:
     mark = tmp_path / "a"
-    gone = f"{UP}signal.signal(15, lambda *_: (open({str(mark)!r}, 'a').write('0 '), exit(0))); "
+    gone = f"signal.signal(15, lambda *_: (open({str(mark)!r}, 'a').write('0 '), exit(0))); {UP}"
     watched = started(Planned(role(mark, gone + WAIT, beside=False)))
-    await_fact(lambda: numbers(mark), watched)
-    time.sleep(0.2)
+    slot = watched._slots["a"]
+    await_fact(lambda: slot.current and slot.current.is_up(), watched)  # and listens
     watched.reload()
     watched.reload()  # in the midst of the first
     await_fact(lambda: len(numbers(mark)) == 3, watched)
@@ -202,7 +211,7 @@ def test_a_reload_starts_new_roles_ends_others_and_wakes_what_pauses(
     plan.roles = [role(b), role(c)]
     watched.reload()
     await_fact(lambda: len(numbers(b)) == 2 and numbers(c) and not alive(numbers(a)[0]), watched)
-    assert not watched._retiring
+    await_fact(lambda: not watched._retiring, watched)
 
 
 def test_signals_reload_and_stop_it(tmp_path: Path) -> None:
@@ -211,9 +220,7 @@ def test_signals_reload_and_stop_it(tmp_path: Path) -> None:
 
     def signal_it() -> None:
         for count, number in ((1, signal.SIGHUP), (2, signal.SIGTERM)):
-            deadline = time.monotonic() + 20
-            while len(numbers(mark)) < count and time.monotonic() < deadline:
-                time.sleep(0.02)
+            await_number(mark, count)
             told.append(number)
             os.kill(os.getpid(), number)
 
@@ -240,10 +247,8 @@ def test_a_closed_terminal_stops_it(tmp_path: Path) -> None:
         os.execv(sys.executable, [sys.executable, "-c", script])  # noqa: S606 - pty made the fork
     try:
         for count in (1, 2):
-            deadline = time.monotonic() + 20
-            while len(numbers(mark)) < count:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            await_number(mark, count)
+            assert len(numbers(mark)) == count
             if count == 1:  # with its terminal it reloads
                 os.kill(child, signal.SIGHUP)
     finally:
@@ -282,7 +287,7 @@ def test_a_role_whose_parent_ended_before_it_began_ends_too() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=60,
     )
     assert done.returncode == 1
     assert "has ended" in done.stderr

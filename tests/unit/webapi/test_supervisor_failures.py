@@ -129,7 +129,7 @@ def test_repeated_reloads_do_not_put_off_the_forced_end(
     watched = started(Planned(stubborn))
     slot = watched._slots["a"]
     await_fact(lambda: slot.current and slot.current.is_up(), watched)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while alive(numbers(mark)[0]) and time.monotonic() < deadline:
         watched.reload()
         watched.look_after_all()

@@ -273,7 +273,7 @@ def test_jobs_in_the_background_run_until_they_are_closed() -> None:
     ran = threading.Event()
     background = BackgroundJobs([("tick", ran.set, 0.01)])
     background.start()
-    assert ran.wait(10)
+    assert ran.wait(60)
     background.close()
     ran.clear()
     assert not ran.wait(0.1)
