@@ -34,7 +34,7 @@ def _get(
         f"http://127.0.0.1:{port}{path}",
         accept="application/pkix-crl",
         max_bytes=max_bytes,
-        timeout=timedelta(seconds=5),
+        timeout=timedelta(seconds=60),
         known=known,
     )
 

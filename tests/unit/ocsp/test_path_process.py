@@ -30,7 +30,7 @@ PKI = development_like_pki()
 CHAIN = (PKI.leaf.der, PKI.citizen_ca.der, PKI.national_ca.der, PKI.root.der)
 QUESTION = PathQuestion(CHAIN, PolicyInputs(frozenset({CITIZEN_POLICY})), NOW)
 READY = "print('ready', flush=True); "
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 def worker(script: str) -> JudgeProcess:

@@ -53,7 +53,7 @@ def test_an_exclusive_one_is_let_in_when_the_last_leaves() -> None:
         inside.enter_context(gate.shared(1))
 
         def enter() -> None:
-            with gate.exclusive(5):
+            with gate.exclusive(60):
                 order.append("exclusive")
 
         thread = threading.Thread(target=enter)
@@ -61,7 +61,7 @@ def test_an_exclusive_one_is_let_in_when_the_last_leaves() -> None:
         thread.join(0.05)
         order.append("shared leaves")
         inside.close()
-        thread.join(5)
+        thread.join(60)
     assert order == ["shared leaves", "exclusive"]
 
 
