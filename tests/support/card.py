@@ -112,7 +112,9 @@ def _rig(directory: Path, keys: dict[Slot, CardAlgorithm], reader_name: str) -> 
     image = CardImage.create(directory / "card", pin=PIN, keys=keys, expires=CARD_EXPIRY)
     pki = software_pki(directory / "pki")
     certificates = pki.issue_citizen_card(image, CITIZEN, NOW)
-    with VirtualReader(image.directory, reader_name=reader_name, traced=True) as reader:
+    with VirtualReader(
+        image.directory, reader_name=reader_name, traced=True, wait_seconds=60
+    ) as reader:
         yield CardRig(reader, image, certificates, pki)
         report_card(opensc_module(), reader.process_id, _kind_of(keys), reader.state().signatures)
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -133,6 +134,13 @@ class ModuleWorker:
         self.begin(task, **arguments)
         return self.answer()
 
+    def await_signature(self, after: float = 0.0) -> None:
+        """Wait until its load has signed after an instant, monotonic seconds."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while not self.ask("has_signed_since", at=after):
+            assert time.monotonic() < deadline, "no signature"
+            time.sleep(0.01)
+
     def begin(self, task: str, **arguments: object) -> None:
         """Give it a task; `answer` waits for what it tells."""
         assert self._process.stdin is not None
@@ -244,7 +252,7 @@ def _yubikey(folder: Path) -> Iterator[tuple[VirtualReader, CardImage]]:
     pki.issue_citizen_card(image, card.CITIZEN, card.NOW)
     door = _self_issued(image.public_key(Slot.CARD_AUTHENTICATION))
     image.store_certificate(Slot.CARD_AUTHENTICATION, door)
-    with VirtualReader(image.directory, reader_name=YUBIKEY_READER) as reader:
+    with VirtualReader(image.directory, reader_name=YUBIKEY_READER, wait_seconds=60) as reader:
         yield reader, image
 
 

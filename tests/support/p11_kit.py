@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.daemons import Daemon
+from tests.support.daemons import Daemon, listens
 from tests.support.softhsm import MODULE, make_softhsm
 
 
@@ -38,7 +38,7 @@ class P11KitServer:
             command, log=self._folder / "server.log", environment=self._softhsm.environment
         )
         self._daemon = daemon
-        daemon.await_ready(self._socket.exists)
+        daemon.await_ready(lambda: listens(self._socket))
 
     def kill(self) -> None:
         """SIGKILL, for the processes that serve its connections, too."""

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.daemons import Daemon, running
+from tests.support.daemons import Daemon, listens, running
 
 TOKEN = "tpm"
 PIN = "648219"
@@ -72,8 +72,10 @@ def software_tpm(folder: Path, module: Path) -> Iterator[SoftwareTpm]:
             return Daemon(command, log=folder / f"{name}.log", environment=environment)
 
         dbus = ["dbus-daemon", "--session", "--nofork", "--nopidfile", f"--address={bus}"]
-        stack.enter_context(running(start("dbus", dbus, {}), (folder / "bus").exists))
-        stack.enter_context(running(start("swtpm", swtpm, {}), socket.exists))
+        stack.enter_context(running(start("dbus", dbus, {}), lambda: listens(folder / "bus")))
+        control = Path(f"{socket}.ctrl")
+        tpm = start("swtpm", swtpm, {})
+        stack.enter_context(running(tpm, lambda: listens(socket) and listens(control)))
         abrmd = start("abrmd", manager, on_bus)
         stack.enter_context(running(abrmd, lambda: _is_on_bus(bus)))
         environment = {

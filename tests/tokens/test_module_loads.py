@@ -9,20 +9,13 @@ from contextlib import ExitStack
 import pytest
 
 from pkcs11_bridge.keyring import KeyAlgorithm, SignatureAlgorithm
-from tests.support.modules import ModuleRig, ModuleWorker, worker
+from tests.support.modules import ModuleRig, worker
 
 LOAD_SECONDS, AWAY_SECONDS = 0.3, 0.1
 PATIENCE_SECONDS = 30.0
 RECOVERY_SECONDS = 2.0
 AWAY = {"DeviceUnavailable", "TokenNotFound", "TokenBusy"}
 """What a token may say while its server is away."""
-
-
-def await_signature(user: ModuleWorker, after: float) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not user.ask("has_signed_since", at=after):
-        assert time.monotonic() < deadline, "no signature after the restart"
-        time.sleep(0.01)
 
 
 def slowest_recovery(rig: ModuleRig, *, processes: int, threads: int, kills: int) -> float:
@@ -34,7 +27,7 @@ def slowest_recovery(rig: ModuleRig, *, processes: int, threads: int, kills: int
         users = [stack.enter_context(worker(rig)) for _ in range(processes)]
         for user in users:
             user.ask("begin_load", uri=uri, threads=threads)
-            await_signature(user, after=0.0)
+            user.await_signature()
         for _ in range(kills):
             time.sleep(LOAD_SECONDS)
             rig.away.take()
@@ -42,7 +35,7 @@ def slowest_recovery(rig: ModuleRig, *, processes: int, threads: int, kills: int
             rig.away.bring_back()
             restarts.append(time.monotonic())
             for user in users:
-                await_signature(user, after=restarts[-1])
+                user.await_signature(after=restarts[-1])
         accounts = [user.ask("end_load") for user in users]
     for told in accounts:
         assert told["faults"] == {}

@@ -75,6 +75,7 @@ def test_threads_share_the_token(user: ModuleWorker, rig: ModuleRig) -> None:
 
 def test_a_permit_is_good_for_one_signature(user: ModuleWorker, rig: ModuleRig) -> None:
     user.ask("begin_load", uri=rig.keys[KeyAlgorithm.EC_P256], threads=2)
+    user.await_signature()  # the threads may not even have begun
     told = user.ask("end_load")
     assert told["signed_at"]
     assert told["recorded"] == told["spent"] == len(told["signed_at"])
