@@ -40,6 +40,7 @@ WAIT_SECONDS = 30.0
 AT = NOW + timedelta(days=1)
 NOTICED_SECONDS = 1.5
 """pcscd polls: a card that is back before it saw it leave stays unseen. Nobody is so quick."""
+READ_CARD_HOLDER = bytes.fromhex("00CB3FFF055C035FC10200")
 STEPS = ("found", "asked", "verified", "signing", "signed")
 """When the card is pulled: before the PIN prompt, during it, after C_Login, in C_Sign, after."""
 
@@ -161,6 +162,18 @@ def again(desk: Desk) -> object:
     return {"pin_pad": pad, "verified": 2}
 
 
+def exchange(_desk: Desk) -> object:
+    """Seconds that each of many short commands took."""
+    reader = readers.wait_for_card(WAIT_SECONDS)
+    took = []
+    with readers._connected(reader.name, readers.scard.SCARD_LEAVE_CARD) as card:
+        for _ in range(50):
+            began = time.perf_counter()
+            assert readers._status_word(card, READ_CARD_HOLDER) == 0x9000
+            took.append(time.perf_counter() - began)
+    return took
+
+
 def watch(desk: Desk) -> object:
     """The events of a removal, a return, and of the PC/SC service begun anew."""
     told: list[str] = []
@@ -189,7 +202,7 @@ def watch(desk: Desk) -> object:
 def main() -> None:
     module, socket, task = sys.argv[1:4]
     desk = Desk(Path(module), Path(socket), task)
-    answer = {"again": again, "watch": watch}.get(task, pull)(desk)
+    answer = {"again": again, "exchange": exchange, "watch": watch}.get(task, pull)(desk)
     print(json.dumps(answer))
 
 

@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 
 
 class PoolEar:

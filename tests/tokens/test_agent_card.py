@@ -219,7 +219,7 @@ def test_a_card_inserted_late_is_waited_for(ec_agent: Agent) -> None:
     )
     time.sleep(0.5)
     ec_agent.rig.reader.insert_card()
-    output, _ = waiting.communicate(timeout=30)
+    output, _ = waiting.communicate(timeout=60)
     assert waiting.returncode == 0
     assert json.loads(output)["algorithm"] == "ES256"
 
@@ -233,12 +233,12 @@ def test_a_terminated_agent_leaves_the_card_closed(agent: Agent) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while GENERAL_AUTHENTICATE not in agent.rig.reader.trace[seen:]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     signing.send_signal(signal.SIGTERM)
-    signing.communicate(timeout=30)
+    signing.communicate(timeout=60)
     assert signing.returncode == 128 + signal.SIGTERM
     agent.rig.reader.set_faults(Faults())
     assert agent.pin_is_closed()

@@ -138,12 +138,12 @@ def interrupted(desk: Desk, module: Path, number: signal.Signals) -> int:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while GENERAL_AUTHENTICATE not in desk.rig.reader.trace[seen:]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     signing.send_signal(number)
-    status = signing.wait(timeout=30)
+    status = signing.wait(timeout=60)
     desk.rig.reader.set_faults(Faults())
     return status
 

@@ -357,7 +357,7 @@ def test_closing_waits_for_a_signature_in_flight(token: TokenConfig) -> None:
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(60)
     sessions.close()
     order.append("closed")
     thread.join()

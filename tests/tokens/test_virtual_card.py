@@ -1,8 +1,10 @@
 """The virtual card behind pcscd, as OpenSC's own programs see it."""
 
+import json
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from softhsm_config.certificate_plan import der
 from softhsm_config.errors import CardCommandRefused, ReaderFailed
+from softhsm_config.modules import opensc_module
 from softhsm_config.virtual_card import control, isolation
 from softhsm_config.virtual_card.card_file import PIN_TRIES
 from softhsm_config.virtual_card.faults import Faults
@@ -156,13 +159,20 @@ def test_faults_reach_the_programs(card_rig: CardRig, tmp_path: Path) -> None:
     assert not card_rig.reader.state().inserted
 
 
-def test_signing_is_not_held_up_by_the_network_stack(card_rig: CardRig, tmp_path: Path) -> None:
-    apdu = "00:CB:3F:FF:05:5C:03:5F:C1:02:00"
-    started = time.monotonic()
-    answers = card_rig.opensc("opensc-tool", *["--send-apdu", apdu] * 50).stdout
-    assert answers.count("SW1=0x90, SW2=0x00") == 50
-    # 50 commands at the 40 ms of a delayed acknowledgement would take 2 s.
-    assert time.monotonic() - started < 1.5
+def test_signing_is_not_held_up_by_the_network_stack(card_rig: CardRig) -> None:
+    control_socket = str(card_rig.reader.control_socket)
+    command = ["-m", "tests.support.card_process", str(opensc_module()), control_socket, "exchange"]
+    done = subprocess.run(
+        [sys.executable, *command],
+        env=card_rig.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    # A delayed acknowledgement takes 40 ms each time; a busy machine holds up some of them.
+    assert statistics.median(json.loads(done.stdout)) < 0.04
 
 
 def test_the_trace_shows_no_pin(card_rig: CardRig, tmp_path: Path) -> None:
@@ -281,7 +291,7 @@ def test_a_killed_parent_leaves_nothing(card_rig: CardRig, tmp_path: Path) -> No
     assert processes_naming(directory)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while directory.exists() or processes_naming(directory):
         assert time.monotonic() < deadline
         time.sleep(0.05)
