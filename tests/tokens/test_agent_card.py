@@ -225,7 +225,7 @@ def test_a_card_inserted_late_is_waited_for(ec_agent: Agent) -> None:
 
 
 def test_a_terminated_agent_leaves_the_card_closed(agent: Agent) -> None:
-    agent.rig.reader.set_faults(Faults(signing_seconds=2.0))
+    agent.rig.reader.set_faults(Faults(signing_seconds=4.0))
     seen = len(agent.rig.reader.trace)
     signing = subprocess.Popen(
         agent.command(challenge()),

@@ -130,7 +130,7 @@ def test_no_other_program_finds_the_card_open(desk: Desk, module: str, end: str)
 
 def interrupted(desk: Desk, module: Path, number: signal.Signals) -> int:
     """Exit status of a test that was sent a signal while the card signs, with the PIN verified."""
-    desk.rig.reader.set_faults(Faults(signing_seconds=1.5))
+    desk.rig.reader.set_faults(Faults(signing_seconds=4.0))
     seen = len(desk.rig.reader.trace)
     signing = subprocess.Popen(
         desk.card_test(module),
@@ -166,7 +166,7 @@ def test_a_card_that_a_crashed_program_left_open_is_closed_before_anything_else(
 @pytest.mark.parametrize("module", MODULES)
 def test_a_killed_program_harms_no_later_login(desk: Desk, module: str) -> None:
     assert interrupted(desk, MODULES[module](), signal.SIGKILL) == -signal.SIGKILL
-    time.sleep(2.0)  # the card's answer to the dead program
+    time.sleep(6.0)  # the card's answer to the dead program
     code, answer, told = desk.run(desk.card_test(MODULES[module]()))
     assert (code, answer["verified"]) == (0, True)
     assert "PIN tries left: 3" in told

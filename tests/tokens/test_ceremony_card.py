@@ -86,7 +86,7 @@ def test_the_final_try_is_spent_only_after_a_yes(card_rig: CardRig, file: Path) 
 def test_a_program_that_is_ended_while_the_card_signs_leaves_it_closed(
     card_rig: CardRig, file: Path
 ) -> None:
-    card_rig.reader.set_faults(Faults(signing_seconds=1.5))
+    card_rig.reader.set_faults(Faults(signing_seconds=4.0))
     seen = len(card_rig.reader.trace)
     signing = subprocess.Popen(
         command(file),

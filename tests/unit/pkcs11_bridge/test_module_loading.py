@@ -10,7 +10,7 @@ from pkcs11_bridge import module as module_code
 from pkcs11_bridge.module import load_module
 from tests.support.faults import await_fact
 
-LONG = 30.0
+LONG = 120.0
 GOOD, HANGING = Path("/good.so"), Path("/hanging.so")
 
 

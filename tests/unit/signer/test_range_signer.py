@@ -136,7 +136,7 @@ def test_no_signature_waits_for_a_reservation_ahead() -> None:
 
         def reserve_range(self, record: RangeRecord) -> None:
             if self.ranges:
-                self.may_go_on.wait(10)
+                self.may_go_on.wait(60)
             super().reserve_range(record)
 
     ledger = Slow()

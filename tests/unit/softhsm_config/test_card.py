@@ -107,7 +107,7 @@ def test_pulling_ends_a_slow_signature(card: Card) -> None:
 def listener(socket_enabled: None) -> Iterator[socket.socket]:
     """Where the driver of the virtual reader would listen."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(5)
+        server.settimeout(60)
         yield server
 
 
@@ -201,7 +201,7 @@ def test_control_commands(
     try:
 
         def ask(command: str, **arguments: object) -> dict[str, object]:
-            return control.ask(path, {"command": command, **arguments}, timeout=5)
+            return control.ask(path, {"command": command, **arguments}, timeout=60)
 
         assert ask("state")["inserted"] is False
         assert ask("insert")["inserted"] is True
@@ -213,13 +213,13 @@ def test_control_commands(
         assert ask("faults", faults=faults.to_json())["faults"] == faults.to_json()
         for wrong in ({"command": "explode"}, {"no": "command"}, {"command": "faults"}):
             with pytest.raises(CardCommandRefused):
-                control.ask(path, wrong, timeout=5)
+                control.ask(path, wrong, timeout=60)
         with pytest.raises(CardCommandRefused, match="TypeError"):
             ask("faults", faults={"gravity": 0})
     finally:
         server.close()
     with pytest.raises(ReaderFailed, match="has stopped"):
-        control.ask(path, {"command": "state"}, timeout=5)
+        control.ask(path, {"command": "state"}, timeout=60)
 
 
 def test_control_answers_garbage_with_an_error(tmp_path: Path) -> None:
@@ -248,5 +248,5 @@ def test_control_server_that_hangs_up(tmp_path: Path) -> None:
         thread = threading.Thread(target=hang_up)
         thread.start()
         with pytest.raises(ReaderFailed, match="hung up"):
-            control.ask(path, {}, timeout=5)
+            control.ask(path, {}, timeout=60)
         thread.join()

@@ -3,7 +3,6 @@
 Both read the clock of the machine, so this PKI is valid from 2020 to 2100.
 """
 
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -43,6 +42,7 @@ from tests.support.certificates import (
     delegate_spec,
     issue,
 )
+from tests.support.processes import free_ports
 from tests.support.trust import NO_LISTS_ABOVE
 from webapi.limits import RateLimit, SourceLimiter
 from webapi.ocsp_service import OcspService
@@ -132,8 +132,7 @@ def our_responder(files: Files) -> Iterator[tuple[SqlCertificateStore, str]]:
 def openssl_responder(files: Files, line: str) -> Iterator[str]:
     index = files.folder / "index.txt"
     index.write_text(line)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     command = ["openssl", "ocsp", "-index", str(index), "-port", str(port), "-nmin", "5"]
     command += ["-rsigner", files.pem("delegate", files.delegate)]
     command += ["-rkey", files.key("delegate", files.delegate), "-CA", files.pem("ca", files.ca)]
