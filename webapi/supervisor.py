@@ -244,10 +244,12 @@ class Supervisor:
             if at >= slot.due:
                 self._fill(slot)
             return
+        # Looked at first: what it reported before it ended is read after that.
+        has_ended = current.has_ended()
         if current.is_up() and current is not slot.told_up:
             slot.is_starting, slot.told_up = False, current
             _log.info("role_up", role=slot.role.name, process_id=current.process.pid)
-        if current.has_ended():
+        if has_ended:
             slot.current = None
             self._note_failure(slot, {"exit_code": current.finish()})
         elif at - current.started >= STEADY_SECONDS:

@@ -207,7 +207,7 @@ def test_a_reload_starts_new_roles_ends_others_and_wakes_what_pauses(
     a, b, c = (tmp_path / name for name in "abc")
     plan = Planned(role(a), role(b, UP + "exit(1)"))
     watched = started(plan)
-    await_fact(lambda: watched._slots["b"].failures == 1, watched)
+    await_fact(lambda: numbers(a) and watched._slots["b"].failures == 1, watched)
     plan.roles = [role(b), role(c)]
     watched.reload()
     await_fact(lambda: len(numbers(b)) == 2 and numbers(c) and not alive(numbers(a)[0]), watched)
