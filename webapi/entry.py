@@ -15,7 +15,7 @@ from webapi.config import CONFIG_VARIABLE, load_settings
 from webapi.end_with_parent import end_with_parent
 from webapi.key_watch import responder_purposes
 from webapi.logs import configure_logs
-from webapi.start_report import report_up
+from webapi.start_report import report_when_listening
 from webapi.supervisor import protect_memory
 from webapi.uncaught import ends_logged, log_uncaught
 from webapi.wiring import Wiring
@@ -38,7 +38,7 @@ def web() -> Flask:
     """The site's application."""
     with ends_logged():
         application = _wiring().web_application()
-    report_up()
+    report_when_listening()
     return application
 
 
@@ -49,5 +49,5 @@ def ocsp() -> Flask:
         application = wiring.ocsp_application()
         wiring.start_ocsp_jobs()
         wiring.watch_keys(responder_purposes(wiring.settings))
-    report_up()
+    report_when_listening()
     return application

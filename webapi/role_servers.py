@@ -8,8 +8,11 @@ that granian makes, the background worker loads its own.
 """
 
 import os
+import signal
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FrameType
 
 from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
@@ -59,6 +62,9 @@ def _serve(
     certificate: Path | None = None,
     key: Path | None = None,
 ) -> None:
+    # A process that is forked has granian's own handler until it listens, which would only note
+    # there that the server is to stop: told to end while it starts, it would have to be killed.
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, _leave))
     Server(
         target,
         address=listener.listen_host,
@@ -76,6 +82,11 @@ def _serve(
         log_dictconfig=GRANIAN_LOGS,
         factory=True,
     ).serve()
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    """Put away what there is, and end."""
+    sys.exit(128 + number)
 
 
 def run_worker(settings: Settings) -> None:

@@ -5,8 +5,13 @@ The descriptor is handed down the forks, so that granian's workers report for th
 
 import contextlib
 import os
+import socket
+import threading
+import time
+from pathlib import Path
 
 _UP = b"\x01"
+_POLL_SECONDS = 0.02
 
 
 class _Report:
@@ -27,3 +32,36 @@ def report_up() -> None:
         # A supervisor that is gone or does not read changes nothing here.
         with contextlib.suppress(BrokenPipeError, BlockingIOError):
             os.write(_Report.descriptor, _UP)
+
+
+def report_when_listening() -> None:
+    """Say so once this process accepts TCP connections; returns at once.
+
+    granian makes an application first and listens after that. Whoever was replaced before would
+    leave nobody to connect to.
+    """
+    threading.Thread(
+        target=_report_when_listening, name="report-when-listening", daemon=True
+    ).start()
+
+
+def _report_when_listening() -> None:
+    while not _listens():
+        time.sleep(_POLL_SECONDS)
+    report_up()
+
+
+def _listens() -> bool:
+    """Whether one of this process's sockets accepts TCP connections (socket(7), SO_ACCEPTCONN)."""
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # it is no socket, or is closed by now
+            # Looked at as it is: a duplicate that is closed would give up SQLite's locks.
+            looked_at = socket.socket(fileno=int(entry.name))
+            try:
+                if looked_at.family in (socket.AF_INET, socket.AF_INET6) and looked_at.getsockopt(
+                    socket.SOL_SOCKET, socket.SO_ACCEPTCONN
+                ):
+                    return True
+            finally:
+                looked_at.detach()
+    return False

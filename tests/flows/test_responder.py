@@ -133,16 +133,7 @@ def responder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Responder]:
     with serving(home, "--role", "ocsp", ready=False, **SETTINGS) as running:
         responder = Responder(home, running, issuer, serial, revoked)
         running.await_fact(running.has_come_up)
-        running.await_fact(lambda: is_listening(responder))
         yield responder
-
-
-def is_listening(responder: Responder) -> bool:
-    try:
-        responder.get(f"/certs/{CA}.cer")
-    except urllib3.exceptions.HTTPError:
-        return False
-    return True
 
 
 def test_a_change_is_in_the_next_answer_of_both_processes(responder: Responder) -> None:

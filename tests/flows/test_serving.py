@@ -74,7 +74,6 @@ def running(home: Installation, shared: Serving) -> Serving:
     shared.await_fact(home.is_ready)
     shared.await_fact(shared.has_come_up)
     shared.await_fact(shared.has_active_worker)
-    shared.await_fact(home.responder_listens)
     shared.forget()
     return shared
 
