@@ -38,7 +38,7 @@ def web() -> Flask:
     """The site's application."""
     with ends_logged():
         application = _wiring().web_application()
-    report_when_listening()
+        report_when_listening()
     return application
 
 
@@ -49,5 +49,5 @@ def ocsp() -> Flask:
         application = wiring.ocsp_application()
         wiring.start_ocsp_jobs()
         wiring.watch_keys(responder_purposes(wiring.settings))
-    report_when_listening()
+        report_when_listening()
     return application

@@ -85,7 +85,8 @@ def _serve(
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
-    """Put away what there is, and end."""
+    """Put away what there is, and end; told again, it is still doing that."""
+    signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)
 
 

@@ -46,16 +46,24 @@ def report_when_listening() -> None:
 
 
 def _report_when_listening() -> None:
-    while not _listens():
+    listens = False
+    while not listens:
         time.sleep(_POLL_SECONDS)
+        with contextlib.suppress(OSError):  # too many files are open; that passes
+            listens = _listens()
     report_up()
 
 
 def _listens() -> bool:
-    """Whether one of this process's sockets accepts TCP connections (socket(7), SO_ACCEPTCONN)."""
+    """Whether one of this process's sockets accepts TCP connections (socket(7), SO_ACCEPTCONN).
+
+    Raises:
+        OSError: its descriptors cannot be looked at.
+    """
     for entry in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # it is no socket, or is closed by now
-            # Looked at as it is: a duplicate that is closed would give up SQLite's locks.
+            # Looked at as it is: a duplicate that is closed would give up SQLite's locks. It stays
+            # as it is where no default timeout is set, which would make it non-blocking.
             looked_at = socket.socket(fileno=int(entry.name))
             try:
                 if looked_at.family in (socket.AF_INET, socket.AF_INET6) and looked_at.getsockopt(

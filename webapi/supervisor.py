@@ -220,14 +220,16 @@ class Supervisor:
         successor = slot.successor
         if successor is None:
             return
-        if successor.is_up():
+        # Looked at first, as what has come up and ended at once follows nobody.
+        has_ended = successor.has_ended()
+        if successor.is_up() and not has_ended:
             slot.successor = None
             replaced, slot.current = slot.current, successor
             # Said before the old one is told: whom it turns away comes after this.
             _log.info("role_replaced", role=slot.role.name)
             if replaced is not None:
                 self._retire(replaced)
-        elif successor.has_ended() or self.stopwatch() - successor.started >= SUCCESSOR_SECONDS:
+        elif has_ended or self.stopwatch() - successor.started >= SUCCESSOR_SECONDS:
             slot.successor = None
             # The old process goes on: whoever wrote the configuration has to look.
             _log.error("reload_failed", role=slot.role.name, exit_code=successor.finish())

@@ -47,8 +47,9 @@ def causes_of(error: BaseException) -> list[dict[str, str | list[str]]]:
 
 
 def log_uncaught() -> None:
-    """From now on log what ends this process, or a thread of it."""
+    """From now on log what ends this process, or a thread of it, and what Python has to ignore."""
     sys.excepthook = _process_ends
+    sys.unraisablehook = _ignored
     threading.excepthook = _thread_ends
 
 
@@ -78,6 +79,12 @@ def _process_ends(
 def _thread_ends(ended: threading.ExceptHookArgs) -> None:
     if ended.exc_value is not None and not isinstance(ended.exc_value, SystemExit):
         _tell(ended.exc_value)
+
+
+def _ignored(ignored: "sys.UnraisableHookArgs") -> None:
+    """Errors of finalizers, which nobody can catch; of the rest that is told an object's text."""
+    if ignored.exc_value is not None:
+        _log.error("ignored_error", causes=causes_of(ignored.exc_value))
 
 
 def _tell(error: BaseException) -> None:

@@ -128,10 +128,11 @@ class Wiring:
 
         What is asked for afterwards is opened anew.
         """
-        self._closing.close()
-        self.keys.close()
-        for engine in self._engines.values():
-            engine.dispose()
+        with ExitStack() as last_first:  # each is closed, whatever becomes of the others
+            for engine in self._engines.values():
+                last_first.callback(engine.dispose)
+            last_first.callback(self.keys.close)
+            last_first.callback(self._closing.close)
         self._engines.clear()
         for cached in ("_ocsp_listener", "_statuses"):
             self.__dict__.pop(cached, None)

@@ -72,6 +72,8 @@ def shared(home: Installation) -> Iterator[Serving]:
 @pytest.fixture
 def running(home: Installation, shared: Serving) -> Serving:
     shared.await_fact(home.is_ready)
+    # Who was killed just now may not have been missed yet.
+    shared.await_fact(lambda: all(home.leader(role) for role in ROLES))
     shared.await_fact(shared.has_come_up)
     shared.await_fact(shared.has_active_worker)
     shared.forget()

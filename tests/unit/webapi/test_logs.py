@@ -180,6 +180,20 @@ def test_what_ends_a_process_or_a_thread_is_told_by_class_and_place(script: str)
     assert "123456" not in str(line)
 
 
+def test_what_python_has_to_ignore_is_told_by_class_and_place() -> None:
+    (line,) = run(
+        "from webapi.uncaught import log_uncaught\n"
+        "log_uncaught()\n"
+        "class Half:\n"
+        "    def __del__(self):\n"
+        "        raise ValueError('УБ99112233 has 123456')\n"
+        "Half()\n"
+    )
+    assert (line["event"], line["level"]) == ("ignored_error", "error")
+    assert [cause["error_class"] for cause in line["causes"]] == ["ValueError"]
+    assert "123456" not in str(line)
+
+
 @pytest.mark.parametrize(
     ("script", "explanation"),
     [

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,8 +28,11 @@ SLOW = """
 import time
 from multiprocessing.util import Finalize
 from pathlib import Path
+def put_away():
+    time.sleep(0.5)
+    Path({folder!r}, "put-away").touch()
 def make():
-    Finalize(None, lambda: Path({folder!r}, "put-away").touch(), exitpriority=10)
+    Finalize(None, put_away, exitpriority=10)
     Path({folder!r}, "begun").touch()
     time.sleep(100)
 """
@@ -57,6 +59,7 @@ def served(
         pass_fds=(reports,),
         process_group=0,
     ) as process:
+        os.close(reports)  # or nobody would notice at the other end that it has ended
         try:
             yield process, port
         finally:
@@ -69,7 +72,6 @@ def pipe() -> Iterator[tuple[int, int]]:
     reading, writing = os.pipe()
     yield reading, writing
     os.close(reading)
-    os.close(writing)
 
 
 def test_told_to_end_while_it_starts_it_puts_away_what_it_has(
@@ -77,7 +79,8 @@ def test_told_to_end_while_it_starts_it_puts_away_what_it_has(
 ) -> None:
     with served(tmp_path, SLOW, pipe[1]) as (process, _):
         await_fact((tmp_path / "begun").exists)
-        process.send_signal(signal.SIGTERM)
+        # To each of its processes, as systemd may: granian tells its worker once more.
+        os.killpg(process.pid, signal.SIGTERM)
         assert process.wait(60) == 0
     # Whoever has to be killed puts nothing away.
     assert (tmp_path / "put-away").exists()
@@ -88,7 +91,4 @@ def test_it_is_up_when_somebody_can_connect(tmp_path: Path, pipe: tuple[int, int
         assert os.read(pipe[0], 1) == b"\x01"
         with socket.create_connection(("127.0.0.1", port), timeout=60):
             pass
-        os.set_blocking(pipe[0], False)
-        time.sleep(0.1)
-        with pytest.raises(BlockingIOError):
-            os.read(pipe[0], 1)
+    assert os.read(pipe[0], 1) == b""  # it reported once

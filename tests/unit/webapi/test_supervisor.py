@@ -153,6 +153,24 @@ def test_a_successor_that_fails_leaves_the_old_process_serving(
     assert alive(numbers(mark)[0])
 
 
+def test_a_successor_that_came_up_and_ended_follows_nobody(
+    tmp_path: Path, started: Callable[[Planned], Supervisor]
+) -> None:
+    mark = tmp_path / "a"
+    plan = Planned(role(mark))
+    watched = started(plan)
+    await_fact(lambda: numbers(mark), watched)
+    plan.roles = [role(mark, UP + "exit(5)")]
+    with capture_logs() as logs:
+        watched.reload()
+        successor = watched._slots["a"].successor
+        assert successor is not None
+        os.waitid(os.P_PID, successor.process.pid, os.WEXITED | os.WNOWAIT)
+        watched.look_after_all()
+    assert [e["exit_code"] for e in logs if e["event"] == "reload_failed"] == [5]
+    assert alive(numbers(mark)[0])
+
+
 def test_a_successor_that_takes_too_long_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: Callable[[Planned], Supervisor]
 ) -> None:
