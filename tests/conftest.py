@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -35,6 +36,9 @@ _engines_needed: set[str] = set()
 # Hundreds of processes of the service are started: without files of bytecode each would compile all
 # of it anew, which is half of its start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# What a shell runs in the background ignores Ctrl-C, and so does what that starts. Tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # `make test-long` looks twenty times as long for bytes that a parser chokes on.
 hypothesis.settings.register_profile("long", max_examples=2_000, deadline=None, print_blob=True)
