@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from bench import (
 )
 
 OUTPUT = Path("var/bench.json")
+LOG_WIDTH = 160
 
 
 def machine() -> str:
@@ -30,7 +32,8 @@ def machine() -> str:
 
 def main() -> None:
     """Measure, print, write."""
-    console = Console()
+    # Where a log is written there is no terminal whose width would count.
+    console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
     found = [
         row
         for measurement in track(
