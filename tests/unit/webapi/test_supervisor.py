@@ -25,6 +25,7 @@ from tests.support.supervised import (
     role,
 )
 from webapi import role_servers, supervisor
+from webapi.role_process import RoleProcess
 from webapi.supervisor import PlanRefused, Supervisor, role_command
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
@@ -67,6 +68,26 @@ def test_the_log_says_once_of_each_process_that_it_came_up(
             watched.look_after_all()
     ups = [(entry["role"], entry["process_id"]) for entry in logs if entry["event"] == "role_up"]
     assert ups == [("quick", number) for number in numbers(quick)]
+
+
+def test_what_comes_up_and_ends_while_it_is_looked_at_came_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: Callable[[Planned], Supervisor]
+) -> None:
+    go = tmp_path / "go"
+    loop = f"while not os.path.exists({str(go)!r}): time.sleep(0.01)"
+    look = RoleProcess.has_ended
+
+    def look_late(process: RoleProcess) -> bool:
+        go.touch()
+        os.waitid(os.P_PID, process.process.pid, os.WEXITED | os.WNOWAIT)
+        return look(process)
+
+    monkeypatch.setattr(RoleProcess, "has_ended", look_late)
+    with capture_logs() as logs:
+        watched = started(Planned(role(tmp_path / "a", f"exec({loop!r}); {UP}exit(7)")))
+        await_fact(lambda: any(entry["event"] == "role_ended" for entry in logs), watched)
+    told = [entry["event"] for entry in logs if entry["event"] in ("role_up", "role_ended")]
+    assert told == ["role_up", "role_ended"]
 
 
 def test_pauses_have_a_limit_and_begin_anew_after_a_steady_while(
@@ -138,36 +159,24 @@ def test_the_old_process_serves_until_all_of_its_successor_is_up(
     assert alive(new)
 
 
-def test_a_successor_that_fails_leaves_the_old_process_serving(
-    tmp_path: Path, started: Callable[[Planned], Supervisor]
+@pytest.mark.parametrize(
+    ("code", "status"), [("exit(4)", 4), (UP + "exit(5)", 5)], ids=["never up", "up"]
+)
+def test_a_successor_that_ended_leaves_the_old_process_serving(
+    tmp_path: Path, started: Callable[[Planned], Supervisor], code: str, status: int
 ) -> None:
     mark = tmp_path / "a"
     plan = Planned(role(mark))
     watched = started(plan)
     await_fact(lambda: numbers(mark), watched)
-    plan.roles = [role(mark, "exit(4)")]
-    with capture_logs() as logs:
-        watched.reload()
-        await_fact(lambda: any(e["event"] == "reload_failed" for e in logs), watched)
-    assert [e["exit_code"] for e in logs if e["event"] == "reload_failed"] == [4]
-    assert alive(numbers(mark)[0])
-
-
-def test_a_successor_that_came_up_and_ended_follows_nobody(
-    tmp_path: Path, started: Callable[[Planned], Supervisor]
-) -> None:
-    mark = tmp_path / "a"
-    plan = Planned(role(mark))
-    watched = started(plan)
-    await_fact(lambda: numbers(mark), watched)
-    plan.roles = [role(mark, UP + "exit(5)")]
+    plan.roles = [role(mark, code)]
     with capture_logs() as logs:
         watched.reload()
         successor = watched._slots["a"].successor
         assert successor is not None
         os.waitid(os.P_PID, successor.process.pid, os.WEXITED | os.WNOWAIT)
         watched.look_after_all()
-    assert [e["exit_code"] for e in logs if e["event"] == "reload_failed"] == [5]
+    assert [e["exit_code"] for e in logs if e["event"] == "reload_failed"] == [status]
     assert alive(numbers(mark)[0])
 
 
