@@ -183,6 +183,28 @@ def test_what_a_shift_closed_is_made_anew_in_the_next(
     assert first is not second
 
 
+def test_what_cannot_be_closed_keeps_nothing_else_open(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, closed = settings_in(folder), []
+    with opened_engine(settings.database.login.url, Realm.LOGIN) as engine:
+        upgrade(engine, Realm.LOGIN)
+    wiring = Wiring(settings)
+    engine = wiring.engine(Realm.LOGIN)
+    pool = engine.pool
+
+    def fail() -> None:
+        closed.append("ranges")
+        raise OSError("cannot be closed")
+
+    wiring._closing.callback(fail)
+    monkeypatch.setattr(TokenKeys, "close", lambda _: closed.append("keys"))
+    with pytest.raises(OSError, match="cannot be closed"):
+        wiring.close()
+    assert closed == ["ranges", "keys"]
+    assert engine.pool is not pool  # disposed of
+
+
 @pytest.mark.parametrize("error", [Misconfigured, UriInvalid])
 def test_the_doctor_says_what_to_correct(
     folder: Path, monkeypatch: pytest.MonkeyPatch, error: type[Misconfigured]
