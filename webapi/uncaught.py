@@ -82,7 +82,7 @@ def _thread_ends(ended: threading.ExceptHookArgs) -> None:
 
 
 def _ignored(ignored: "sys.UnraisableHookArgs") -> None:
-    """Errors of finalizers, which nobody can catch; of the rest that is told an object's text."""
+    """Log an error that nobody can catch, as a finalizer's; Python would show an object's text."""
     if ignored.exc_value is not None:
         _log.error("ignored_error", causes=causes_of(ignored.exc_value))
 
